@@ -1,0 +1,31 @@
+# Everything is made in a virtual environment of its own, .venv, from exact versions. PYTHON chooses the interpreter.
+PYTHON ?= python3
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+.PHONY: setup repro test lint bench readme
+
+setup: .venv/.complete
+
+.venv/.complete: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	.venv/bin/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+repro: setup  # GRID=benchmark puts that grid's values into params.yaml first
+	python stages/plan.py $(if $(GRID),grid $(GRID),check)
+	dvc repro
+
+test: setup
+	python -m pytest
+
+lint: setup
+	ruff check .
+	ruff format --check .
+	mypy
+
+bench: setup
+	.venv/bin/pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	for script in bench/*.py; do python $$script || exit 1; done
+
+readme: setup  # the generated blocks of README.md, from reports/benchmark
+	python stages/readme.py

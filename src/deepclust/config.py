@@ -1,0 +1,248 @@
+"""The schema of params.yaml: what may stand there, and what it comes to for one data set.
+
+`load` checks the file's shape without importing any method; `check` then holds every cell against its method's own
+parameter table. Both raise `UserError` with one line: the key, the value, what is allowed and the remedy.
+"""
+
+import inspect
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
+from ruamel.yaml import YAML
+from sklearn.utils._param_validation import InvalidParameterError, validate_parameter_constraints
+
+from deepclust import datasets, methods
+from deepclust.errors import UserError
+from deepclust.files import atomic
+from deepclust.nets.settings import AnyNetwork, NonNegativeInt, PositiveInt, Strict
+
+
+def _plain_name(name: str) -> str:
+    if not re.fullmatch(r"[a-z0-9_]+", name):
+        raise ValueError("names are made of a-z, 0-9 and _ (DVC joins and splits names at other characters); rename it")
+    return name
+
+
+def _network_name(name: str) -> str:
+    if not re.fullmatch(r"[a-z0-9]+", name) or name in {"graph", "plain"}:
+        raise ValueError("a network's name is made of a-z and 0-9 and is not 'graph' or 'plain'; rename it")
+    return name
+
+
+def _distinct(values: list[Any]) -> list[Any]:
+    if repeated := sorted({str(v) for v in values if values.count(v) > 1}):
+        raise ValueError(f"{', '.join(repeated)} is listed twice; list each once")
+    return values
+
+
+Name = Annotated[str, AfterValidator(_plain_name)]
+NetworkName = Annotated[str, AfterValidator(_network_name)]
+
+
+class Compute(Strict):
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: PositiveInt = 2
+    precision: Literal["float32", "bfloat16"] = "float32"
+
+
+class Data(Strict):
+    mirror: str | None = None
+
+
+class Graph(Strict):
+    n_neighbors: PositiveInt = 10
+    bandwidth: Literal["local", "median"] = "local"
+    symmetrize: Literal["max", "mean"] = "max"
+    exact: bool = True
+
+
+class Overrides(Strict):
+    """What differs for one data set; merged into the sections of the same names."""
+
+    graph: dict[str, Any] = Field(default_factory=dict)
+    networks: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    methods: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+
+class Cell(Strict):
+    """One row of the grid, resolved for one data set."""
+
+    method: str
+    graph: bool
+    network: str | None
+    settings: dict[str, Any]
+
+
+class Config(Strict):
+    """params.yaml."""
+
+    grid: Name
+    seeds: Annotated[list[NonNegativeInt], Field(min_length=1), AfterValidator(_distinct)]
+    datasets: Annotated[list[Name], Field(min_length=1), AfterValidator(_distinct)]
+    compute: Compute = Compute()
+    data: Data = Data()
+    graph: Graph = Graph()
+    networks: dict[NetworkName, AnyNetwork]
+    methods: dict[Name, dict[Name, dict[str, Any]]]
+    overrides: dict[Name, Overrides] = Field(default_factory=dict)
+
+    def cells(self) -> list[str]:
+        """Return the names of all cells, in the order of the file, which is the order of the tables."""
+        return [cell for group in self.methods.values() for cell in group]
+
+
+def read(path: Path | str = "params.yaml") -> Any:
+    """Return the plain content of a YAML file."""
+    try:
+        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist; run from the project's root") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+
+
+def load(path: Path | str = "params.yaml") -> Config:
+    """Return the configuration in `path`; its shape and ranges are checked, its methods' settings not yet."""
+    config: Config = _validated(Config, read(path), str(path))
+    return config
+
+
+def check(config: Config, pipeline: Path | str = "dvc.yaml") -> None:
+    """Raise `UserError` for an unknown data set or method, a cell in the wrong group or with wrong settings."""
+    for name in [*config.datasets, *config.overrides]:
+        if name not in datasets.names():
+            raise UserError(f"params.yaml: unknown data set '{name}'; the data sets are {', '.join(datasets.names())}")
+    groups = {name.removeprefix("cluster_") for name in read(pipeline)["stages"] if name.startswith("cluster_")}
+    if wrong := sorted(groups ^ set(config.methods)):
+        raise UserError(
+            f"params.yaml: the groups under methods are {', '.join(config.methods)}, dvc.yaml has cluster_ and "
+            f"evaluate_ stages for {', '.join(sorted(groups))}; add or remove {', '.join(wrong)} in one of them"
+        )
+    names = config.cells()
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"params.yaml: methods: '{name}' is listed in two groups; a cell's name must be unique")
+    for dataset in config.datasets:
+        resolve(config, dataset)
+
+
+def resolve(config: Config, dataset: str) -> tuple[Graph, dict[str, Any], dict[str, Cell]]:
+    """Return the graph, the networks and the cells of one data set, overrides merged and every setting checked."""
+    changes = config.overrides.get(dataset, Overrides())
+    at = f"params.yaml: overrides.{dataset}"
+    graph = _validated(Graph, _merged(config.graph.model_dump(), changes.graph), f"{at}.graph")
+    for kind, known, given in [
+        ("networks", list(config.networks), changes.networks),
+        ("methods", config.cells(), changes.methods),
+    ]:
+        if unknown := sorted(set(given) - set(known)):
+            raise UserError(f"{at}.{kind}.{unknown[0]} is not among {kind}: {', '.join(known)}; correct the name")
+    networks = {
+        name: _validated(AnyNetwork, _merged(net.model_dump(), changes.networks.get(name, {})), f"{at}.networks.{name}")
+        for name, net in config.networks.items()
+    }
+    cells = {}
+    for group, members in config.methods.items():
+        for name, settings in members.items():
+            key = f"params.yaml: methods.{group}.{name}"
+            cells[name] = _cell(key, group, name, _merged(settings, changes.methods.get(name, {})), config)
+    return graph, {name: network.model_dump(mode="json") for name, network in networks.items()}, cells
+
+
+def apply(overlay: Path, path: Path | str = "params.yaml") -> None:
+    """Write the values of the YAML file `overlay` into params.yaml, comments kept; nothing is written if any is wrong.
+
+    Mappings are merged, but for `overrides`, which belong to one grid and are replaced like everything else.
+    """
+    if not overlay.exists():
+        known = ", ".join(sorted(file.stem for file in overlay.parent.glob("*.yaml")))
+        raise UserError(f"there is no grid '{overlay.stem}'; {overlay.parent}/ has {known}")
+    editor = YAML()
+    editor.width, editor.preserve_quotes = 120, True
+    editor.representer.add_representer(type(None), lambda r, _: r.represent_scalar("tag:yaml.org,2002:null", "null"))
+    document = editor.load(Path(path))
+    read(overlay)  # for its errors
+    changes = editor.load(overlay)
+    document["overrides"] = changes.pop("overrides", {})
+    _merge(document, changes)
+    check(_validated(Config, json.loads(json.dumps(document)), str(overlay)))
+    with atomic(path, "w") as file:
+        editor.dump(document, file)
+
+
+def _cell(key: str, group: str, name: str, settings: dict[str, Any], config: Config) -> Cell:
+    settings = dict(settings)
+    method = settings.pop("uses", name)
+    try:
+        cls = methods.load(method)
+    except UserError as error:
+        raise UserError(f"{key}: {error}; name a method, or say which with `uses`") from None
+
+    inputs = [] if group == "plain" else group.split("_")
+    network = next((part for part in inputs if part != "graph"), None)
+    if network is not None and network not in config.networks:
+        raise UserError(f"{key}: the group '{group}' reads a network '{network}', which is not under networks")
+    reads_graph, reads_network = "graph" in cls.reads, bool(set(cls.reads) - {"graph"})
+    if reads_graph != ("graph" in inputs) or reads_network != (network is not None):
+        home = "_".join(cls.reads) or "plain"
+        raise UserError(f"{key}: '{method}' is in the wrong group; move it to methods.{home}")
+
+    allowed = [p for p in inspect.signature(cls).parameters if p not in cls.not_in_params]
+    for setting in settings:
+        if setting not in allowed:
+            raise UserError(
+                f"{key}.{setting}={settings[setting]!r} is not a setting of '{method}'; "
+                f"it takes {', '.join(allowed) or 'none'}"
+            )
+    parameters = cls(**settings).get_params(deep=False)
+    try:
+        validate_parameter_constraints(cls._parameter_constraints, parameters, method)
+    except InvalidParameterError as error:
+        raise UserError(f"{key}: {error} Correct it there or under overrides.") from None
+    return Cell(method=method, graph=reads_graph, network=network, settings={p: parameters[p] for p in allowed})
+
+
+def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    return base | {
+        key: _merged(base[key], value) if isinstance(value, dict) and isinstance(base.get(key), dict) else value
+        for key, value in changes.items()
+    }
+
+
+def _merge(base: Any, changes: dict[str, Any]) -> None:
+    """Merge in place, lists too: the comments and the layout of a round-trip document belong to its containers."""
+    for key, value in changes.items():
+        if isinstance(value, dict) and isinstance(base.get(key), dict):
+            _merge(base[key], value)
+        elif isinstance(value, list) and isinstance(base.get(key), list):
+            base[key][:] = value
+        else:
+            base[key] = value
+
+
+def _validated(schema: Any, content: Any, where: str) -> Any:
+    try:
+        return TypeAdapter(schema).validate_python(content)
+    except ValidationError as error:
+        problems = error.errors()
+        first = problems[0]
+        key = _path_in(content, first["loc"])
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        given = "" if first["type"] == "missing" else f", got {first['input']!r}"
+        raise UserError(f"{where}: {key}: {first['msg'].removeprefix('Value error, ')}{given}{more}") from None
+
+
+def _path_in(content: Any, location: tuple[int | str, ...]) -> str:
+    """Return the dotted path of a schema error in the file: pydantic's own path also names union tags and `[key]`."""
+    path = []
+    for part in location:
+        inside = part in content if isinstance(content, dict) else isinstance(part, int)
+        if inside or (part is location[-1] and part != "[key]"):
+            path.append(str(part))
+        if inside:
+            content = content[part]
+    return ".".join(path)

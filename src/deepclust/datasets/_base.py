@@ -1,0 +1,96 @@
+"""What a data set is once read (`Dataset`), and what its module declares about it (`DatasetSpec`)."""
+
+import hashlib
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from deepclust.datasets._sources import PublishedFile
+from deepclust.errors import UserError
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Samples, their labels where there are any, and where they come from; validated on construction.
+
+    Attributes
+    ----------
+    name : str, of the characters a-z, 0-9 and _
+    X : array of shape (N, D), float32, in [0, 1], C-contiguous
+    y : array of shape (N,), int64, every value of 0..K-1 occurring, or None for unlabelled data
+    n_clusters : int, K, in [1, N]
+    image_shape : (channels, height, width) with product D, or None where samples are no images
+        A row of X is such an image in C order, upright.
+    source : str, where the data was published
+    """
+
+    name: str
+    X: np.ndarray
+    y: np.ndarray | None
+    n_clusters: int
+    image_shape: tuple[int, int, int] | None
+    source: str
+
+    def __post_init__(self) -> None:
+        if fault := self._fault():
+            raise UserError(f"data set {self.name!r}: {fault}")
+
+    def _fault(self) -> str | None:
+        X, y, K = self.X, self.y, self.n_clusters
+        if not re.fullmatch(r"[a-z0-9_]+", self.name):
+            return "name must match [a-z0-9_]+, as pipeline stages are named after it; rename its module"
+        if X.dtype != np.float32 or X.ndim != 2 or X.size == 0 or not X.flags.c_contiguous:
+            return f"X must be a C-contiguous float32 array of shape (N, D), got {X.dtype} of shape {X.shape}"
+        if not (X.min() >= 0 and X.max() <= 1):  # false for NaN too
+            return f"X must be finite and in [0, 1], got [{X.min()}, {X.max()}]; scale it in the data set's reader"
+        if not 1 <= K <= len(X):
+            return f"n_clusters must be in [1, N={len(X)}], got {K}"
+        if y is not None and (y.dtype != np.int64 or y.shape != (len(X),)):
+            return f"y must be an int64 array of shape ({len(X)},), got {y.dtype} of shape {y.shape}"
+        if y is not None and not np.array_equal(found := np.unique(y), np.arange(K)):
+            got = f"{len(found)} values from {found[0]} to {found[-1]}"
+            return f"y must hold every label 0..{K - 1} and no other, got {got}; correct n_clusters or the labels"
+        if self.image_shape is not None and math.prod(self.image_shape) != X.shape[1]:
+            return f"image_shape must have product D={X.shape[1]}, got {self.image_shape}"
+        return None
+
+    @property
+    def digest(self) -> str:
+        """Return the hex SHA-256 over dtype, shape and bytes of X and of y; equal exactly when both arrays are."""
+        sha = hashlib.sha256()
+        for array in (self.X, self.y):
+            if array is None:
+                sha.update(b"absent\n")
+            else:
+                sha.update(f"{array.dtype.str} {array.shape}\n".encode())
+                sha.update(np.ascontiguousarray(array).data)
+        return sha.hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetSpec:
+    """The declaration of a published data set.
+
+    Attributes
+    ----------
+    n_clusters : int
+        K, the number of classes.
+    image_shape : (channels, height, width), or None where samples are no images
+    source : str
+        Where the data was published, for people.
+    files : tuple of PublishedFile
+    read : function of the paths of `files`, in their order, returning X (N, D) in [0, 1] and the published labels (N,)
+        or None. It sees verified files only, so it checks nothing.
+    mirror_folder : str, optional
+        The folder of a mirror that holds the files; the data set's own name where left out.
+    """
+
+    n_clusters: int
+    image_shape: tuple[int, int, int] | None
+    source: str
+    files: tuple[PublishedFile, ...]
+    read: Callable[..., tuple[np.ndarray, np.ndarray | None]]
+    mirror_folder: str | None = None

@@ -1,0 +1,71 @@
+"""Atomic, pickle-free files: every write goes to a temporary name in the same folder, is flushed, then renamed."""
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import scipy.sparse as sp
+
+
+@contextlib.contextmanager
+def atomic(path: Path | str, mode: str = "wb") -> Iterator[IO[Any]]:
+    """Open a temporary file that becomes `path` when the block ends without an error, and vanishes otherwise."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        text = "b" not in mode
+        with open(temporary, mode, encoding="utf-8" if text else None, newline="" if text else None) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path | str, text: str) -> None:
+    with atomic(path, "w") as file:
+        file.write(text)
+
+
+def write_json(path: Path | str, value: Any) -> None:
+    """Write sorted, indented JSON with a final newline; NaN and infinity are refused, as JSON has none."""
+    write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
+
+
+def read_json(path: Path | str) -> Any:
+    return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def write_array(path: Path | str, array: np.ndarray) -> None:
+    """Write a `.npy` file in C order, without pickle."""
+    with atomic(path) as file:
+        np.save(file, np.ascontiguousarray(array), allow_pickle=False)
+
+
+def read_array(path: Path | str, *, mmap: bool = False) -> np.ndarray:
+    array: np.ndarray = np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
+    return array
+
+
+def write_sparse(path: Path | str, matrix: sp.csr_matrix) -> None:
+    """Write a `.npz` sparse matrix. Uncompressed: float weights do not compress, and zlib versions differ in bytes."""
+    with atomic(path) as file:
+        sp.save_npz(file, matrix, compressed=False)
+
+
+def read_sparse(path: Path | str) -> sp.csr_matrix:
+    return sp.csr_matrix(sp.load_npz(path))
+
+
+def sha256(path: Path | str) -> str:
+    """Return the hex SHA-256 of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,381 @@
+"""k-nearest-neighbour graphs: exact, by symmetric blocks with a certificate, or approximate.
+
+The exact search never trusts float32 arithmetic. A fast pass (matrix products in float32) keeps a few more candidates
+than asked for, their distances are recomputed in float64 from the differences, and a row is accepted only when an error
+bound proves that nothing dismissed can belong to it; the other rows are searched again in float64. The result is
+therefore a function of X alone: block size, number of threads and device do not change it.
+"""
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import scipy.sparse as sp
+from threadpoolctl import ThreadpoolController
+
+from deepclust.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+Parallel = Callable[[Callable[..., None], Iterable], None]
+Neighbors = tuple[np.ndarray, np.ndarray]  # indices (N, k) int64 and distances (N, k) float32, nearest first
+
+_LARGEST = 1e30  # of an entry of X: squared distances then fit float64 and distances float32, whatever D is
+_BLOCK = 1024  # rows of one side of a block: its 4 MB of distances stay in cache
+_SLACK = 6  # candidates kept beyond n_neighbors, so that rounding in the fast pass rarely calls for a second search
+_PAIR_BYTES = 1 << 22  # float64 differences one thread holds while distances are recomputed
+_REPEAT_BYTES = 1 << 26  # float64 distances one thread holds in the second search
+_DEVICE_BYTES = 1 << 30  # float32 distances held on an accelerator
+
+
+def knn_graph(
+    X: "np.ndarray | torch.Tensor",
+    n_neighbors: int,
+    *,
+    exact: bool = True,
+    device: "str | torch.device | None" = None,
+    random_state: int = 0,
+) -> sp.csr_matrix:
+    """Return the graph of each sample's nearest neighbours, its entries the Euclidean distances (not squared).
+
+    Row i holds exactly `n_neighbors` entries, never i itself; distances of 0 between duplicates are stored explicitly.
+    Columns ascend within a row, as in any canonical CSR matrix (they are not in order of distance), so the distances
+    to the last neighbours are ``knn.data.reshape(N, n_neighbors).max(axis=1)``.
+
+    Ties. Neighbours are ranked by (stored distance, index): among samples whose distances agree after rounding to
+    float32, a smaller index counts as nearer. Distances that differ by less than float32 can tell are thus tied, and
+    two that are equal on paper can, rarely, round apart. Duplicates are at distance exactly 0.
+
+    Parameters
+    ----------
+    X : array or tensor of shape (N, D), real, with entries in [-1e30, 1e30]
+    n_neighbors : int in [1, N-1]
+    exact : bool
+        False searches by nearest-neighbour descent (package pynndescent) for max(25, n_neighbors + 15) neighbours and
+        keeps the nearest `n_neighbors`; distances are as accurate as in the exact search. Where so many neighbours
+        are half the data or more, the exact search is run instead.
+    device : None or "cpu", or the CUDA device that the exact search's matrix products run on
+    random_state : int in [0, 2**32)
+        Seed of the approximate search. The exact search has no randomness.
+
+    Returns
+    -------
+    csr_matrix of shape (N, N), float32
+
+    Raises
+    ------
+    UserError
+        If X or `n_neighbors` is out of range, the device cannot be used, or pynndescent is missing.
+
+    Notes
+    -----
+    The exact search takes N^2 D / 2 multiply-adds on a CPU (each pair once), on as many threads as BLAS would use.
+    Memory beyond X: a centred float32 copy of X, 12 (n_neighbors + 6) N bytes, and some 80 MB a thread.
+    Approximate search: Dong, Moses and Li, "Efficient k-nearest neighbor graph construction for generic similarity
+    measures", WWW 2011.
+    """
+    X = _real_array(X)
+    N = len(X)
+    if not (isinstance(n_neighbors, int | np.integer) and 1 <= n_neighbors <= N - 1):
+        raise UserError(
+            f"n_neighbors must be an integer in [1, N-1={N - 1}], got {n_neighbors!r}; "
+            "lower graph.n_neighbors or use more samples"
+        )
+    k, on_cpu = int(n_neighbors), device is None or str(device) == "cpu"
+    if exact:
+        indices, distances = _exact_search(X, k, None if on_cpu else device)
+    elif on_cpu:
+        indices, distances = _approximate_search(X, k, random_state)
+    else:
+        raise UserError(f"exact=False runs on the CPU only, got device={str(device)!r}; use exact=True on a GPU")
+    order = np.argsort(indices, axis=1)
+    index_type = np.dtype(np.int32 if N * k < 2**31 else np.int64)
+    columns = np.take_along_axis(indices, order, axis=1).astype(index_type).ravel()
+    entries = np.take_along_axis(distances, order, axis=1).ravel()
+    return sp.csr_matrix((entries, columns, np.arange(0, N * k + 1, k, dtype=index_type)), shape=(N, N))
+
+
+def _real_array(X: "np.ndarray | torch.Tensor") -> np.ndarray:
+    """Return X as a float32 or float64 NumPy array; one that is so already is not copied."""
+    if not isinstance(X, np.ndarray) and hasattr(X, "detach"):
+        X = X.detach().cpu()
+        X = (X.float() if X.is_floating_point() and X.element_size() < 4 else X).numpy()  # NumPy has no bfloat16
+    array = np.asarray(X)
+    if array.ndim != 2 or array.shape[1] < 1 or array.dtype.kind not in "fiub":
+        raise UserError(f"X must be a real array of shape (N, D), got {array.dtype} of shape {array.shape}")
+    array = array.astype(np.float32 if np.can_cast(array.dtype, np.float32) else np.float64, copy=False)
+    for start in range(0, len(array), _BLOCK):
+        in_range = (np.abs(array[start : start + _BLOCK]) <= _LARGEST).all(axis=1)  # False for NaN
+        if not in_range.all():
+            raise UserError(
+                f"X must be finite with entries in [-1e30, 1e30], got others in row {start + in_range.argmin()}; "
+                "clean or rescale the data"
+            )
+    return array
+
+
+# ------------------------------------------------------------------------------------------------------ exact search
+
+
+def _exact_search(X: np.ndarray, k: int, device: "str | torch.device | None") -> Neighbors:
+    """Return the k nearest neighbours, after setting aside surplus duplicates.
+
+    Of identical samples only the first k+1 can be anyone's neighbours, as the others lose every tie against them, and
+    the neighbours of the others are the first k. Without this, m copies of a sample would cost m^2 exact distances.
+    """
+    copies: dict[bytes, list[int]] = {}  # the first k+1 samples with the same content
+    surplus: dict[int, list[int]] = {}
+    for i, row in enumerate(X):
+        content = (row + 0.0).tobytes()  # -0.0 + 0.0 is 0.0
+        group = copies.setdefault(hashlib.blake2b(content, digest_size=16).digest(), [])
+        if len(group) <= k:
+            group.append(i)
+        else:
+            surplus[i] = group
+    if not surplus:
+        return _distinct_search(X, k, device)
+    kept = np.delete(np.arange(len(X)), list(surplus))
+    indices, distances = np.empty((len(X), k), dtype=np.int64), np.zeros((len(X), k), dtype=np.float32)
+    found, distances[kept] = _distinct_search(X[kept], k, device)
+    indices[kept] = kept[found]
+    for i, group in surplus.items():
+        indices[i] = group[:k]
+    return indices, distances
+
+
+def _distinct_search(X: np.ndarray, k: int, device: "str | torch.device | None") -> Neighbors:
+    frame = _Frame.around(X)
+    m = min(k + _SLACK, len(X) - 1)
+    with _threads() as parallel:
+        candidates, bound = _block_search(frame, m, parallel) if device is None else _device_search(frame, m, device)
+        indices, distances = _nearest(X, candidates, k, parallel)
+        if m < len(X) - 1:
+            # Each sample dismissed has a computed value of at least `bound`; could its distance still be a neighbour's?
+            reach = frame.reach(distances[:, -1])
+            doubtful = np.flatnonzero(bound <= reach + frame.error(reach, np.float32))
+            indices[doubtful], distances[doubtful] = _repeat_search(X, frame, doubtful, k, parallel)
+    return indices, distances
+
+
+@contextmanager
+def _threads() -> Iterator[Parallel]:
+    """Run blocks side by side on BLAS's number of threads, one thread each: what is not BLAS is then parallel too."""
+    blas = ThreadpoolController().select(user_api="blas")
+    count = max((library.num_threads for library in blas.lib_controllers), default=1)
+    with blas.limit(limits=1), ThreadPoolExecutor(count) as pool:
+
+        def parallel(function: Callable[..., None], items: Iterable) -> None:
+            for _ in pool.map(function, items):
+                pass
+
+        yield parallel
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """X about its mean and scaled into [-1, 1]: there |z|^2/2 + |z'|^2/2 - z.z' cancels least and cannot overflow.
+
+    Values of that form, half the squared distances in this frame, are called halves below.
+    """
+
+    mean: np.ndarray  # (D,) float64
+    scale: float
+    Z: np.ndarray  # (N, D) float32
+    norms: np.ndarray  # (N,) float64: |z|^2 / 2
+
+    @classmethod
+    def around(cls, X: np.ndarray) -> "_Frame":
+        mean = X.mean(axis=0, dtype=np.float64)
+        scale = float(max((X.max(axis=0) - mean).max(), (mean - X.min(axis=0)).max())) or 1.0
+        frame = cls(mean, scale, np.empty(X.shape, dtype=np.float32), np.empty(len(X)))
+        for start in range(0, len(X), _BLOCK):
+            rows = slice(start, start + _BLOCK)
+            frame.Z[rows], frame.norms[rows] = frame.place(X[rows])
+        return frame
+
+    def place(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return float64 Z and |z|^2 / 2 of rows of X."""
+        Z = (X - self.mean) / self.scale
+        return Z, 0.5 * np.einsum("nd,nd->n", Z, Z)
+
+    def reach(self, distance: np.ndarray) -> np.ndarray:
+        """Return halves above every half whose distance rounds to `distance` (float32) or less."""
+        above = np.nextafter(distance, np.float32(np.inf)).astype(np.float64)
+        return np.asarray(0.5 * (above / self.scale) ** 2)
+
+    def error(self, reach: np.ndarray, dtype: type, rows: np.ndarray | slice = np.s_[:]) -> np.ndarray:
+        """Return a bound on the rounding error of the halves up to `reach` computed in `dtype`, row by row.
+
+        A product sum of length D in any order of summation is off by at most D u |z||z'| <= D u (|z|^2 + |z'|^2) / 2,
+        u the unit roundoff (Higham, "Accuracy and stability of numerical algorithms", section 3.1); placing, norms and
+        sums add some ten u more. Within reach of z, |z'| <= |z| + |z - z'|: samples far away do not loosen the bound.
+        """
+        D = self.Z.shape[1]
+        norms = self.norms[rows]
+        relative = (D + 20) * np.finfo(dtype).eps / 2
+        underflow = D * 2.0**-120
+        return np.asarray(relative * (norms + (np.sqrt(norms) + np.sqrt(reach)) ** 2) + underflow)
+
+
+def _block_search(frame: _Frame, m: int, parallel: Parallel) -> tuple[np.ndarray, np.ndarray]:
+    """Return m candidates (N, m) of each sample, the smallest float32 halves, and the largest of them (N,).
+
+    Each block pair is multiplied once and read from both sides; only what beats a row's current m-th is looked at.
+    """
+    N = len(frame.Z)
+    norms = frame.norms.astype(np.float32)
+    indices = np.zeros((N, m), dtype=np.int32 if N < 2**31 else np.int64)
+    halves = np.full((N, m), np.inf, dtype=np.float32)
+    bound = np.full(N, np.inf, dtype=np.float32)
+    blocks = [slice(start, min(start + _BLOCK, N)) for start in range(0, N, _BLOCK)]
+    locks = [threading.Lock() for _ in blocks]
+
+    def merge(rows: np.ndarray, columns: np.ndarray, values: np.ndarray) -> None:
+        """Merge finds, sorted by row, into the rows' candidates."""
+        touched, first, counts = np.unique(rows, return_index=True, return_counts=True)
+        padded = np.full((len(touched), m + counts.max(initial=0)), np.inf, dtype=np.float32)
+        padded_indices = np.zeros(padded.shape, dtype=indices.dtype)
+        padded[:, :m], padded_indices[:, :m] = halves[touched], indices[touched]
+        place = np.repeat(np.arange(len(touched)), counts), m + np.arange(len(rows)) - np.repeat(first, counts)
+        padded[place], padded_indices[place] = values, columns
+        best = np.argpartition(padded, m - 1, axis=1)[:, :m]
+        halves[touched] = np.take_along_axis(padded, best, axis=1)
+        indices[touched] = np.take_along_axis(padded_indices, best, axis=1)
+        bound[touched] = halves[touched].max(axis=1)
+
+    def visit(pair: tuple[int, int]) -> None:
+        a, b = blocks[pair[0]], blocks[pair[1]]
+        block = frame.Z[a] @ frame.Z[b].T
+        np.subtract(norms[a, None], block, out=block)
+        block += norms[b]
+        if a == b:
+            np.fill_diagonal(block, np.inf)
+        # Another thread may be lowering the bounds: an old bound only lets more finds through.
+        i, j = np.divmod(np.flatnonzero(block < bound[a, None]), block.shape[1])
+        with locks[pair[0]]:
+            merge(a.start + i, b.start + j, block[i, j])
+        if a != b:
+            i, j = np.divmod(np.flatnonzero(block < bound[b]), block.shape[1])
+            order = np.argsort(j, kind="stable")
+            i, j = i[order], j[order]
+            with locks[pair[1]]:
+                merge(b.start + j, a.start + i, block[i, j])
+
+    # By diagonals: the first, each block with itself, sets every bound; then neighbouring visits share no rows.
+    parallel(visit, [(i, i + shift) for shift in range(len(blocks)) for i in range(len(blocks) - shift)])
+    return indices, bound
+
+
+def _device_search(frame: _Frame, m: int, device: "str | torch.device") -> tuple[np.ndarray, np.ndarray]:
+    """Return what `_block_search` does, from whole rows of products on a CUDA device."""
+    import torch
+
+    try:
+        Z = torch.from_numpy(frame.Z).to(device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"device must be None, 'cpu' or a CUDA device present, got {str(device)!r}: {reason}"
+        ) from error
+    N = len(Z)
+    norms = torch.from_numpy(frame.norms.astype(np.float32)).to(device)
+    indices, bound = np.empty((N, m), dtype=np.int64), np.empty(N, dtype=np.float32)
+    step = max(1, _DEVICE_BYTES // (4 * N))
+    precision = torch.backends.cuda.matmul.fp32_precision
+    torch.backends.cuda.matmul.fp32_precision = "ieee"  # TensorFloat-32 would break the error bound
+    try:
+        for start in range(0, N, step):
+            rows = slice(start, min(start + step, N))
+            block = (Z[rows] @ Z.T).neg_().add_(norms[rows, None]).add_(norms)
+            block.diagonal(start).fill_(torch.inf)
+            values, columns = block.topk(m, largest=False)
+            indices[rows], bound[rows] = columns.cpu().numpy(), values[:, -1].cpu().numpy()
+    finally:
+        torch.backends.cuda.matmul.fp32_precision = precision
+    return indices, bound
+
+
+def _repeat_search(X: np.ndarray, frame: _Frame, rows: np.ndarray, k: int, parallel: Parallel) -> Neighbors:
+    """Return the k nearest neighbours of some rows, from float64 halves against all samples."""
+    N = len(X)
+    indices, distances = np.empty((len(rows), k), dtype=np.int64), np.empty((len(rows), k), dtype=np.float32)
+    step = max(1, _REPEAT_BYTES // (8 * N))
+
+    def search(start: int) -> None:
+        some = rows[start : start + step]
+        Z, norms = frame.place(X[some])
+        halves = np.empty((len(some), N))
+        for first in range(0, N, _BLOCK):
+            columns = slice(first, first + _BLOCK)
+            others, other_norms = frame.place(X[columns])
+            halves[:, columns] = norms[:, None] - Z @ others.T + other_norms
+        halves[np.arange(len(some)), some] = np.inf
+        kth = np.maximum(np.partition(halves, k - 1, axis=1)[:, k - 1], 0)
+        kth += frame.error(kth, np.float64, some)
+        reach = frame.reach((frame.scale * np.sqrt(2 * kth)).astype(np.float32))
+        reach += frame.error(reach, np.float64, some)
+        for offset, i in enumerate(some):
+            candidates = np.flatnonzero(halves[offset] <= reach[offset])
+            length = _distances(X, np.full(len(candidates), i), candidates)
+            nearest = np.lexsort((candidates, length))[:k]
+            indices[start + offset], distances[start + offset] = candidates[nearest], length[nearest]
+
+    parallel(search, range(0, len(rows), step))
+    return indices, distances
+
+
+def _nearest(X: np.ndarray, candidates: np.ndarray, k: int, parallel: Parallel) -> Neighbors:
+    """Return the k nearest of each sample's candidates (N, m); itself and negative indices count as infinitely far."""
+    N, m = candidates.shape
+    indices, distances = np.empty((N, k), dtype=np.int64), np.empty((N, k), dtype=np.float32)
+
+    def rank(start: int) -> None:
+        some = candidates[start : start + _BLOCK]
+        rows = np.repeat(np.arange(start, start + len(some)), m)
+        length = _distances(X, rows, some.ravel())
+        length[(some.ravel() < 0) | (some.ravel() == rows)] = np.inf
+        length = length.reshape(some.shape)
+        order = np.lexsort((some, length))[:, :k]
+        indices[start : start + _BLOCK] = np.take_along_axis(some, order, axis=1)
+        distances[start : start + _BLOCK] = np.take_along_axis(length, order, axis=1)
+
+    parallel(rank, range(0, N, _BLOCK))
+    return indices, distances
+
+
+def _distances(X: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Return the Euclidean distance (float32) of each pair, from its differences in float64: the same both ways."""
+    squared = np.empty(len(rows))
+    step = max(1, _PAIR_BYTES // (8 * X.shape[1]))
+    for start in range(0, len(rows), step):
+        some = slice(start, start + step)
+        differences = np.subtract(X[rows[some]], X[columns[some]], dtype=np.float64)
+        squared[some] = np.einsum("pd,pd->p", differences, differences)
+    return np.sqrt(squared).astype(np.float32)
+
+
+# ------------------------------------------------------------------------------------------------ approximate search
+
+
+def _approximate_search(X: np.ndarray, k: int, random_state: int) -> Neighbors:
+    try:
+        from pynndescent import NNDescent
+    except ImportError as error:
+        raise UserError("exact=False needs pynndescent: pip install 'deepclust[approximate]'") from error
+    m = max(25, k + 15)
+    if len(X) <= 2 * m:
+        return _exact_search(X, k, None)
+    frame = _Frame.around(X)
+    # Its result depends on the number of threads, from which it gains little: one, always.
+    candidates, _ = NNDescent(frame.Z, n_neighbors=m + 1, random_state=random_state, n_jobs=1).neighbor_graph
+    with _threads() as parallel:
+        indices, distances = _nearest(X, candidates, k, parallel)
+        short = np.flatnonzero(np.isinf(distances[:, -1]))  # the descent may leave places of a row empty
+        indices[short], distances[short] = _repeat_search(X, frame, short, k, parallel)
+    return indices, distances

@@ -1,0 +1,67 @@
+"""Graph Laplacians."""
+
+import numpy as np
+import scipy.sparse as sp
+
+from deepclust.errors import UserError
+
+
+def laplacian(W: sp.csr_matrix, *, normalized: bool = True) -> sp.csr_matrix:
+    """Return the Laplacian of a weighted graph: D^-1/2 (D - W) D^-1/2, or D - W; D holds the row sums of W.
+
+    Symmetric and positive semi-definite, with a zero eigenvalue for every connected component. Both have a zero row for
+    an isolated node. With columns h_i of H' (one per sample), each pair of samples counted once,
+
+        Tr(H' L H) = sum over i < j of w_ij ||h_i - h_j||^2                              for D - W,
+        Tr(H' L H) = sum over i < j of w_ij ||h_i / sqrt(D_ii) - h_j / sqrt(D_jj)||^2    normalised:
+
+    sums over edges (not means) of squared distances. The normalised spectrum lies in [0, 2].
+
+    Parameters
+    ----------
+    W : csr_matrix of shape (N, N), symmetric, non-negative, with an empty diagonal
+    normalized : bool
+
+    Returns
+    -------
+    csr_matrix of shape (N, N), float64, columns ascending; the diagonal is stored except for isolated nodes
+
+    Raises
+    ------
+    UserError
+        If W is not a graph's weight matrix.
+
+    Notes
+    -----
+    Belkin and Niyogi, "Laplacian eigenmaps for dimensionality reduction and data representation", 2003 (D - W);
+    Chung, "Spectral graph theory", 1997, section 1.2 (normalised, and isolated nodes).
+    """
+    degrees, scaled = scaled_weights(W) if normalized else (weighted_degrees(W), W.astype(np.float64))
+    diagonal = (degrees > 0).astype(np.float64) if normalized else degrees
+    L = sp.csr_matrix(sp.diags_array(diagonal) - scaled)
+    L.eliminate_zeros()
+    L.sort_indices()
+    return L
+
+
+def weighted_degrees(W: sp.csr_matrix) -> np.ndarray:
+    """Return the row sums (N,) of W in float64, after checking that W is a graph's weight matrix."""
+    if W.ndim != 2 or W.shape[0] != W.shape[1]:
+        raise UserError(f"W must be square, got shape {W.shape}; make it with gaussian_weights")
+    if not (np.isfinite(W.data).all() and (W.data >= 0).all()):
+        raise UserError("W must hold finite weights >= 0, got others; make it with gaussian_weights")
+    if W.diagonal().any():
+        raise UserError("W must have an empty diagonal, got self edges; remove them with W.setdiag(0)")
+    if np.any((W - W.T).data):
+        raise UserError("W must be symmetric, got w_ij != w_ji; symmetrize it first, as gaussian_weights does")
+    return np.asarray(W.sum(axis=1, dtype=np.float64)).ravel()
+
+
+def scaled_weights(W: sp.csr_matrix) -> tuple[np.ndarray, sp.csr_matrix]:
+    """Return the weighted degrees (N,) and D^-1/2 W D^-1/2, in float64 and exactly symmetric."""
+    degrees = weighted_degrees(W)
+    roots = np.sqrt(degrees)
+    rows = np.repeat(np.arange(len(roots)), np.diff(W.indptr))
+    # w / (r r') and not (w / r) / r', whose rounding depends on the side; an explicit zero at an isolated node stays 0.
+    data = np.divide(W.data, roots[rows] * roots[W.indices], out=np.zeros(W.nnz), where=W.data > 0)
+    return degrees, sp.csr_matrix((data, W.indices, W.indptr), shape=W.shape)

@@ -1,0 +1,33 @@
+"""Soft assignments by Student's t kernel, the target that sharpens them, and their divergence (DEC, Section 3.1)."""
+
+import torch
+from torch import Tensor
+
+
+def soft_assignment(z: Tensor, centroids: Tensor, alpha: float = 1.0) -> Tensor:
+    """Return q (B, K), q_ij proportional to (1 + ||z_i - mu_j||^2 / alpha)^(-(alpha + 1) / 2); rows sum to 1.
+
+    Squared Euclidean distances of codes z (B, P) to centroids (K, P), `alpha` degrees of freedom (DEC, Eq. (1)).
+    Differences are taken directly: |z|^2 - 2 z'mu + |mu|^2 cancels where it matters, near the centroids.
+    """
+    squared = (z.unsqueeze(1) - centroids).square().sum(dim=2)
+    log_kernel = -(alpha + 1) / 2 * torch.log1p(squared / alpha)
+    return torch.softmax(log_kernel, dim=1)
+
+
+def target_distribution(q: Tensor) -> Tensor:
+    """Return p (N, K), p_ij proportional to q_ij^2 / f_j with the soft cluster sizes f_j = sum_i q_ij; rows sum to 1.
+
+    q must hold *all* N samples: f_j is a sum over the data set (DEC, Eq. (3)).
+    """
+    weight = q.square() / q.sum(dim=0)
+    return weight / weight.sum(dim=1, keepdim=True)
+
+
+def kl_divergence(p: Tensor, q: Tensor) -> Tensor:
+    """Return KL(P || Q) = sum_j p_ij ln(p_ij / q_ij), natural log, *averaged* over the batch (DEC, Eq. (2) sums).
+
+    p, q : (B, K), rows summing to 1. The mean keeps the step size independent of the batch size, as the common
+    implementations do.
+    """
+    return torch.xlogy(p, p / q).sum(dim=1).mean()

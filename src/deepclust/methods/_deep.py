@@ -1,0 +1,71 @@
+"""What methods on an autoencoder's code share: getting the network, encoding, and labelling new samples."""
+
+import contextlib
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deepclust.methods.base import Clusterer
+from deepclust.nets.autoencoder import Autoencoder, build
+from deepclust.runs import require_ok
+from deepclust.seeding import derive_seed
+from deepclust.training.checkpoint import load_tensors
+from deepclust.training.loop import in_chunks
+from deepclust.training.pretrain import pretrain, read_settings
+from deepclust.training.runtime import Runtime, resolve_device
+
+
+class DeepClusterer(Clusterer):
+    """A method that reads a pretrained autoencoder, or pretrains its own with the settings `pretraining`.
+
+    `pretraining` is a block as in params.yaml's `networks` (None: the paper's d-500-500-2000-10, 50 epochs).
+    """
+
+    reads: ClassVar[tuple[str, ...]] = ("mlp",)
+    libraries: ClassVar[tuple[str, ...]] = (*Clusterer.libraries, "torch")
+    not_in_params: ClassVar[tuple[str, ...]] = (*Clusterer.not_in_params, "pretraining")
+    network_: Autoencoder
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **Clusterer._parameter_constraints,
+        "pretraining": [dict, None],
+    }
+
+    def _start(self, X: np.ndarray, network: Autoencoder | None) -> Tensor:
+        """Set `network_`, a copy of the one given or a new one, and return X on the device in float32."""
+        device = resolve_device(self.device)
+        self.device_ = device.type
+        data = torch.from_numpy(X).to(device, torch.float32)
+        if network is None:
+            settings = read_settings(self.pretraining or {})
+            network, _ = pretrain(data, settings, seed=derive_seed(self._seed, "pretrain"))
+        self.network_ = copy.deepcopy(network).to(device)
+        return data
+
+    def _encode(self, data: Tensor) -> Tensor:
+        return in_chunks(self.network_.encode, self.network_, data)
+
+    def _codes(self, X: np.ndarray) -> np.ndarray:
+        device = next(self.network_.parameters()).device
+        codes: np.ndarray = self._encode(torch.from_numpy(X).to(device, torch.float32)).cpu().numpy()
+        return codes
+
+    @classmethod
+    def read_network(cls, folder: Path) -> Autoencoder:
+        """Return one seed's network as the pretrain stage wrote it, or raise what ended that seed's pretraining."""
+        facts = require_ok(folder)
+        shape = tuple(facts["image_shape"]) if facts["image_shape"] else None
+        network = build(read_settings(facts["settings"]), facts["n_features"], shape, torch.Generator())
+        network.load_state_dict(load_tensors(folder / "weights.safetensors")[0])
+        return network
+
+    @classmethod
+    @contextlib.contextmanager
+    def running(cls, threads: int, precision: str, checkpoints: Path, progress: bool) -> Iterator[None]:
+        with Runtime(threads, precision, checkpoints, progress).open():  # type: ignore[arg-type]
+            yield

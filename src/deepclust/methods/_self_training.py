@@ -1,0 +1,96 @@
+"""DEC's self-training, which IDEC keeps and extends: sharpen one's own soft assignments, and learn them."""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from sklearn.cluster import KMeans
+from sklearn.utils._param_validation import Integral, Interval, Real, StrOptions
+from torch import Tensor, nn
+
+from deepclust.losses.student_t import kl_divergence, soft_assignment, target_distribution
+from deepclust.methods._deep import DeepClusterer
+from deepclust.nets.autoencoder import Autoencoder
+from deepclust.seeding import derive_seed
+from deepclust.training.checkpoint import save_tensors
+from deepclust.training.loop import Refresh, in_chunks, make_optimizer, train
+
+
+class _State(nn.Module):
+    """All that a checkpoint must hold: the network, the centroids (K, P) and the target (N, K) of the last refresh."""
+
+    def __init__(self, network: Autoencoder, centroids: Tensor, n_samples: int) -> None:
+        super().__init__()
+        self.network = network
+        self.centroids = nn.Parameter(centroids)
+        self.target: Tensor
+        self.register_buffer("target", torch.zeros(n_samples, len(centroids), device=centroids.device))
+
+
+class SelfTraining(DeepClusterer):
+    """k-means on the code, then KL(P || Q) by mini-batches, P from all samples every `update_interval` iterations.
+
+    Subclasses say in `_terms` what one batch minimises. Stops when fewer than `tolerance` of the labels changed
+    between two refreshes, or after `epochs`. `labels_` is argmax_j q_ij under the final weights.
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **DeepClusterer._parameter_constraints,
+        "alpha": [Interval(Real, 0, None, closed="neither")],
+        "update_interval": [Interval(Integral, 1, None, closed="left")],
+        "tolerance": [Interval(Real, 0, 1, closed="left")],
+        "epochs": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "optimizer": [StrOptions({"sgd", "adam"})],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "n_init": [Interval(Integral, 1, None, closed="left")],
+    }
+
+    def _fit(self, X: np.ndarray, network: Autoencoder | None = None, **_: Any) -> None:
+        data = self._start(X, network)
+        kmeans = KMeans(self.n_clusters, n_init=self.n_init, random_state=self._seed)
+        centroids = kmeans.fit(self._encode(data).cpu().numpy()).cluster_centers_
+        state = _State(self.network_, torch.from_numpy(centroids).to(data), len(data))
+
+        def soft(rows: Tensor) -> Tensor:
+            return soft_assignment(self.network_.encode(rows), state.centroids, self.alpha)
+
+        def refresh() -> Tensor:
+            q = in_chunks(soft, self.network_, data)
+            state.target.copy_(target_distribution(q))
+            return q.argmax(dim=1)
+
+        def terms(x: Tensor, index: Tensor, _: torch.Generator) -> dict[str, Tensor]:
+            z = self.network_.encode(x)
+            divergence = kl_divergence(state.target[index], soft_assignment(z, state.centroids, self.alpha))
+            return self._terms(x, z, divergence)
+
+        outcome = train(
+            state,
+            data,
+            terms,
+            optimizer=make_optimizer(self.optimizer, state, self.learning_rate),
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            seed=derive_seed(self._seed, "batches"),
+            phase="cluster",
+            refresh=Refresh(self.update_interval, refresh, self.tolerance),
+        )
+        self.labels_ = in_chunks(soft, self.network_, data).argmax(dim=1).cpu().numpy()
+        self.embedding_ = self._encode(data).cpu().numpy()
+        self.cluster_centers_ = state.centroids.detach().cpu().numpy()
+        self.trace_, self.n_iter_, self.converged_ = outcome.trace, outcome.n_iter, outcome.converged
+
+    def _terms(self, x: Tensor, z: Tensor, divergence: Tensor) -> dict[str, Tensor]:
+        """Return the weighted terms of a batch's loss from its rows x (B, D), codes z (B, P) and KL(P || Q)."""
+        raise NotImplementedError
+
+    def save_model(self, folder: Path) -> None:
+        weights = {f"network.{name}": value for name, value in self.network_.state_dict().items()}
+        centroids = torch.from_numpy(self.cluster_centers_)
+        save_tensors(folder / "model.safetensors", weights | {"centroids": centroids})
+
+    def _predict(self, X: np.ndarray) -> np.ndarray:
+        centroids = torch.from_numpy(self.cluster_centers_)
+        return soft_assignment(torch.from_numpy(self._codes(X)), centroids, self.alpha).argmax(dim=1).numpy()

@@ -1,0 +1,46 @@
+"""Gaussian mixture on the code of a pretrained autoencoder."""
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from deepclust.methods._deep import DeepClusterer
+from deepclust.methods._readouts import GMMReadout
+from deepclust.nets.autoencoder import Autoencoder
+
+
+class AEGMM(GMMReadout, DeepClusterer):
+    """Gaussian mixture on a pretrained autoencoder's code; the network is left as it is."""
+
+    paper: ClassVar[str] = "baseline of DC-GMM (deepcluster_admm, Table 2)"
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **DeepClusterer._parameter_constraints,
+        **GMMReadout.readout_constraints,
+    }
+
+    def __init__(
+        self,
+        n_clusters: int = 8,
+        *,
+        covariance: str = "full",
+        regularization: float = 1e-6,
+        n_init: int = 5,
+        pretraining: dict[str, Any] | None = None,
+        random_state: Any = None,
+        device: str = "auto",
+    ) -> None:
+        self.n_clusters = n_clusters
+        self.covariance = covariance
+        self.regularization = regularization
+        self.n_init = n_init
+        self.pretraining = pretraining
+        self.random_state = random_state
+        self.device = device
+
+    def _fit(self, X: np.ndarray, network: Autoencoder | None = None, **_: Any) -> None:
+        data = self._start(X, network)
+        self.embedding_ = self._encode(data).cpu().numpy()
+        self._cluster(self.embedding_)
+
+    def _predict(self, X: np.ndarray) -> np.ndarray:
+        return self._assign(self._codes(X))

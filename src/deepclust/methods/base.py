@@ -1,0 +1,93 @@
+"""What every method shares: validation, seeds, the label wall and the read-out of results."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.base import BaseEstimator, ClusterMixin
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Integral, Interval, StrOptions
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted, validate_data
+from threadpoolctl import threadpool_limits
+
+from deepclust.errors import UserError
+from deepclust.files import read_sparse
+
+
+def _can_predict(method: "Clusterer") -> bool:
+    if method.transductive:
+        raise AttributeError(f"{type(method).__name__} cannot label new samples: {method.transductive}")
+    return True
+
+
+class Clusterer(ClusterMixin, BaseEstimator):
+    """A scikit-learn clusterer with declared inputs. Subclasses write `_fit` and, where defined, `_predict`.
+
+    `_fit` receives validated X (N, D) and what `reads` names, and sets `labels_` (N,) in [0, K); where the method has
+    them also `embedding_` (N, P), `cluster_centers_` (K, P), `trace_` (one dict an epoch), `n_iter_`, `converged_`
+    and `network_`. It never sees y.
+    """
+
+    reads: ClassVar[tuple[str, ...]] = ()  # "graph" and/or a network's name
+    paper: ClassVar[str] = ""  # where the algorithm comes from
+    transductive: ClassVar[str] = ""  # why there is no `predict`, for methods without one
+    libraries: ClassVar[tuple[str, ...]] = ("numpy", "scipy", "scikit-learn")  # whose versions decide the result
+    not_in_params: ClassVar[tuple[str, ...]] = ("n_clusters", "random_state", "device")  # the pipeline sets these
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "n_clusters": [Interval(Integral, 1, None, closed="left")],
+        "random_state": ["random_state"],
+        "device": [StrOptions({"auto", "cpu", "cuda"})],
+    }
+
+    def fit(self, X: Any, y: Any = None, **inputs: Any) -> Self:
+        """Cluster the rows of X (N, D); y is ignored.
+
+        Keyword arguments are those of `reads`: `graph`, a symmetric sparse (N, N) matrix of edge weights, and
+        `network`, a pretrained `Autoencoder` (it is copied, not changed). What is left out, `fit` makes itself.
+        """
+        self._validate_params()
+        X = validate_data(self, X, dtype=[np.float64, np.float32], order="C")
+        accepted = {"graph"} & set(self.reads) | ({"network"} if set(self.reads) - {"graph"} else set())
+        if unknown := set(inputs) - accepted:
+            raise TypeError(f"{type(self).__name__}.fit takes {sorted(accepted) or 'no inputs'}, got {sorted(unknown)}")
+        if len(X) < self.n_clusters:
+            raise UserError(f"n_clusters must be in [1, n_samples={len(X)}], got {self.n_clusters}")
+        self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        self._fit(X, **inputs)
+        return self
+
+    @available_if(_can_predict)  # type: ignore[untyped-decorator]
+    def predict(self, X: Any) -> np.ndarray:
+        """Return the labels (M,) of new samples X (M, D) under the fitted clustering."""
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=[np.float64, np.float32], order="C", reset=False)
+        return self._predict(X)
+
+    def _fit(self, X: np.ndarray, **inputs: Any) -> None:
+        raise NotImplementedError
+
+    def _predict(self, X: np.ndarray) -> np.ndarray:
+        raise NotImplementedError
+
+    @classmethod
+    def read_graph(cls, folder: Path) -> sp.csr_matrix:
+        """Return the edge weights (N, N) written by the graph stage."""
+        return read_sparse(folder / "weights.npz")
+
+    def save_model(self, folder: Path) -> None:
+        """Write what was trained, for methods that train something."""
+
+    @classmethod
+    @contextlib.contextmanager
+    def running(cls, threads: int, precision: str, checkpoints: Path, progress: bool) -> Iterator[None]:
+        """Fix what results depend on beside the settings, while a stage fits this method.
+
+        BLAS keeps `threads`; OpenMP loops get one, since scikit-learn adds its threads' sums in order of arrival.
+        """
+        with threadpool_limits({"openmp": 1, "blas": threads}):
+            yield

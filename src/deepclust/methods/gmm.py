@@ -1,0 +1,41 @@
+"""Gaussian mixture on the input features."""
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from deepclust.methods._readouts import GMMReadout
+from deepclust.methods.base import Clusterer
+
+
+class GMM(GMMReadout, Clusterer):
+    """Gaussian mixture on the input features by EM, full covariances unless told otherwise."""
+
+    paper: ClassVar[str] = "Dempster, Laird and Rubin 1977"
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **Clusterer._parameter_constraints,
+        **GMMReadout.readout_constraints,
+    }
+
+    def __init__(
+        self,
+        n_clusters: int = 8,
+        *,
+        covariance: str = "full",
+        regularization: float = 1e-3,
+        n_init: int = 1,
+        random_state: Any = None,
+        device: str = "auto",
+    ) -> None:
+        self.n_clusters = n_clusters
+        self.covariance = covariance
+        self.regularization = regularization
+        self.n_init = n_init
+        self.random_state = random_state
+        self.device = device
+
+    def _fit(self, X: np.ndarray, **_: Any) -> None:
+        self._cluster(X)
+
+    def _predict(self, X: np.ndarray) -> np.ndarray:
+        return self._assign(X)

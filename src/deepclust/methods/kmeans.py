@@ -1,0 +1,32 @@
+"""k-means on the input features: the baseline of every table."""
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from deepclust.methods._readouts import KMeansReadout
+from deepclust.methods.base import Clusterer
+
+
+class KMeans(KMeansReadout, Clusterer):
+    """k-means on the input features, the best of `n_init` starts by inertia."""
+
+    paper: ClassVar[str] = "Lloyd 1982; Arthur and Vassilvitskii 2007"
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **Clusterer._parameter_constraints,
+        **KMeansReadout.readout_constraints,
+    }
+
+    def __init__(
+        self, n_clusters: int = 8, *, n_init: int = 20, random_state: Any = None, device: str = "auto"
+    ) -> None:
+        self.n_clusters = n_clusters
+        self.n_init = n_init
+        self.random_state = random_state
+        self.device = device
+
+    def _fit(self, X: np.ndarray, **_: Any) -> None:
+        self._cluster(X)
+
+    def _predict(self, X: np.ndarray) -> np.ndarray:
+        return self._assign(X)

@@ -1,0 +1,70 @@
+"""The convolutional autoencoder of DECS: 3 x 3 convolutions of 32-64-128-256 channels and a dense code.
+
+The paper prints stride 2 *and* max pooling after every layer, which leaves nothing of a 28 x 28 image after four of
+them; its released code uses stride 1 and pools after all but the last, and so do we.
+"""
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from deepclust.errors import NotApplicable
+
+
+def layers(
+    image_shape: tuple[int, int, int], channels: Sequence[int], n_embedding: int, batch_norm: bool
+) -> tuple[nn.Sequential, ...]:
+    """Return (encoder, decoder) on flat images (B, C*H*W) of `image_shape` (C, H, W).
+
+    Encoder: convolution (stride 1, padding 1), ReLU, BatchNorm, 2 x 2 max pooling after all but the last; then a
+    dense layer to the code. Decoder: a dense layer, then transposed convolutions that retrace the sizes, the last
+    without activation.
+
+    Raises
+    ------
+    NotApplicable
+        The image is halved to nothing before the last layer.
+    """
+    n_channels, height, width = image_shape
+    depth = len(channels)
+    if min(height, width) >> (depth - 1) < 1:
+        raise NotApplicable(
+            f"images of {height} x {width} are too small for {depth} convolutional layers: "
+            f"each side must be at least {2 ** (depth - 1)}; shorten `channels`"
+        )
+    sizes = [(height >> i, width >> i) for i in range(depth)]
+    widths = [n_channels, *channels]
+    n_flat = channels[-1] * sizes[-1][0] * sizes[-1][1]
+
+    encoder: list[nn.Module] = [nn.Unflatten(1, image_shape)]
+    for i in range(depth):
+        encoder += [nn.Conv2d(widths[i], widths[i + 1], 3, padding=1), nn.ReLU()]
+        encoder += [nn.BatchNorm2d(widths[i + 1])] * batch_norm
+        if i < depth - 1:
+            encoder.append(nn.MaxPool2d(2))
+    encoder += [nn.Flatten(), nn.Linear(n_flat, n_embedding)]
+
+    decoder: list[nn.Module] = [
+        nn.Linear(n_embedding, n_flat),
+        nn.ReLU(),
+        nn.Unflatten(1, (channels[-1], *sizes[-1])),
+    ]
+    for i in reversed(range(depth)):
+        decoder.append(
+            nn.ConvTranspose2d(widths[i + 1], widths[i], 3, padding=1)
+            if i == depth - 1
+            else _doubling(widths[i + 1], widths[i], sizes[i])
+        )
+        if i > 0:
+            decoder += [nn.ReLU()] + [nn.BatchNorm2d(widths[i])] * batch_norm
+    decoder.append(nn.Flatten())
+    return nn.Sequential(*encoder), nn.Sequential(*decoder)
+
+
+def _doubling(n_in: int, n_out: int, size: tuple[int, int]) -> nn.ConvTranspose2d:
+    """Return the transposed convolution that undoes a 2 x 2 pooling of an image of `size`, odd sides included.
+
+    Output side = 2s + 1 - 2 padding + output_padding for pooled side s: even sides want (1, 1), odd ones (0, 0).
+    """
+    even = tuple(1 - side % 2 for side in size)
+    return nn.ConvTranspose2d(n_in, n_out, 3, stride=2, padding=even, output_padding=even)  # type: ignore[arg-type]

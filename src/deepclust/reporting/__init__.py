@@ -1,0 +1,1 @@
+"""Tables, figures and pages made from results files alone: nothing here trains, evaluates or chooses."""

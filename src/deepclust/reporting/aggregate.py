@@ -1,0 +1,166 @@
+"""From the files of a grid's cells to long tables: per seed, summarised over seeds, and beside published numbers."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from deepclust import files
+from deepclust.errors import UserError
+from deepclust.metrics import EXTERNAL
+from deepclust.reporting.papers import PAPERS
+
+NOT_RUN = "not run"
+_KEY = ["dataset", "cell", "metric"]
+_REPORTED = ["paper", "table", "dataset", "method", "method_id", "metric", "value", "std", "unit", "note"]
+
+
+def cell_metrics(per_seed: Mapping[str, Mapping[str, float]], failed: int) -> dict[str, Any]:
+    """Return the content of a cell's metrics file: means over the finished seeds, their number, and every seed.
+
+    Parameters
+    ----------
+    per_seed
+        Of each finished seed, its metrics as fractions. A seed without metrics (unlabelled data) still counts in `n`.
+    failed
+        How many seeds broke down; they enter no mean. A cell without a finished seed has no means.
+    """
+    names = next(iter(per_seed.values()), {})
+    means = {name: fmean(scores[name] for scores in per_seed.values()) for name in names}
+    return {**means, "n": len(per_seed), "failed": failed, "seeds": {seed: dict(s) for seed, s in per_seed.items()}}
+
+
+def read_results(root: Path | str, datasets: Sequence[str], cells: Sequence[str]) -> pd.DataFrame:
+    """Return one row per dataset, cell, seed and metric: dataset, cell, method, seed, status, reason, metric, value.
+
+    `value` is a fraction. A failed or skipped seed keeps its row for every metric, with value NaN. Alternative
+    read-outs of a cell (the block `readouts` of its metrics file, each of the same form) follow it as `CELL/READOUT`.
+
+    Parameters
+    ----------
+    root
+        The folder of a grid, `reports/GRID`, with `metrics/DS/CELL.json` and `runs/DS/CELL.json`.
+    datasets, cells
+        What was asked for, in the order of the tables; files of other cells are not looked at.
+
+    Raises
+    ------
+    UserError
+        If a cell's file is missing, names no seed, or its metrics and its run records disagree on what finished.
+    """
+    rows = []
+    for dataset, cell in itertools.product(datasets, cells):
+        path = Path(root, "metrics", dataset, f"{cell}.json")
+        metrics, run = _read_cell(path), _read_cell(Path(root, "runs", dataset, f"{cell}.json"))
+        if not run["seeds"]:
+            raise UserError(
+                f"{dataset}/{cell} has no run record of any seed; list at least one seed and evaluate again"
+            )
+        readouts = {f"{cell}/{name}": block["seeds"] for name, block in metrics.get("readouts", {}).items()}
+        for name, scores in {cell: metrics["seeds"], **readouts}.items():
+            for seed, record in sorted(run["seeds"].items(), key=lambda item: int(item[0])):
+                if (record["status"] == "ok") != (seed in scores):
+                    raise UserError(
+                        f"{path} and the run record disagree: seed {seed} of {name} has status {record['status']!r} "
+                        f"but metrics for seeds {sorted(scores)}; evaluate the cell again"
+                    )
+                rows += [
+                    {
+                        "dataset": dataset,
+                        "cell": name,
+                        "method": run["method"],
+                        "seed": int(seed),
+                        "status": record["status"],
+                        "reason": record["reason"],
+                        "metric": metric,
+                        "value": scores.get(seed, {}).get(metric, np.nan),
+                    }
+                    for metric in EXTERNAL
+                ]
+    columns = ["dataset", "cell", "method", "seed", "status", "reason", "metric", "value"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def summarise(results: pd.DataFrame) -> pd.DataFrame:
+    """Return mean, std, median, min and max over the finished seeds, one row per dataset, cell and metric.
+
+    Fractions; std has ddof 1 and is NaN for one seed. `n` counts finished and `failed` broken seeds. `status` is `ok`
+    as soon as one seed finished, else `failed` or `skipped`; `reason` joins the distinct reasons of the seeds.
+    """
+    rows = []
+    for (dataset, cell, metric), group in results.groupby(_KEY, sort=False):
+        values, statuses = group["value"], set(group["status"])
+        rows.append(
+            {
+                "dataset": dataset,
+                "cell": cell,
+                "method": group["method"].iloc[0],
+                "metric": metric,
+                "mean": values.mean(),
+                "std": values.std(ddof=1),
+                "median": values.median(),
+                "min": values.min(),
+                "max": values.max(),
+                "n": int((group["status"] == "ok").sum()),
+                "failed": int((group["status"] == "failed").sum()),
+                "status": next(status for status in ("ok", "failed", "skipped") if status in statuses),
+                "reason": "; ".join(dict.fromkeys(reason for reason in group["reason"] if reason)),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def read_reported(path: Path | str) -> pd.DataFrame:
+    """Return the published numbers, one row each, in their file's order and unit; empty notes are ''.
+
+    Raises
+    ------
+    UserError
+        If a column is missing, or a paper is unknown to `PAPERS`, which has to say what its numbers mean.
+    """
+    reported = pd.read_csv(path, dtype={"table": str, "note": str, "std": float})
+    if missing := sorted(set(_REPORTED) - set(reported.columns)):
+        raise UserError(f"{path} must have the columns {', '.join(_REPORTED)}; missing: {', '.join(missing)}")
+    if unknown := sorted(set(reported["paper"]) - set(PAPERS)):
+        raise UserError(
+            f"{path} names papers whose protocol is not stated: {', '.join(unknown)}; "
+            f"add them to deepclust/reporting/papers.py, which knows {', '.join(PAPERS)}"
+        )
+    return reported.fillna({"note": ""})
+
+
+def compare(summary: pd.DataFrame, reported: pd.DataFrame) -> pd.DataFrame:
+    """Return the published clustering metrics on the datasets that were run, each beside our cell of that name.
+
+    One row per published number, in the order of `reported`: dataset, cell (our name), metric, paper, table, method (as
+    the paper prints it), setting, reported, reported_std, reproduced, std, difference (reproduced - reported), n,
+    failed, status, reason, note. Percent and points. NMI is set against the normaliser of the paper. A method that is
+    not among the cells has status `not run` and no numbers of ours. So has a number that shares paper, table, dataset,
+    method and metric with another: a sweep, whose `setting` the cell of that name does not stand for.
+    """
+    wanted = reported["metric"].isin(["acc", "nmi", "ari", "purity"]) & reported["dataset"].isin(summary["dataset"])
+    rows = reported[wanted].rename(columns={"value": "reported", "std": "reported_std", "method_id": "cell"})
+    swept = rows.duplicated(["paper", "table", "dataset", "cell", "metric"], keep=False)
+    rows["setting"] = rows["note"].where(swept, "")
+    rows["note"] = rows["note"].mask(swept, "")
+    rows["ours_cell"] = rows["cell"].mask(swept, "")
+    rows["ours_metric"] = [PAPERS[p].metric(m) for p, m in zip(rows["paper"], rows["metric"], strict=True)]
+    ours = summary[[*_KEY, "mean", "std", "n", "failed", "status", "reason"]]
+    ours = ours.rename(columns={"cell": "ours_cell", "metric": "ours_metric", "mean": "reproduced"})
+    joined = rows.merge(ours, how="left", on=["dataset", "ours_cell", "ours_metric"])
+    joined[["reproduced", "std"]] *= 100
+    joined["difference"] = joined["reproduced"] - joined["reported"]
+    joined = joined.fillna({"n": 0, "failed": 0, "status": NOT_RUN, "reason": ""}).astype({"n": int, "failed": int})
+    ours_columns = ["reproduced", "std", "difference", "n", "failed", "status", "reason"]
+    return joined[[*_KEY, "paper", "table", "method", "setting", "reported", "reported_std", *ours_columns, "note"]]
+
+
+def _read_cell(path: Path) -> Any:
+    try:
+        return files.read_json(path)
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: evaluate this cell, or take it out of the grid") from None

@@ -1,0 +1,35 @@
+"""What has to be known about a paper before its numbers stand beside ours."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Paper:
+    """A paper's printed name, the NMI normaliser its numbers use, and its protocol in one clause."""
+
+    title: str
+    nmi: Literal["arithmetic", "max"]
+    protocol: str
+
+    def metric(self, name: str) -> str:
+        """Return which of our metrics stands against the paper's metric `name`."""
+        return "nmi_max" if name == "nmi" and self.nmi == "max" else name
+
+
+PAPERS = {
+    "hybrid": Paper(
+        "Hybrid", "arithmetic", "which run is reported is not said; NMI normaliser not said, arithmetic mean assumed"
+    ),
+    "deepcluster_admm": Paper(
+        "DeepCluster-ADMM", "arithmetic", "best of 10 runs, chosen with the labels; NMI by the mean of the entropies"
+    ),
+    "decs": Paper(
+        "DECS",
+        "arithmetic",
+        "which run is reported is not said, the authors' code keeps the best ACC seen in training, chosen with the "
+        "labels; NMI normaliser not said, arithmetic mean assumed",
+    ),
+    "ulhe_dc": Paper("ULHE-DC", "max", "mean and std of 5 runs; NMI by the larger of the entropies"),
+    "pc_x": Paper("PC-X", "arithmetic", "which run is reported is not said; NMI by the mean of the entropies"),
+}

@@ -1,0 +1,142 @@
+"""Pages in Markdown: the generated blocks of the README, and the index of a grid's results."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import pandas as pd
+
+from deepclust.errors import UserError
+from deepclust.reporting.tables import HEADINGS, Table, markdown_text, number, spread
+
+_END = "<!-- /generated -->"
+
+
+def replace_block(text: str, name: str, body: str) -> str:
+    """Return `text` with everything between `<!-- generated: NAME -->` and the next end marker replaced by `body`.
+
+    Replacing a block by what it holds changes nothing, so a stale page is one that differs from its regeneration.
+
+    Raises
+    ------
+    UserError
+        If the block does not occur exactly once, or is not closed before the next one begins.
+    """
+    start = f"<!-- generated: {name} -->"
+    if text.count(start) != 1:
+        raise UserError(f"the page must hold {start!r} exactly once, followed by {_END!r}; found {text.count(start)}")
+    before, rest = text.split(start)
+    inside, end, after = rest.partition(_END)
+    if not end or "<!-- generated:" in inside:
+        raise UserError(f"block {name!r} is not closed; put {_END!r} where it ends")
+    return f"{before}{start}\n{body.strip()}\n{_END}{after}"
+
+
+def results_block(summary: pd.DataFrame, reports: str = "reports/benchmark") -> str:
+    """Return the README's results: rows = cells, columns = data sets, each ACC / NMI / ARI in percent.
+
+    A cell without a finished seed shows its status. A data set's heading links to its table under `reports`.
+    """
+    metrics = ["acc", "nmi", "ari"]
+    datasets, cells = summary["dataset"].unique(), summary["cell"].unique()
+    records = {(r["dataset"], r["cell"], r["metric"]): r for r in summary.to_dict("records")}
+
+    def show(dataset: str, cell: str) -> str:
+        if (dataset, cell, "acc") not in records:
+            return number(float("nan"))
+        scores = [records[dataset, cell, metric] for metric in metrics]
+        if scores[0]["status"] != "ok":
+            return str(scores[0]["status"])
+        return " / ".join(spread(100 * score["mean"], 100 * score["std"]) for score in scores)
+
+    heads = ["method", *(f"[{dataset}]({reports}/tables/{dataset}.md)" for dataset in datasets)]
+    rows = [[f"`{cell}`", *(show(dataset, cell) for dataset in datasets)] for cell in cells]
+    finished = summary.loc[summary["status"] == "ok", "n"]
+    seeds = (
+        "no seed finished"
+        if finished.empty
+        else "n = " + "-".join(str(n) for n in sorted({*finished.agg(["min", "max"])}))
+    )
+    caption = (
+        f"{' / '.join(HEADINGS[metric] for metric in metrics)} in percent: mean ± std over seeds ({seeds}), final "
+        "epoch; labels train nothing and choose no run or epoch. NMI is normalised by the mean of the entropies. Every "
+        f"seed, failed runs with their reasons and what the papers report: [{reports}]({reports}/README.md)."
+    )
+    return f"{_grid(heads, rows, numeric=True)}\n\n{caption}"
+
+
+def methods_block(methods: Iterable[tuple[str, str, Sequence[str]]]) -> str:
+    """Return the README's table of methods, from (name, first line of the docstring, what it reads besides X)."""
+    rows = [
+        [f"`{name}`", markdown_text(line), ", ".join(f"`{read}`" for read in reads)] for name, line, reads in methods
+    ]
+    return _grid(["name", "method", "reads"], rows)
+
+
+def index(
+    grid: str,
+    summary: pd.DataFrame,
+    tables: Mapping[str, Table],
+    papers: Mapping[str, Sequence[Table]],
+    figures: Mapping[str, Mapping[str, str]],
+    missing: Sequence[str] = (),
+) -> str:
+    """Return the page `reports/GRID/README.md`: each data set's table and figures, and what did not finish.
+
+    Parameters
+    ----------
+    tables
+        Of each data set, its table, which lies at `tables/DATASET.md`, `.csv` and `.tex`.
+    papers
+        Of each file stem under `tables/`, the parts of a paper's table.
+    figures
+        Of each data set, captions by the figure's stem relative to the page; `STEM.png` and `STEM.pdf` exist.
+    missing
+        Figures that belong to the page but are not here, because their stage's outputs were not pulled.
+    """
+    blocks = [
+        f"# Results of the grid `{grid}`",
+        f"Written by the report stage: change the settings, not this page. `make repro GRID={grid}` regenerates it, "
+        "running only what changed. Each number links to the record of its runs.",
+        "Data sets: "
+        + ", ".join(f"[{name}](#{table.title.lower().replace(' ', '-')})" for name, table in tables.items())
+        + ".",
+        "## What did not finish",
+        _unfinished(summary),
+    ]
+    for dataset, table in tables.items():
+        blocks += [table.markdown("runs").strip(), _formats(f"tables/{dataset}")]
+        for stem, caption in figures.get(dataset, {}).items():
+            blocks += [f"![{caption}]({stem}.png)", f"{caption} ([PDF]({stem}.pdf))"]
+    if papers:
+        blocks += ["## Beside the papers' tables"]
+        blocks += [
+            "\n".join(
+                f"- {'; '.join(t.title for t in parts)}: {_formats(f'tables/{stem}')}" for stem, parts in papers.items()
+            )
+        ]
+    if missing:
+        blocks += ["## Figures that are not here", "`dvc pull` or `make repro` brings them."]
+        blocks += ["\n".join(f"- `{name}`" for name in missing)]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _unfinished(summary: pd.DataFrame) -> str:
+    """Return a list of the cells with a failed or skipped seed, each with its reason."""
+    rows = summary[(summary["failed"] > 0) | (summary["status"] != "ok")].drop_duplicates(["dataset", "cell"])
+    if rows.empty:
+        return "Every seed of every cell finished."
+    return "\n".join(
+        f"- [`{row['dataset']}/{row['cell']}`](runs/{row['dataset']}/{row['cell'].split('/')[0]}.json): "
+        f"{row['n']} finished, {row['failed']} failed, status {row['status']}. {markdown_text(row['reason'])}"
+        for row in rows.to_dict("records")
+    )
+
+
+def _formats(stem: str) -> str:
+    return ", ".join(
+        f"[{name}]({stem}.{suffix})" for name, suffix in (("Markdown", "md"), ("CSV", "csv"), ("LaTeX", "tex"))
+    )
+
+
+def _grid(heads: Sequence[str], rows: Iterable[Sequence[str]], *, numeric: bool = False) -> str:
+    ruler = ["---", *["---:" if numeric else "---"] * (len(heads) - 1)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in [heads, ruler, *rows])

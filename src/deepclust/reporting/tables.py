@@ -1,0 +1,274 @@
+"""Result tables, one per data set and one per table of a paper, as Markdown, LaTeX (booktabs) and tidy CSV."""
+
+import itertools
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from deepclust import files
+from deepclust.errors import UserError
+from deepclust.metrics import EXTERNAL
+from deepclust.reporting.aggregate import NOT_RUN
+from deepclust.reporting.papers import PAPERS
+
+HEADINGS = {"acc": "ACC", "nmi": "NMI", "nmi_max": "NMI (max)", "ari": "ARI", "purity": "Purity"}
+OURS = (
+    "final epoch, mean ± std (ddof 1) over n finished seeds, percent; labels train nothing and choose no run or epoch"
+)
+
+_DASH, _MINUS, _UNDER = "\N{EM DASH}", "\N{MINUS SIGN}", "\N{DOWNWARDS ARROW WITH TIP RIGHTWARDS} "
+_LATEX = {character: f"\\{character}" for character in "&%$#_{}"} | {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "±": r"$\pm$",
+    _DASH: "---",
+    _MINUS: "$-$",
+    _UNDER[0]: r"\quad",
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What stands in one place of a table: a text, the run record it links to (`DS/CELL.json`), a footnote."""
+
+    text: str = ""
+    link: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table ready to print. `groups` are (heading, width) pairs over `columns`, or empty; `data` is the tidy form."""
+
+    title: str
+    caption: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Entry]]
+    data: pd.DataFrame
+    groups: Sequence[tuple[str, int]] = field(default=())
+
+    @property
+    def footnotes(self) -> list[str]:
+        """The distinct footnotes in order of appearance; the number of one is its position, from 1."""
+        return list(dict.fromkeys(entry.note for entry in itertools.chain(*self.rows) if entry.note))
+
+    def markdown(self, runs: str = "../runs") -> str:
+        """Return title, caption, table and footnotes as GitHub Markdown; links to run records start with `runs`."""
+        notes = self.footnotes
+
+        def show(entry: Entry) -> str:
+            text = markdown_text(entry.text)
+            text = f"[{text}]({runs}/{entry.link})" if entry.link else text
+            return f"{text}<sup>{notes.index(entry.note) + 1}</sup>" if entry.note else text
+
+        over = [heading for heading, width in self.groups for _ in range(width)] or [""] * len(self.columns)
+        heads = [f"{group} {column}".strip() for group, column in zip(over, self.columns, strict=True)]
+        lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *([show(entry) for entry in row] for row in self.rows)]
+        body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+        below = "\n".join(f"<sup>{i}</sup> {markdown_text(note)}<br>" for i, note in enumerate(notes, 1))
+        parts = [f"## {markdown_text(self.title)}", markdown_text(self.caption), body, below]
+        return "\n\n".join(filter(None, parts)) + "\n"
+
+    def latex(self) -> str:
+        r"""Return a `table` float; the document needs `\usepackage{booktabs}` and nothing else."""
+        notes = self.footnotes
+
+        def show(entry: Entry) -> str:
+            mark = rf"\textsuperscript{{{notes.index(entry.note) + 1}}}" if entry.note else ""
+            return _latex(entry.text) + mark
+
+        head, start = [], 1
+        if self.groups:
+            head.append(" & ".join(rf"\multicolumn{{{width}}}{{c}}{{{_latex(name)}}}" for name, width in self.groups))
+            head[0] += r" \\"
+            for name, width in self.groups:
+                if name:
+                    head.append(rf"\cmidrule(lr){{{start}-{start + width - 1}}}")
+                start += width
+        head.append(" & ".join(map(_latex, self.columns)) + r" \\")
+        wide = len(self.columns) > 8
+        lines = [
+            r"\begin{table}[htbp]",
+            r"\centering",
+            rf"\caption{{{_latex(f'{self.title}. {self.caption}')}}}",
+            r"\scriptsize\setlength{\tabcolsep}{2.5pt}" if wide else r"\footnotesize\setlength{\tabcolsep}{4pt}",
+            # centred on the text even where it is wider, as a paper's table beside ours is
+            rf"\makebox[\linewidth][c]{{\begin{{tabular}}{{@{{}}l{'r' * (len(self.columns) - 1)}@{{}}}}",
+            r"\toprule",
+            *head,
+            r"\midrule",
+            *(" & ".join(map(show, row)) + r" \\" for row in self.rows),
+            r"\bottomrule",
+            r"\end{tabular}}",
+            *(rf"\par\smallskip\raggedright\textsuperscript{{{i}}} {_latex(n)}" for i, n in enumerate(notes, 1)),
+            r"\end{table}",
+        ]
+        return "\n".join(lines) + "\n"
+
+
+def write(tables: Sequence[Table], stem: Path | str) -> None:
+    """Write `stem`.md, `stem`.tex and `stem`.csv, the tables one after the other."""
+    files.write_text(f"{stem}.md", "\n".join(table.markdown() for table in tables))
+    files.write_text(f"{stem}.tex", "\n".join(table.latex() for table in tables))
+    data = pd.concat([table.data for table in tables])
+    files.write_text(f"{stem}.csv", data.to_csv(index=False, lineterminator="\n", float_format="%.6g"))
+
+
+def dataset_table(dataset: str, summary: pd.DataFrame, comparison: pd.DataFrame) -> Table:
+    """Return every cell's row on one data set and, under it, a line for each paper's table that has this method.
+
+    A paper's line stands in the columns its metrics are comparable with: the value as reported and, in brackets, ours
+    minus reported. `comparison` is what `compare` returned for this summary. Raises UserError for an unknown data set.
+    """
+    ours = summary[summary["dataset"] == dataset]
+    if ours.empty:
+        raise UserError(f"dataset must be one of {', '.join(summary['dataset'].unique())}, got {dataset!r}")
+    published = comparison[(comparison["dataset"] == dataset) & (comparison["status"] != NOT_RUN)]
+    rows = []
+    for cell, group in ours.groupby("cell", sort=False):
+        by_metric = {record["metric"]: record for record in group.to_dict("records")}
+        name = Entry(str(cell), _link(dataset, str(cell)))
+        scores = [_score(by_metric[metric], "mean", 100) for metric in EXTERNAL]
+        rows.append([name, *scores, *_counts(by_metric["acc"])])
+        for (paper, table), lines in published[published["cell"] == cell].groupby(["paper", "table"], sort=False):
+            known = PAPERS[str(paper)]
+            values = {known.metric(record["metric"]): _published(record) for record in lines.to_dict("records")}
+            label = Entry(f"{_UNDER}{known.title}, {_numbered(str(table))}")
+            rows.append([label, *(values.get(metric, Entry()) for metric in EXTERNAL), Entry(), Entry()])
+    papers = "; ".join(f"{PAPERS[p].title}: {PAPERS[p].protocol}" for p in published["paper"].unique())
+    caption = f"Ours: {OURS}."
+    if papers:
+        caption += (
+            f" Lines under a method: the value a paper reports and, in brackets, ours minus reported in points. The "
+            f"papers' protocols differ from ours and from each other. {papers}."
+        )
+    columns = ["method", *(HEADINGS[metric] for metric in EXTERNAL), "n", "failed"]
+    return Table(f"Results on {dataset}", caption, columns, rows, _tidy(ours, published))
+
+
+def paper_tables(comparison: pd.DataFrame) -> dict[str, list[Table]]:
+    """Return, by file stem, each table of a paper: one part per data set that was run, in the paper's own order.
+
+    Every method the paper lists has its row, with an em dash where we have not run it.
+    """
+    tables = {}
+    for (paper, table), rows in comparison.groupby(["paper", "table"], sort=False):
+        stem = f"{paper}_{_numbered(str(table))}".lower().replace(" ", "_").replace(".", "_")
+        tables[stem] = [
+            _paper_part(str(paper), str(table), str(dataset), part)
+            for dataset, part in rows.groupby("dataset", sort=False)
+        ]
+    return tables
+
+
+def number(value: float, *, signed: bool = False) -> str:
+    """Return a value already in percent or points with one decimal, an em dash for NaN; never a negative zero."""
+    if math.isnan(value):
+        return _DASH
+    text = f"{round(value, 1) + 0.0:{'+' if signed else ''}.1f}"
+    return text.removeprefix("+") if float(text) == 0 else text.replace("-", _MINUS)
+
+
+def spread(value: float, std: float) -> str:
+    """Return `66.8 ± 0.4`, without the second part where it is NaN (one seed, or none reported)."""
+    return number(value) if math.isnan(std) else f"{number(value)} ± {number(std)}"
+
+
+def markdown_text(text: str) -> str:
+    """Return a text on one line that Markdown shows as it is, in a table as well."""
+    return re.sub(r"([\\|*`<\[\]])", r"\\\1", " ".join(text.split()))
+
+
+def _paper_part(paper: str, table: str, dataset: str, comparison: pd.DataFrame) -> Table:
+    metrics = [metric for metric in EXTERNAL if metric in set(comparison["metric"])]
+    rows = []
+    for (method, setting), lines in comparison.groupby(["method", "setting"], sort=False):
+        by_metric = {record["metric"]: record for record in lines.to_dict("records")}
+        row = [Entry(f"{method} ({setting})" if setting else str(method))]
+        for metric in metrics:
+            record = by_metric.get(metric)
+            if record is None:
+                row += [Entry(_DASH)] * 3
+            else:
+                reported = Entry(spread(record["reported"], record["reported_std"]), note=record["note"])
+                difference = Entry(number(record["difference"], signed=True))
+                row += [reported, _score(record, "reproduced", 1), difference]
+        rows.append(row + _counts(next(iter(by_metric.values()))))
+    known = PAPERS[paper]
+    caption = (
+        f"Reported: {known.protocol}. Ours: {OURS}, NMI by the same normaliser as the paper. "
+        f"Difference: ours minus reported, in points. {_DASH}: not run here, or not in the paper."
+    )
+    columns = ["method", *["reported", "ours", "diff."] * len(metrics), "n", "failed"]
+    groups = [("", 1), *((HEADINGS[metric], 3) for metric in metrics), ("", 2)]
+    title = f"{known.title}, {_numbered(table)}, on {dataset}"
+    return Table(title, caption, columns, rows, comparison, groups)
+
+
+def _score(record: Mapping[Any, Any], value: str, scale: float) -> Entry:
+    """Return our score of a summary's or comparison's row, or the status that stands in its place."""
+    if record["status"] == NOT_RUN:
+        return Entry(_DASH)
+    link = _link(record["dataset"], record["cell"])
+    if record["status"] != "ok":
+        return Entry(record["status"], link, _because(record))
+    if math.isnan(record[value]):
+        return Entry(_DASH)  # unlabelled data: it ran, and there is nothing to score
+    return Entry(spread(scale * record[value], scale * record["std"]), link)
+
+
+def _counts(record: Mapping[Any, Any]) -> list[Entry]:
+    if record["status"] == NOT_RUN:
+        return [Entry(_DASH), Entry(_DASH)]
+    return [Entry(str(record["n"])), Entry(str(record["failed"]), note=_because(record) if record["failed"] else "")]
+
+
+def _published(record: Mapping[Any, Any]) -> Entry:
+    text = spread(record["reported"], record["reported_std"])
+    if not math.isnan(record["difference"]):
+        text += f" ({number(record['difference'], signed=True)})"
+    return Entry(text, note=record["note"])
+
+
+def _tidy(ours: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per cell, metric and source ('ours' or 'PAPER: Table I'), in percent and points."""
+    scaled = ours.rename(columns={"mean": "value"}).assign(source="ours")
+    scaled[["value", "std", "median", "min", "max"]] *= 100
+    sources = [
+        f"{paper}: {_numbered(table)}" for paper, table in zip(published["paper"], published["table"], strict=True)
+    ]
+    metrics = [PAPERS[p].metric(m) for p, m in zip(published["paper"], published["metric"], strict=True)]
+    theirs = published[["dataset", "cell", "difference", "note"]].assign(
+        source=sources, metric=metrics, value=published["reported"], std=published["reported_std"]
+    )
+    columns = ["dataset", "cell", "metric", "source", "value", "std", "difference", "median", "min", "max"]
+    columns += ["n", "failed", "status", "reason", "note"]
+    both = scaled.reindex(columns=columns).astype({"n": "Int64", "failed": "Int64", "note": object})
+    return pd.concat([both, theirs.reindex(columns=columns).astype(both.dtypes)])
+
+
+def _because(record: Mapping[Any, Any]) -> str:
+    return f"{record['cell']} on {record['dataset']}: {record['reason'] or 'no reason recorded'}"
+
+
+def _link(dataset: str, cell: str) -> str:
+    return f"{dataset}/{cell.split('/')[0]}.json"  # a read-out shares the run record of its cell
+
+
+def _numbered(table: str) -> str:
+    return f"Table {table}" if table.isdigit() else table
+
+
+def _latex(text: str) -> str:
+    # pdflatex stops at characters its fonts lack: a reason may hold any
+    safe = "".join(_LATEX.get(character, character) for character in " ".join(text.split()))
+    return safe.encode("ascii", "replace").decode()

@@ -1,0 +1,91 @@
+"""The seeds of a stage: each runs once, survives a kill, and fails alone.
+
+Work goes on in `work/STAGE/DATASET/UNIT/seed-S/KEY/`, outside DVC's outputs, which DVC deletes before a stage starts.
+KEY hashes the unit's plan (seeds apart) and the inputs of this seed, so nothing is ever resumed under other settings.
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import logging
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deepclust.errors import NotApplicable, SeedFailed
+from deepclust.files import read_json, write_json
+
+RECORD = "run.json"
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Seed:
+    """One repetition: its number, and the folders for its results and for its checkpoints."""
+
+    number: int
+    results: Path
+    checkpoints: Path
+
+
+def run_seeds(
+    plan: dict[str, Any],
+    *,
+    output: Path,
+    work: Path,
+    inputs: Callable[[int], dict[str, str]],
+    body: Callable[[Seed], dict[str, Any]],
+) -> None:
+    """Run `body` for every seed of the plan and put what it wrote into `output/seed-S/`, with its record `run.json`.
+
+    Parameters
+    ----------
+    plan : the unit's plan; `seeds` and everything else that decides the results
+    inputs : seed -> digests of what the seed reads
+    body : writes a seed's files and returns what its record says beside the plan
+        Raising `SeedFailed` or `NotApplicable` makes a record with that status and reason, and no files.
+    """
+    for number in plan["seeds"]:
+        settings = {key: value for key, value in plan.items() if key != "seeds"}
+        facts = {"seed": number, "inputs": inputs(number), **settings}
+        key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+        folder = work / f"seed-{number}" / key
+        finished = folder / "finished"
+        if finished.exists():
+            _log.info("%s, seed %d: finished before, reused", output, number)
+        else:
+            _log.info("%s, seed %d", output, number)
+            _run(Seed(number, folder / "results", folder / "checkpoints"), facts, body)
+            (folder / "results").rename(finished)
+            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        for other in folder.parent.iterdir():  # superseded settings: DVC's own cache has their results
+            if other != folder:
+                shutil.rmtree(other)
+        shutil.copytree(finished, output / f"seed-{number}", dirs_exist_ok=True)
+
+
+def _run(seed: Seed, facts: dict[str, Any], body: Callable[[Seed], dict[str, Any]]) -> None:
+    shutil.rmtree(seed.results, ignore_errors=True)
+    seed.results.mkdir(parents=True)
+    record: dict[str, Any] = {"status": "ok", "reason": ""}
+    try:
+        record |= body(seed)
+    except (SeedFailed, NotApplicable) as error:
+        record |= {"status": "failed" if isinstance(error, SeedFailed) else "skipped", "reason": str(error)}
+        _log.warning("seed %d %s: %s", seed.number, record["status"], error)
+    write_json(seed.results / RECORD, facts | record)
+
+
+def require_ok(folder: Path) -> dict[str, Any]:
+    """Return the record in `folder`, or raise what ended that seed, so that a stage built on it ends the same way."""
+    record: dict[str, Any] = read_json(folder / RECORD)
+    if record["status"] != "ok":
+        raise (SeedFailed if record["status"] == "failed" else NotApplicable)(f"pretraining: {record['reason']}")
+    return record
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Return the installed versions of the named distributions."""
+    return {name: importlib.metadata.version(name) for name in packages}

@@ -1,0 +1,1 @@
+"""How networks are trained: the one mini-batch loop, its checkpoints and its surroundings."""

@@ -1,0 +1,156 @@
+"""The one mini-batch loop: data in memory, batches from a generator of its own, checkpoints, finite or stopped."""
+
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from deepclust.errors import SeedFailed
+from deepclust.training import runtime
+from deepclust.training.checkpoint import load_state, save_state
+
+_log = logging.getLogger(__name__)
+
+Terms = Callable[[Tensor, Tensor, torch.Generator], dict[str, Tensor]]
+"""(rows (B, D), their indices (B,), generator for noise) -> the weighted terms of the loss; their sum is minimised."""
+
+
+@dataclass(frozen=True)
+class Refresh:
+    """What a method recomputes from all samples now and then (DEC's target distribution)."""
+
+    every: int  # iterations
+    compute: Callable[[], Tensor]  # stores what it computes, returns the labels (N,) it sees
+    tolerance: float  # stop once the share of labels changed since the last call is below this
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a training went: one trace row an epoch (phase, epoch, loss, loss_TERM..., label_change)."""
+
+    trace: list[dict[str, Any]]
+    n_iter: int  # batches seen
+    converged: bool  # stopped by the tolerance, not by the number of epochs
+
+
+def make_optimizer(
+    name: str, module: nn.Module, learning_rate: float, momentum: float = 0.9
+) -> torch.optim.Adam | torch.optim.SGD:
+    """Return `adam` or `sgd` (with `momentum`), fused: one kernel for all weights."""
+    if name == "adam":
+        return torch.optim.Adam(module.parameters(), lr=learning_rate, fused=True)
+    return torch.optim.SGD(module.parameters(), lr=learning_rate, momentum=momentum, fused=True)
+
+
+def train(
+    module: nn.Module,
+    X: Tensor,
+    terms: Terms,
+    *,
+    optimizer: torch.optim.Optimizer,
+    epochs: int,
+    batch_size: int,
+    seed: int,
+    phase: str,
+    refresh: Refresh | None = None,
+) -> Outcome:
+    """Minimise the sum of `terms` over `module`'s parameters, in place.
+
+    An epoch is floor(N / B) batches of exactly B = min(`batch_size`, N) rows of a fresh permutation; the remainder
+    sits out that epoch. Traced losses are means over the epoch's batches. With `runtime.Runtime.checkpoints` set, the
+    state is written every few epochs under the name `phase`, and a later call with the same settings goes on from it
+    to the same bits (buffers of `module` are part of the state: keep there what `refresh` computes).
+
+    Raises
+    ------
+    SeedFailed
+        A term of the loss is not finite at the end of an epoch; the last checkpoint before it stays.
+    """
+    surroundings = runtime.current()
+    path = surroundings.checkpoints / f"{phase}.safetensors" if surroundings.checkpoints else None
+    generator = torch.Generator().manual_seed(seed)  # on the CPU, so that every device sees the same batches
+    n_samples, n_batches = len(X), max(1, len(X) // batch_size)
+    batch_size = min(batch_size, n_samples)
+    trace: list[dict[str, Any]] = []
+    labels = torch.full((n_samples,), -1, device=X.device)
+    first, n_iter, converged = 0, 0, False
+
+    if path is not None and path.exists():
+        facts = load_state(path, nn.ModuleList([module, _Labels(labels)]), optimizer, generator)
+        first, n_iter, converged, trace = (facts[key] for key in ("epoch", "n_iter", "converged", "trace"))
+
+    def store(epoch: int) -> None:
+        if path is not None:
+            state = nn.ModuleList([module, _Labels(labels)])
+            save_state(path, state, optimizer, generator, epoch=epoch, n_iter=n_iter, converged=converged, trace=trace)
+
+    bar = tqdm(range(first, epochs), phase, disable=not surroundings.progress, leave=False)
+    for epoch in bar:
+        if converged:
+            break
+        module.train()
+        order = torch.randperm(n_samples, generator=generator).to(X.device)
+        sums: dict[str, Tensor] = {}
+        label_change, seen = math.nan, 0
+        for batch in range(n_batches):
+            if refresh is not None and n_iter % refresh.every == 0:
+                now = refresh.compute()
+                if n_iter > 0:
+                    label_change = (now != labels).double().mean().item()
+                    converged = label_change < refresh.tolerance
+                labels.copy_(now)
+                if converged:
+                    break
+                module.train()
+            index = order[batch * batch_size : (batch + 1) * batch_size]
+            with torch.autocast(X.device.type, torch.bfloat16, enabled=surroundings.precision == "bfloat16"):
+                losses = terms(X[index], index, generator)
+            optimizer.zero_grad()
+            torch.stack(list(losses.values())).sum().backward()
+            optimizer.step()
+            for name, value in losses.items():
+                sums[name] = sums.get(name, 0) + value.detach()
+            n_iter += 1
+            seen += 1
+        means = {name: value.item() / seen for name, value in sums.items()}  # the epoch's one synchronisation
+        _check_finite(means, phase, epoch)
+        trace.append(_row(phase, epoch, means, None if math.isnan(label_change) else label_change))
+        if converged or epoch + 1 == epochs or (epoch + 1) % surroundings.checkpoint_every == 0:
+            store(epoch + 1)
+        if converged or (epoch + 1) * 4 // epochs > epoch * 4 // epochs:
+            _log.info("%s: epoch %d of %d, loss %.4g", phase, epoch + 1, epochs, trace[-1]["loss"] or math.nan)
+    return Outcome(trace, n_iter, converged)
+
+
+@torch.no_grad()
+def in_chunks(function: Callable[[Tensor], Tensor], module: nn.Module, X: Tensor, size: int = 4096) -> Tensor:
+    """Return `function` of all rows of X, `size` at a time, with `module` in evaluation mode and no gradient."""
+    module.eval()
+    return torch.cat([function(rows) for rows in X.split(size)])
+
+
+class _Labels(nn.Module):
+    """The last labels as a buffer, so that the state of a training is one module's."""
+
+    def __init__(self, labels: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("labels", labels)
+
+
+def _row(phase: str, epoch: int, means: dict[str, float], label_change: float | None) -> dict[str, Any]:
+    terms = {f"loss_{name}": value for name, value in means.items()} if len(means) > 1 else {}
+    loss = sum(means.values()) if means else None  # none: stopped before the epoch's first batch
+    return {"phase": phase, "epoch": epoch, "loss": loss, **terms, "label_change": label_change}
+
+
+def _check_finite(means: dict[str, float], phase: str, epoch: int) -> None:
+    for name, value in means.items():
+        if not math.isfinite(value):
+            raise SeedFailed(
+                f"the loss term '{name}' of phase '{phase}' became {value} in epoch {epoch}; lower the learning rate"
+            )

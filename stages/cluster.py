@@ -1,0 +1,75 @@
+"""Fit one cell of the grid on one data set, every seed of it: labels, embedding, trace, model and run record."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from deepclust import methods
+from deepclust.errors import run_as_script
+from deepclust.files import read_array, read_json, sha256, write_array, write_text
+from deepclust.runs import Seed, run_seeds, versions
+from deepclust.seeding import derive_seed
+
+
+def main(dataset: str, cell: str) -> None:
+    plan = read_json(f"data/plan/{dataset}/cluster/{cell}.json")
+    prepared = Path("data/prepared") / dataset
+    graph = Path("data/graph") / dataset if plan["graph"] else None
+    networks = Path("data/pretrained") / dataset / plan["network"] if plan["network"] else None
+    cls = methods.load(plan["method"])
+    X = read_array(prepared / "X.npy")
+    n_clusters = read_json(prepared / "meta.json")["k"]
+    compute = plan["compute"]
+
+    digests = {"X": sha256(prepared / "X.npy")}
+    if graph:
+        digests["graph"] = sha256(graph / "weights.npz")
+
+    def inputs(seed: int) -> dict[str, str]:
+        if networks is None:
+            return digests
+        weights = networks / f"seed-{seed}" / "weights.safetensors"
+        return digests | {"network": sha256(weights) if weights.exists() else "failed"}
+
+    def body(seed: Seed) -> dict[str, Any]:
+        given: dict[str, Any] = {}
+        if graph:
+            given["graph"] = cls.read_graph(graph)
+        if networks:
+            given["network"] = cls.read_network(networks / f"seed-{seed.number}")
+        state = derive_seed(seed.number, dataset, cell)
+        method = cls(n_clusters, random_state=state, device=compute["device"], **plan["settings"])
+        with cls.running(compute["threads"], compute["precision"], seed.checkpoints, sys.stderr.isatty()):
+            method.fit(X, **given)
+        return write(method, seed.results)
+
+    run_seeds(
+        plan,
+        output=Path("data/runs") / dataset / cell,
+        work=Path("work/cluster") / dataset / cell,
+        inputs=inputs,
+        body=body,
+    )
+
+
+def write(method: Any, folder: Path) -> dict[str, Any]:
+    """Write what a fitted method found, and return what its record says of it."""
+    write_array(folder / "labels.npy", method.labels_)
+    if hasattr(method, "embedding_"):
+        write_array(folder / "embedding.npy", method.embedding_)
+    if hasattr(method, "trace_"):
+        write_text(folder / "trace.csv", pd.DataFrame(method.trace_).to_csv(index=False, lineterminator="\n"))
+    method.save_model(folder)
+    return {
+        "n_clusters": method.n_clusters,
+        "n_iter": method.n_iter_,
+        "converged": method.converged_,
+        "device": getattr(method, "device_", "cpu"),
+        "versions": versions(*method.libraries),
+    }
+
+
+if __name__ == "__main__":
+    run_as_script(main)

@@ -1,0 +1,21 @@
+"""Put a data set's published files, verified, into data/raw/DATASET."""
+
+import os
+import shutil
+from pathlib import Path
+
+from deepclust import datasets
+from deepclust.config import read
+from deepclust.errors import run_as_script
+
+
+def main(dataset: str) -> None:
+    # DVC empties data/raw/DATASET before this starts; downloads outlive that, and a killed run, in work/
+    downloads = Path("work/downloads") / dataset
+    mirror = os.environ.get("DEEPCLUST_MIRROR") or (read().get("data") or {}).get("mirror")
+    datasets.fetch(dataset, downloads, mirror)
+    shutil.copytree(downloads, Path("data/raw") / dataset, dirs_exist_ok=True)
+
+
+if __name__ == "__main__":
+    run_as_script(main)

@@ -1,0 +1,41 @@
+"""Build a data set's nearest-neighbour graph, its Gaussian weights and its normalised Laplacian."""
+
+from pathlib import Path
+
+from threadpoolctl import threadpool_limits
+
+from deepclust.errors import run_as_script
+from deepclust.files import read_array, read_json, write_json, write_sparse
+from deepclust.graph.knn import knn_graph
+from deepclust.graph.laplacian import laplacian
+from deepclust.graph.weights import gaussian_weights, summary
+from deepclust.seeding import derive_seed
+
+
+def main(dataset: str) -> None:
+    plan = read_json(f"data/plan/{dataset}/graph.json")
+    settings, compute = plan["settings"], plan["compute"]
+    X = read_array(f"data/prepared/{dataset}/X.npy")
+    device = None
+    if compute["device"] != "cpu":
+        from deepclust.training.runtime import resolve_device
+
+        device = resolve_device(compute["device"])
+    with threadpool_limits(compute["threads"]):
+        knn = knn_graph(
+            X,
+            settings["n_neighbors"],
+            exact=settings["exact"],
+            device=device,
+            random_state=derive_seed(0, dataset, "graph"),
+        )
+        W = gaussian_weights(knn, bandwidth=settings["bandwidth"], symmetrize=settings["symmetrize"])
+    folder = Path("data/graph") / dataset
+    write_sparse(folder / "knn.npz", knn)
+    write_sparse(folder / "weights.npz", W)
+    write_sparse(folder / "laplacian.npz", laplacian(W))
+    write_json(folder / "meta.json", summary(knn, W, bandwidth=settings["bandwidth"]))
+
+
+if __name__ == "__main__":
+    run_as_script(main)

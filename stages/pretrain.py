@@ -1,0 +1,52 @@
+"""Pretrain one network on one data set, every seed of it: weights that all methods reading this network share."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from deepclust.errors import run_as_script
+from deepclust.files import read_array, read_json, sha256, write_text
+from deepclust.runs import Seed, run_seeds, versions
+from deepclust.seeding import derive_seed
+from deepclust.training.checkpoint import save_tensors
+from deepclust.training.pretrain import pretrain, read_settings
+from deepclust.training.runtime import Runtime, resolve_device
+
+
+def main(dataset: str, name: str) -> None:
+    plan = read_json(f"data/plan/{dataset}/pretrain/{name}.json")
+    prepared = Path("data/prepared") / dataset
+    meta = read_json(prepared / "meta.json")
+    shape = tuple(meta["image_shape"]) if meta["image_shape"] else None
+    compute = plan["compute"]
+    device = resolve_device(compute["device"])
+    X = torch.from_numpy(read_array(prepared / "X.npy")).to(device)
+
+    def body(seed: Seed) -> dict[str, Any]:
+        with Runtime(compute["threads"], compute["precision"], seed.checkpoints, sys.stderr.isatty()).open():
+            network, outcome = pretrain(
+                X,
+                read_settings(plan["settings"]),
+                seed=derive_seed(seed.number, dataset, name),
+                image_shape=shape,
+            )
+        save_tensors(seed.results / "weights.safetensors", network.state_dict())
+        write_text(seed.results / "trace.csv", pd.DataFrame(outcome.trace).to_csv(index=False, lineterminator="\n"))
+        facts = {"n_features": X.shape[1], "image_shape": shape, "n_iter": outcome.n_iter, "device": device.type}
+        return facts | {"versions": versions("numpy", "torch")}
+
+    digest = sha256(prepared / "X.npy")
+    run_seeds(
+        plan,
+        output=Path("data/pretrained") / dataset / name,
+        work=Path("work/pretrain") / dataset / name,
+        inputs=lambda _: {"X": digest},
+        body=body,
+    )
+
+
+if __name__ == "__main__":
+    run_as_script(main)

@@ -1,0 +1,92 @@
+"""A small grid as the evaluation leaves it: finished, partly failed, failed and skipped cells, and one read-out."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from deepclust import files
+from deepclust.metrics import EXTERNAL
+from deepclust.reporting.aggregate import cell_metrics, compare, read_reported, read_results, summarise
+
+DATASETS = ["usps", "toy"]
+CELLS = ["dec", "idec", "hybrid", "vade"]
+NAN = "loss_kl is nan at epoch 3 | lower a_b by 50%"
+SIZE = "no network fits 2 features"
+REPORTED = Path(__file__).parents[2] / "data" / "reported" / "reported_results.csv"
+
+
+def _scores(acc: float) -> dict[str, float]:
+    """Return metrics that differ from each other and are exact in decimals."""
+    return {name: acc - 0.01 * i for i, name in enumerate(EXTERNAL)}
+
+
+def _write_cell(root: Path, dataset: str, cell: str, records: dict[str, Any], readouts: tuple[str, ...] = ()) -> None:
+    """Write one cell; a record is an accuracy, or (status, reason)."""
+    finished = {seed: _scores(value) for seed, value in records.items() if isinstance(value, float)}
+    runs = {
+        seed: {"status": "ok", "reason": "", "seed": int(seed), "settings": {}}
+        if isinstance(value, float)
+        else {"status": value[0], "reason": value[1], "seed": int(seed), "settings": {}}
+        for seed, value in records.items()
+    }
+    content = cell_metrics(finished, sum(run["status"] == "failed" for run in runs.values()))
+    if readouts:
+        content["readouts"] = {name: cell_metrics(finished, content["failed"]) for name in readouts}
+    files.write_json(root / "metrics" / dataset / f"{cell}.json", content)
+    run = {"dataset": dataset, "cell": cell, "method": cell.upper(), "seeds": runs}
+    files.write_json(root / "runs" / dataset / f"{cell}.json", run)
+
+
+@pytest.fixture
+def scores() -> Callable[[float], dict[str, float]]:
+    return _scores
+
+
+@pytest.fixture
+def write_cell() -> Callable[..., None]:
+    return _write_cell
+
+
+@pytest.fixture
+def grid(tmp_path: Path) -> Path:
+    for dataset in DATASETS:
+        _write_cell(tmp_path, dataset, "dec", {"0": 0.70, "1": 0.80, "10": 0.75})
+        _write_cell(tmp_path, dataset, "idec", {"0": 0.90, "1": 0.92, "2": ("failed", NAN)})
+        _write_cell(tmp_path, dataset, "hybrid", {str(seed): ("failed", NAN) for seed in range(3)})
+        _write_cell(tmp_path, dataset, "vade", {"0": ("skipped", SIZE)})
+    return tmp_path
+
+
+@pytest.fixture
+def results(grid: Path) -> pd.DataFrame:
+    return read_results(grid, DATASETS, CELLS)
+
+
+@pytest.fixture
+def summary(results: pd.DataFrame) -> pd.DataFrame:
+    return summarise(results)
+
+
+@pytest.fixture(scope="session")
+def reported() -> pd.DataFrame:
+    return read_reported(REPORTED)
+
+
+@pytest.fixture
+def comparison(summary: pd.DataFrame, reported: pd.DataFrame) -> pd.DataFrame:
+    return compare(summary, reported)
+
+
+@pytest.fixture
+def published() -> Callable[..., pd.DataFrame]:
+    """Make a table of published numbers from (paper, table, dataset, method_id, metric, value, note) rows."""
+
+    def make(*rows: tuple[str, str, str, str, str, float, str]) -> pd.DataFrame:
+        columns = ["paper", "table", "dataset", "method_id", "metric", "value", "note"]
+        table = pd.DataFrame(list(rows), columns=columns)
+        return table.assign(method=table["method_id"].str.upper(), std=float("nan"), unit="percent")
+
+    return make

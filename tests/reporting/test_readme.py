@@ -1,0 +1,95 @@
+"""Generated Markdown: blocks replaced and nothing else, failures visible, every link to a file that exists."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from deepclust.errors import UserError
+from deepclust.reporting.readme import index, methods_block, replace_block, results_block
+from deepclust.reporting.tables import dataset_table, paper_tables, write
+
+PAGE = (
+    "# Title\n\n<!-- generated: a -->\nold\n<!-- /generated -->\n\ntext\n\n<!-- generated: b -->\n<!-- /generated -->\n"
+)
+
+
+def test_a_block_is_replaced_and_the_rest_kept() -> None:
+    page = replace_block(PAGE, "a", "| new |\n")
+    assert page == PAGE.replace("old", "| new |")
+    assert replace_block(page, "b", "B") == page.replace("b -->\n", "b -->\nB\n")
+
+
+def test_replacing_by_the_same_changes_nothing() -> None:
+    page = replace_block(PAGE, "b", "body")
+    assert replace_block(page, "b", "body") == page
+    assert replace_block(page, "b", "other") != page
+
+
+@pytest.mark.parametrize(
+    ("page", "message"),
+    [
+        ("no block", "exactly once.*found 0"),
+        (PAGE + PAGE, "exactly once.*found 2"),
+        ("<!-- generated: a -->", "not closed"),
+        ("<!-- generated: a -->\n<!-- generated: b -->\n<!-- /generated -->", "not closed"),
+    ],
+)
+def test_a_broken_page_is_named(page: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        replace_block(page, "a", "body")
+
+
+def test_results_block_has_cells_as_rows_and_datasets_as_columns(summary: pd.DataFrame) -> None:
+    lines = results_block(summary, "reports/demo").splitlines()
+    assert lines[0] == "| method | [usps](reports/demo/tables/usps.md) | [toy](reports/demo/tables/toy.md) |"
+    assert lines[2] == "| `dec` | 75.0 ± 5.0 / 74.0 ± 5.0 / 72.0 ± 5.0 | 75.0 ± 5.0 / 74.0 ± 5.0 / 72.0 ± 5.0 |"
+    assert lines[4:6] == ["| `hybrid` | failed | failed |", "| `vade` | skipped | skipped |"]
+    assert "(n = 2-3)" in lines[-1]
+
+
+def test_results_block_shows_a_cell_absent_from_a_dataset_as_not_run(summary: pd.DataFrame) -> None:
+    partial = summary[(summary["dataset"] == "usps") | (summary["cell"] != "dec")]
+    assert results_block(partial).splitlines()[2].endswith("| \u2014 |")
+
+
+def test_methods_block_lists_what_the_caller_passes() -> None:
+    block = methods_block([("dec", "Deep embedded | clustering.", ("mlp",)), ("kmeans", "K-means.", ())])
+    assert block.splitlines()[2:] == [r"| `dec` | Deep embedded \| clustering. | `mlp` |", "| `kmeans` | K-means. |  |"]
+
+
+def test_index_links_only_to_files_that_exist(grid: Path, summary: pd.DataFrame, comparison: pd.DataFrame) -> None:
+    tables = {dataset: dataset_table(dataset, summary, comparison) for dataset in ("usps", "toy")}
+    papers = paper_tables(comparison)
+    for stem, parts in {**{name: [table] for name, table in tables.items()}, **papers}.items():
+        write(parts, grid / "tables" / stem)
+    figures = {"usps": {"figures/usps_accuracy": "Accuracy on usps"}}
+    for suffix in ("png", "pdf"):
+        (grid / "figures").mkdir(exist_ok=True)
+        (grid / "figures" / f"usps_accuracy.{suffix}").touch()
+    page = index("demo", summary, tables, papers, figures, ["figures/usps/dec/tsne"])
+    links = re.findall(r"\]\(([^)]+)\)", page)
+    assert "![Accuracy on usps](figures/usps_accuracy.png)" in page
+    for link in links:
+        if link.startswith("#"):
+            assert f"## {link[1:].replace('-', ' ')}" in page.lower()
+        else:
+            assert (grid / link).exists(), link
+
+
+def test_index_names_what_did_not_finish_and_what_is_missing(summary: pd.DataFrame, comparison: pd.DataFrame) -> None:
+    page = index("demo", summary, {"usps": dataset_table("usps", summary, comparison)}, {}, {}, ["x/dec/tsne"])
+    assert "`make repro GRID=demo`" in page
+    assert "[`usps/hybrid`](runs/usps/hybrid.json): 0 finished, 3 failed, status failed. loss_kl is nan" in page
+    assert "[`toy/idec`](runs/toy/idec.json): 2 finished, 1 failed, status ok." in page
+    assert "[`toy/vade`](runs/toy/vade.json): 0 finished, 0 failed, status skipped. no network fits" in page
+    assert "`usps/dec`" not in page
+    assert "- `x/dec/tsne`" in page
+
+
+def test_index_says_when_everything_finished(summary: pd.DataFrame, comparison: pd.DataFrame) -> None:
+    dec = summary[summary["cell"] == "dec"]
+    page = index("demo", dec, {"usps": dataset_table("usps", dec, comparison[comparison["cell"] == "dec"])}, {}, {})
+    assert "Every seed of every cell finished." in page
+    assert "not here" not in page
