@@ -19,7 +19,7 @@ def laplacian(W: sp.csr_matrix, *, normalized: bool = True) -> sp.csr_matrix:
 
     Parameters
     ----------
-    W : csr_matrix of shape (N, N), symmetric, non-negative, with an empty diagonal
+    W : csr_matrix of shape (N, N), symmetric, of weights > 0 where stored, with an empty diagonal
     normalized : bool
 
     Returns
@@ -39,7 +39,6 @@ def laplacian(W: sp.csr_matrix, *, normalized: bool = True) -> sp.csr_matrix:
     degrees, scaled = scaled_weights(W) if normalized else (weighted_degrees(W), W.astype(np.float64))
     diagonal = (degrees > 0).astype(np.float64) if normalized else degrees
     L = sp.csr_matrix(sp.diags_array(diagonal) - scaled)
-    L.eliminate_zeros()
     L.sort_indices()
     return L
 
@@ -48,8 +47,8 @@ def weighted_degrees(W: sp.csr_matrix) -> np.ndarray:
     """Return the row sums (N,) of W in float64, after checking that W is a graph's weight matrix."""
     if W.ndim != 2 or W.shape[0] != W.shape[1]:
         raise UserError(f"W must be square, got shape {W.shape}; make it with gaussian_weights")
-    if not (np.isfinite(W.data).all() and (W.data >= 0).all()):
-        raise UserError("W must hold finite weights >= 0, got others; make it with gaussian_weights")
+    if not (np.isfinite(W.data).all() and (W.data > 0).all()):
+        raise UserError("W must store finite weights > 0, got others; W.eliminate_zeros() removes zeros")
     if W.diagonal().any():
         raise UserError("W must have an empty diagonal, got self edges; remove them with W.setdiag(0)")
     if np.any((W - W.T).data):
@@ -62,6 +61,5 @@ def scaled_weights(W: sp.csr_matrix) -> tuple[np.ndarray, sp.csr_matrix]:
     degrees = weighted_degrees(W)
     roots = np.sqrt(degrees)
     rows = np.repeat(np.arange(len(roots)), np.diff(W.indptr))
-    # w / (r r') and not (w / r) / r', whose rounding depends on the side; an explicit zero at an isolated node stays 0.
-    data = np.divide(W.data, roots[rows] * roots[W.indices], out=np.zeros(W.nnz), where=W.data > 0)
-    return degrees, sp.csr_matrix((data, W.indices, W.indptr), shape=W.shape)
+    # w / (r r') and not (w / r) / r', whose rounding depends on the side.
+    return degrees, sp.csr_matrix((W.data / (roots[rows] * roots[W.indices]), W.indices, W.indptr), shape=W.shape)

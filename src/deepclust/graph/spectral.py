@@ -35,7 +35,7 @@ def smallest_eigenvectors(W: sp.csr_matrix, n_components: int, *, random_state: 
 
     Parameters
     ----------
-    W : csr_matrix of shape (N, N), symmetric, non-negative, with an empty diagonal
+    W : csr_matrix of shape (N, N), symmetric, of weights > 0 where stored, with an empty diagonal
     n_components : int in [1, N]
     random_state : int in [0, 2**32)
         Seed of ARPACK's start vectors; eigenvectors of simple eigenvalues depend on it by rounding only.
@@ -84,9 +84,8 @@ def _largest(S: sp.csr_matrix, null: np.ndarray, count: int, random_state: int) 
     n = S.shape[0]
     with threadpool_limits(1, user_api="blas"):
         if n <= _DENSE or count >= n - 1:
-            return Eigenpairs(
-                *scipy.linalg.eigh(S.toarray() - 3 * np.outer(null, null), subset_by_index=(n - count, n - 1))
-            )
+            dense = S.toarray() - 3 * np.outer(null, null)
+            return Eigenpairs(*scipy.linalg.eigh(dense, subset_by_index=(n - count, n - 1)))
         rng = np.random.default_rng(random_state)
         start = rng.uniform(-1, 1, n)
         deflated = LinearOperator(S.shape, matvec=lambda v: S @ v - 3 * (null @ v) * null, dtype=np.float64)
