@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 
 from deepclust.errors import run_as_script
 from deepclust.files import read_array, read_json, sha256, write_text
@@ -13,7 +12,7 @@ from deepclust.runs import Seed, run_seeds, versions
 from deepclust.seeding import derive_seed
 from deepclust.training.checkpoint import save_tensors
 from deepclust.training.pretrain import pretrain, read_settings
-from deepclust.training.runtime import Runtime, resolve_device
+from deepclust.training.runtime import Runtime, on_device
 
 
 def main(dataset: str, name: str) -> None:
@@ -22,8 +21,7 @@ def main(dataset: str, name: str) -> None:
     meta = read_json(prepared / "meta.json")
     shape = tuple(meta["image_shape"]) if meta["image_shape"] else None
     compute = plan["compute"]
-    device = resolve_device(compute["device"])
-    X = torch.from_numpy(read_array(prepared / "X.npy")).to(device)
+    X = on_device(read_array(prepared / "X.npy"), compute["device"])
 
     def body(seed: Seed) -> dict[str, Any]:
         with Runtime(compute["threads"], compute["precision"], seed.checkpoints, sys.stderr.isatty()).open():
@@ -35,7 +33,7 @@ def main(dataset: str, name: str) -> None:
             )
         save_tensors(seed.results / "weights.safetensors", network.state_dict())
         write_text(seed.results / "trace.csv", pd.DataFrame(outcome.trace).to_csv(index=False, lineterminator="\n"))
-        facts = {"n_features": X.shape[1], "image_shape": shape, "n_iter": outcome.n_iter, "device": device.type}
+        facts = {"n_features": X.shape[1], "image_shape": shape, "n_iter": outcome.n_iter, "device": X.device.type}
         return facts | {"versions": versions("numpy", "torch")}
 
     digest = sha256(prepared / "X.npy")

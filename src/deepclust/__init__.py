@@ -3,5 +3,5 @@
 import os
 
 # OpenMP's idle threads must sleep, not spin: beside other work on the same cores, spinning slowed training ninefold.
-# Read once, when torch or scikit-learn load their OpenMP, hence set before either can be imported.
+# Read once, when torch or scikit-learn load their OpenMP: the stages import neither before this.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -17,7 +17,7 @@ from deepclust.seeding import derive_seed
 from deepclust.training.checkpoint import load_tensors
 from deepclust.training.loop import in_chunks
 from deepclust.training.pretrain import pretrain, read_settings
-from deepclust.training.runtime import Runtime, resolve_device
+from deepclust.training.runtime import Runtime, on_device
 
 
 class DeepClusterer(Clusterer):
@@ -38,21 +38,19 @@ class DeepClusterer(Clusterer):
 
     def _start(self, X: np.ndarray, network: Autoencoder | None) -> Tensor:
         """Set `network_`, a copy of the one given or a new one, and return X on the device in float32."""
-        device = resolve_device(self.device)
-        self.device_ = device.type
-        data = torch.from_numpy(X).to(device, torch.float32)
+        data = on_device(X, self.device)
+        self.device_ = data.device.type
         if network is None:
             settings = read_settings(self.pretraining or {})
             network, _ = pretrain(data, settings, seed=derive_seed(self._seed, "pretrain"))
-        self.network_ = copy.deepcopy(network).to(device)
+        self.network_ = copy.deepcopy(network).to(data.device)
         return data
 
     def _encode(self, data: Tensor) -> Tensor:
         return in_chunks(self.network_.encode, self.network_, data)
 
     def _codes(self, X: np.ndarray) -> np.ndarray:
-        device = next(self.network_.parameters()).device
-        codes: np.ndarray = self._encode(torch.from_numpy(X).to(device, torch.float32)).cpu().numpy()
+        codes: np.ndarray = self._encode(on_device(X, self.device_)).cpu().numpy()
         return codes
 
     @classmethod

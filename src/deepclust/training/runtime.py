@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
@@ -58,3 +59,8 @@ def resolve_device(device: str) -> torch.device:
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("device is cuda, but torch sees no CUDA device; use auto or cpu")
     return torch.device(device)
+
+
+def on_device(X: np.ndarray, device: str) -> torch.Tensor:
+    """Return X as one float32 tensor on `device` (see `resolve_device`), where it stays during a training."""
+    return torch.from_numpy(X).to(resolve_device(device), torch.float32)
