@@ -86,11 +86,17 @@ def test_input_is_left_alone() -> None:
     assert np.array_equal(W.indices, before.indices)
 
 
+def test_stored_zeros_are_refused() -> None:
+    W = sp.csr_matrix(([0.0, 0.0], ([0, 1], [1, 0])), shape=(2, 2))
+    with pytest.raises(UserError, match="eliminate_zeros"):
+        laplacian(W)
+
+
 @pytest.mark.parametrize(
     ("W", "message"),
     [
         (np.ones((2, 3)), "square"),
-        (np.array([[0, -1.0], [-1, 0]]), ">= 0"),
+        (np.array([[0, -1.0], [-1, 0]]), "> 0"),
         (np.array([[0, np.nan], [np.nan, 0]]), "finite"),
         (np.eye(2), "empty diagonal"),
         (np.array([[0, 1.0], [2, 0]]), "symmetric"),

@@ -14,7 +14,7 @@ from deepclust.graph.laplacian import scaled_weights
 
 _DENSE = 500  # up to this many nodes a dense decomposition takes milliseconds
 _TOLERANCE = 1e-10  # residual norm relative to an eigenvalue of about 1; 0 (rounding) costs a third more
-_RESTARTS = 2000  # 1e4 to 1e5 products with the matrix; image graphs of 70,000 nodes need some 40
+_RESTARTS = 2000  # 1e4 to 1e5 products with the matrix; image graphs of 70,000 nodes need some 50
 
 
 class Eigenpairs(NamedTuple):

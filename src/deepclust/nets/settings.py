@@ -47,7 +47,7 @@ class ConvSettings(NetworkSettings):
     architecture: Literal["conv"] = "conv"
     channels: tuple[PositiveInt, ...] = Field((32, 64, 128, 256), min_length=1)
     batch_norm: bool = True
-    augmentation: Augmentation | None = Augmentation()  # type: ignore[call-arg]
+    augmentation: Augmentation | None = Augmentation()
 
 
 AnyNetwork = Annotated[MLPSettings | ConvSettings, Field(discriminator="architecture")]
