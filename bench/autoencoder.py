@@ -1,8 +1,8 @@
 """One epoch of autoencoder training: ours against ClustPy's, and against what the machine's matrix products could do.
 
 The network is 784-500-500-2000-10, batch 256, Adam. All contestants take turns in one run, on the same data and
-threads; the medians of the turns' ratios are what counts. `share of sgemm` is the rate of the training's matrix products
-over that of one large float32 product.
+threads; the medians of the turns' ratios are what counts. `share of sgemm` is the rate of the training's matrix
+products over that of one large float32 product.
 
 python bench/autoencoder.py [--samples N] [--turns R] [--threads T]
 """
