@@ -5,14 +5,14 @@ import shutil
 from pathlib import Path
 
 from deepclust import datasets
-from deepclust.config import read
 from deepclust.errors import run_as_script
+from deepclust.files import read_yaml
 
 
 def main(dataset: str) -> None:
     # DVC empties data/raw/DATASET before this starts; downloads outlive that, and a killed run, in work/
     downloads = Path("work/downloads") / dataset
-    mirror = os.environ.get("DEEPCLUST_MIRROR") or (read().get("data") or {}).get("mirror")
+    mirror = os.environ.get("DEEPCLUST_MIRROR") or (read_yaml("params.yaml").get("data") or {}).get("mirror")
     datasets.fetch(dataset, downloads, mirror)
     shutil.copytree(downloads, Path("data/raw") / dataset, dirs_exist_ok=True)
 

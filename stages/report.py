@@ -5,16 +5,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from deepclust.config import read
 from deepclust.errors import run_as_script
-from deepclust.files import write_text
+from deepclust.files import read_yaml, write_text
 from deepclust.reporting import aggregate, figures, readme, tables
 
 CELL_FIGURES = {"tsne": "t-SNE of the embedding", "confusion": "confusion matrix", "curves": "training curves"}
 
 
 def main() -> None:
-    params = read()
+    params = read_yaml("params.yaml")
     cells = [cell for group in params["methods"].values() for cell in group]
     root = Path("reports") / params["grid"]
     results = aggregate.read_results(root, params["datasets"], cells)

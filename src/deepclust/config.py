@@ -10,14 +10,13 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from ruamel.yaml import YAML
 from sklearn.utils._param_validation import InvalidParameterError, validate_parameter_constraints
 
 from deepclust import datasets, methods
 from deepclust.errors import UserError
-from deepclust.files import atomic
+from deepclust.files import atomic, read_yaml
 from deepclust.nets.settings import AnyNetwork, NonNegativeInt, PositiveInt, Strict
 
 
@@ -83,31 +82,21 @@ class Config(Strict):
     grid: Name
     seeds: Annotated[list[NonNegativeInt], Field(min_length=1), AfterValidator(_distinct)]
     datasets: Annotated[list[Name], Field(min_length=1), AfterValidator(_distinct)]
-    compute: Compute = Compute()
+    compute: Compute
     data: Data = Data()
-    graph: Graph = Graph()
+    graph: Graph
     networks: dict[NetworkName, AnyNetwork]
     methods: dict[Name, dict[Name, dict[str, Any]]]
-    overrides: dict[Name, Overrides] = Field(default_factory=dict)
+    overrides: dict[Name, Overrides]
 
     def cells(self) -> list[str]:
         """Return the names of all cells, in the order of the file, which is the order of the tables."""
         return [cell for group in self.methods.values() for cell in group]
 
 
-def read(path: Path | str = "params.yaml") -> Any:
-    """Return the plain content of a YAML file."""
-    try:
-        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist; run from the project's root") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-
-
 def load(path: Path | str = "params.yaml") -> Config:
     """Return the configuration in `path`; its shape and ranges are checked, its methods' settings not yet."""
-    config: Config = _validated(Config, read(path), str(path))
+    config: Config = _validated(Config, read_yaml(path), str(path))
     return config
 
 
@@ -116,7 +105,7 @@ def check(config: Config, pipeline: Path | str = "dvc.yaml") -> None:
     for name in [*config.datasets, *config.overrides]:
         if name not in datasets.names():
             raise UserError(f"params.yaml: unknown data set '{name}'; the data sets are {', '.join(datasets.names())}")
-    groups = {name.removeprefix("cluster_") for name in read(pipeline)["stages"] if name.startswith("cluster_")}
+    groups = {name.removeprefix("cluster_") for name in read_yaml(pipeline)["stages"] if name.startswith("cluster_")}
     if wrong := sorted(groups ^ set(config.methods)):
         raise UserError(
             f"params.yaml: the groups under methods are {', '.join(config.methods)}, dvc.yaml has cluster_ and "
@@ -126,7 +115,7 @@ def check(config: Config, pipeline: Path | str = "dvc.yaml") -> None:
     for name in names:
         if names.count(name) > 1:
             raise UserError(f"params.yaml: methods: '{name}' is listed in two groups; a cell's name must be unique")
-    for dataset in config.datasets:
+    for dataset in {*config.datasets, *config.overrides}:
         resolve(config, dataset)
 
 
@@ -165,7 +154,8 @@ def apply(overlay: Path, path: Path | str = "params.yaml") -> None:
     editor.width, editor.preserve_quotes = 120, True
     editor.representer.add_representer(type(None), lambda r, _: r.represent_scalar("tag:yaml.org,2002:null", "null"))
     document = editor.load(Path(path))
-    read(overlay)  # for its errors
+    if not isinstance(read_yaml(overlay), dict):
+        raise UserError(f"{overlay} must hold keys of params.yaml with their values; see the other files beside it")
     changes = editor.load(overlay)
     document["overrides"] = changes.pop("overrides", {})
     _merge(document, changes)
@@ -198,6 +188,8 @@ def _cell(key: str, group: str, name: str, settings: dict[str, Any], config: Con
                 f"{key}.{setting}={settings[setting]!r} is not a setting of '{method}'; "
                 f"it takes {', '.join(allowed) or 'none'}"
             )
+        if isinstance(settings[setting], bool) and "boolean" not in cls._parameter_constraints[setting]:
+            raise UserError(f"{key}.{setting} must not be true or false, got {settings[setting]!r}; give a number")
     parameters = cls(**settings).get_params(deep=False)
     try:
         validate_parameter_constraints(cls._parameter_constraints, parameters, method)
@@ -230,9 +222,12 @@ def _validated(schema: Any, content: Any, where: str) -> Any:
     except ValidationError as error:
         problems = error.errors()
         first = problems[0]
-        key = _path_in(content, first["loc"])
+        key, value = _path_in(content, first["loc"]), first["input"]
+        absent = {"missing": first["loc"][-1:], "unknown_key": [first.get("ctx", {}).get("key")]}
+        key = ".".join(str(part) for part in [key, *absent.get(first["type"], [])] if part)
+        value = first["ctx"]["value"] if first["type"] == "unknown_key" else value
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        given = "" if first["type"] == "missing" else f", got {first['input']!r}"
+        given = "" if first["type"] == "missing" else f", got {value!r}"
         raise UserError(f"{where}: {key}: {first['msg'].removeprefix('Value error, ')}{given}{more}") from None
 
 
@@ -241,8 +236,7 @@ def _path_in(content: Any, location: tuple[int | str, ...]) -> str:
     path = []
     for part in location:
         inside = part in content if isinstance(content, dict) else isinstance(part, int)
-        if inside or (part is location[-1] and part != "[key]"):
-            path.append(str(part))
         if inside:
+            path.append(str(part))
             content = content[part]
     return ".".join(path)

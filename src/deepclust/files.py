@@ -11,6 +11,10 @@ from typing import IO, Any
 
 import numpy as np
 import scipy.sparse as sp
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from deepclust.errors import UserError
 
 
 @contextlib.contextmanager
@@ -42,6 +46,16 @@ def write_json(path: Path | str, value: Any) -> None:
 
 def read_json(path: Path | str) -> Any:
     return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def read_yaml(path: Path | str) -> Any:
+    """Return the plain content of a YAML 1.2 file; a key given twice is an error, as it is to DVC."""
+    try:
+        return YAML(typ="safe").load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist; run from the project's root") from None
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not YAML in UTF-8: {' '.join(str(error).split())}") from None
 
 
 def write_array(path: Path | str, array: np.ndarray) -> None:

@@ -63,19 +63,25 @@ def run_seeds(
         for other in folder.parent.iterdir():  # superseded settings: DVC's own cache has their results
             if other != folder:
                 shutil.rmtree(other)
-        shutil.copytree(finished, output / f"seed-{number}", dirs_exist_ok=True)
+        shutil.rmtree(output / f"seed-{number}", ignore_errors=True)
+        shutil.copytree(finished, output / f"seed-{number}")
 
 
 def _run(seed: Seed, facts: dict[str, Any], body: Callable[[Seed], dict[str, Any]]) -> None:
-    shutil.rmtree(seed.results, ignore_errors=True)
-    seed.results.mkdir(parents=True)
+    _empty(seed.results)
     record: dict[str, Any] = {"status": "ok", "reason": ""}
     try:
         record |= body(seed)
     except (SeedFailed, NotApplicable) as error:
         record |= {"status": "failed" if isinstance(error, SeedFailed) else "skipped", "reason": str(error)}
+        _empty(seed.results)
         _log.warning("seed %d %s: %s", seed.number, record["status"], error)
     write_json(seed.results / RECORD, facts | record)
+
+
+def _empty(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
 
 
 def require_ok(folder: Path) -> dict[str, Any]:

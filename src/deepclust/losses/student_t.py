@@ -30,4 +30,7 @@ def kl_divergence(p: Tensor, q: Tensor) -> Tensor:
     p, q : (B, K), rows summing to 1. The mean keeps the step size independent of the batch size, as the common
     implementations do.
     """
+    tiny = torch.finfo(q.dtype).tiny
+    p = p.clamp_min(tiny)  # at exactly 0 the gradient would be 0 / 0
+    q = q.clamp_min(tiny**0.5)  # its square is in the gradient
     return torch.xlogy(p, p / q).sum(dim=1).mean()

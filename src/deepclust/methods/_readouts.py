@@ -28,6 +28,7 @@ class KMeansReadout:
         self.converged_ = self.n_iter_ < self._model.max_iter
 
     def _assign(self, features: np.ndarray) -> np.ndarray:
+        features = features.astype(self.cluster_centers_.dtype, copy=False)
         labels: np.ndarray = self._model.predict(features).astype(np.int64)
         return labels
 

@@ -7,6 +7,7 @@ import scipy.sparse as sp
 from sklearn.cluster import KMeans
 from sklearn.utils._param_validation import Integral, Interval
 
+from deepclust.errors import UserError
 from deepclust.graph.knn import knn_graph
 from deepclust.graph.spectral import smallest_eigenvectors
 from deepclust.graph.weights import gaussian_weights
@@ -46,6 +47,8 @@ class SCNcut(Clusterer):
         self.device = device
 
     def _fit(self, X: np.ndarray, graph: sp.csr_matrix | None = None, **_: Any) -> None:
+        if len(X) < 2:
+            raise UserError("a graph needs at least 2 samples, got n_samples=1")
         if graph is None:
             graph = gaussian_weights(knn_graph(X, min(self.n_neighbors, len(X) - 1)), bandwidth="local")
         vectors = smallest_eigenvectors(graph, self.n_clusters, random_state=self._seed).vectors

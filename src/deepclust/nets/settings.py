@@ -1,17 +1,27 @@
 """What a network of params.yaml may say: architecture, size and how it is pretrained. Read without importing torch."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
-PositiveInt = Annotated[int, Field(ge=1, strict=True)]
-NonNegativeInt = Annotated[int, Field(ge=0, strict=True)]
+PositiveInt = Annotated[int, Field(ge=1)]
+NonNegativeInt = Annotated[int, Field(ge=0)]
 
 
 class Strict(BaseModel):
-    """Unknown keys are errors, and settings do not change once read."""
+    """Unknown keys are errors, types are not converted, and settings do not change once read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, content: Any) -> Any:
+        if isinstance(content, dict) and (unknown := [key for key in content if key not in cls.model_fields]):
+            allowed = ", ".join(cls.model_fields)
+            found = {"key": str(unknown[0]), "value": content[unknown[0]]}
+            raise PydanticCustomError("unknown_key", f"unknown key, use one of {allowed}", found)
+        return content
 
 
 class Augmentation(Strict):
@@ -35,7 +45,7 @@ class MLPSettings(NetworkSettings):
     """Fully connected d-500-500-2000-P (DEC, Section 4.2), mirrored in the decoder."""
 
     architecture: Literal["mlp"] = "mlp"
-    hidden: tuple[PositiveInt, ...] = Field((500, 500, 2000), min_length=1)
+    hidden: tuple[PositiveInt, ...] = Field((500, 500, 2000), min_length=1, strict=False)  # a list in YAML
     batch_norm: bool = False
     layerwise_epochs: NonNegativeInt = Field(0, description="epochs a layer of the denoising start; 0 for none")
     corruption: float = Field(0.2, ge=0, lt=1, description="share of inputs zeroed in the denoising start")
@@ -45,7 +55,7 @@ class ConvSettings(NetworkSettings):
     """3 x 3 convolutions of 32-64-128-256 channels and a dense code (DECS, Section 4.2)."""
 
     architecture: Literal["conv"] = "conv"
-    channels: tuple[PositiveInt, ...] = Field((32, 64, 128, 256), min_length=1)
+    channels: tuple[PositiveInt, ...] = Field((32, 64, 128, 256), min_length=1, strict=False)
     batch_norm: bool = True
     augmentation: Augmentation | None = Augmentation()
 

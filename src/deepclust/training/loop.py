@@ -26,12 +26,16 @@ class Refresh:
 
     every: int  # iterations
     compute: Callable[[], Tensor]  # stores what it computes, returns the labels (N,) it sees
-    tolerance: float  # stop once the share of labels changed since the last call is below this
+    tolerance: float  # stop once the share of labels changed since the last call is below this; at it, go on
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a training went: one trace row an epoch (phase, epoch, loss, loss_TERM..., label_change)."""
+    """How a training went: one trace row an epoch (phase, epoch, loss, loss_TERM..., label_change).
+
+    `label_change` is the epoch's last, None without a refresh; `loss` is None if the training stopped before the
+    epoch's first batch.
+    """
 
     trace: list[dict[str, Any]]
     n_iter: int  # batches seen
@@ -69,7 +73,7 @@ def train(
     Raises
     ------
     SeedFailed
-        A term of the loss is not finite at the end of an epoch; the last checkpoint before it stays.
+        A term of the loss, or a weight after the last step, is not finite; the last checkpoint before it stays.
     """
     surroundings = runtime.current()
     path = surroundings.checkpoints / f"{phase}.safetensors" if surroundings.checkpoints else None
@@ -95,8 +99,9 @@ def train(
             break
         module.train()
         order = torch.randperm(n_samples, generator=generator).to(X.device)
-        sums: dict[str, Tensor] = {}
-        label_change, seen = math.nan, 0
+        names: list[str] = []
+        values: list[Tensor] = []  # of each batch, its terms
+        label_change = math.nan
         for batch in range(n_batches):
             if refresh is not None and n_iter % refresh.every == 0:
                 now = refresh.compute()
@@ -110,17 +115,17 @@ def train(
             index = order[batch * batch_size : (batch + 1) * batch_size]
             with torch.autocast(X.device.type, torch.bfloat16, enabled=surroundings.precision == "bfloat16"):
                 losses = terms(X[index], index, generator)
+            names, stacked = list(losses), torch.stack(list(losses.values()))
             optimizer.zero_grad()
-            torch.stack(list(losses.values())).sum().backward()
+            stacked.sum().backward()
             optimizer.step()
-            for name, value in losses.items():
-                sums[name] = sums.get(name, 0) + value.detach()
+            values.append(stacked.detach())
             n_iter += 1
-            seen += 1
-        means = {name: value.item() / seen for name, value in sums.items()}  # the epoch's one synchronisation
-        _check_finite(means, phase, epoch)
+        means = _means(names, values, phase, epoch)  # the epoch's one synchronisation
         trace.append(_row(phase, epoch, means, None if math.isnan(label_change) else label_change))
         if converged or epoch + 1 == epochs or (epoch + 1) % surroundings.checkpoint_every == 0:
+            if not all(bool(weights.isfinite().all()) for weights in module.parameters()):
+                raise SeedFailed(f"epoch {epoch} of phase '{phase}' left weights not finite; lower the learning rate")
             store(epoch + 1)
         if converged or (epoch + 1) * 4 // epochs > epoch * 4 // epochs:
             _log.info("%s: epoch %d of %d, loss %.4g", phase, epoch + 1, epochs, trace[-1]["loss"] or math.nan)
@@ -148,9 +153,16 @@ def _row(phase: str, epoch: int, means: dict[str, float], label_change: float | 
     return {"phase": phase, "epoch": epoch, "loss": loss, **terms, "label_change": label_change}
 
 
-def _check_finite(means: dict[str, float], phase: str, epoch: int) -> None:
-    for name, value in means.items():
-        if not math.isfinite(value):
-            raise SeedFailed(
-                f"the loss term '{name}' of phase '{phase}' became {value} in epoch {epoch}; lower the learning rate"
-            )
+def _means(names: list[str], values: list[Tensor], phase: str, epoch: int) -> dict[str, float]:
+    """Return each term's mean over the epoch's batches, or raise for the first that was not finite."""
+    if not values:
+        return {}
+    table = torch.stack(values)
+    if not bool(table.isfinite().all()):
+        batch, term = (~table.isfinite()).nonzero()[0].tolist()
+        raise SeedFailed(
+            f"the loss term '{names[term]}' of phase '{phase}' became {table[batch, term].item()} in epoch {epoch}; "
+            "lower the learning rate"
+        )
+    means = [total / len(values) for total in sum(values, torch.zeros_like(values[0])).tolist()]
+    return dict(zip(names, means, strict=True))

@@ -1,0 +1,20 @@
+"""Slow tests run where they are asked for (--slow) and in continuous integration (CI set)."""
+
+import os
+
+import pytest
+
+# Matrices as small as the tests' gain nothing from threads; on a busy machine every operation would wait for them.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="run the tests that take minutes, too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("slow") or os.environ.get("CI"):
+        return
+    for item in items:
+        if "slow" in item.keywords:
+            item.add_marker(pytest.mark.skip(reason="takes minutes; run with --slow"))

@@ -1,0 +1,216 @@
+"""The methods on an autoencoder's code: the read-outs, and DEC's and IDEC's self-training."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from sklearn.datasets import load_digits
+from sklearn.metrics import adjusted_rand_score
+from torch import Tensor
+
+from deepclust.errors import NotApplicable, SeedFailed
+from deepclust.files import write_json
+from deepclust.losses.student_t import kl_divergence, soft_assignment, target_distribution
+from deepclust.methods import _self_training
+from deepclust.methods._deep import DeepClusterer
+from deepclust.methods._self_training import SelfTraining
+from deepclust.methods.ae_gmm import AEGMM
+from deepclust.methods.ae_kmeans import AEKMeans
+from deepclust.methods.dec import DEC
+from deepclust.methods.gmm import GMM
+from deepclust.methods.idec import IDEC
+from deepclust.methods.kmeans import KMeans
+from deepclust.metrics import nmi
+from deepclust.nets.autoencoder import Autoencoder
+from deepclust.training.checkpoint import load_tensors, save_tensors
+from deepclust.training.pretrain import pretrain, read_settings
+
+SETTINGS = {"hidden": [128, 128, 256], "n_embedding": 10, "epochs": 30, "batch_size": 64}
+X, Y = load_digits().data.astype(np.float32) / 16, load_digits().target
+both = pytest.mark.parametrize("cls", [DEC, IDEC])
+
+
+@pytest.fixture(scope="module")
+def network() -> Autoencoder:
+    return pretrain(torch.from_numpy(X), read_settings(SETTINGS), seed=0)[0]
+
+
+@pytest.fixture(scope="module")
+def codes(network: Autoencoder) -> np.ndarray:
+    with torch.no_grad():
+        found: np.ndarray = network.encode(torch.from_numpy(X)).numpy()
+    return found
+
+
+def quick(cls: type[SelfTraining], **settings: Any) -> Any:
+    return cls(10, **{"random_state": 0, "epochs": 5, "batch_size": 64, "n_init": 3, "device": "cpu", **settings})
+
+
+# ----------------------------------------------------------------------------------------------------- read-outs
+
+
+@pytest.mark.parametrize(("deep", "plain"), [(AEKMeans, KMeans), (AEGMM, GMM)])
+def test_readout_of_the_code_is_the_plain_method_on_it(
+    deep: Any, plain: Any, network: Autoencoder, codes: np.ndarray
+) -> None:
+    method = deep(10, n_init=2, random_state=0).fit(X, network=network)
+    np.testing.assert_array_equal(method.embedding_, codes)
+    settings = {key: value for key, value in method.get_params().items() if key != "pretraining"}
+    np.testing.assert_array_equal(method.labels_, plain(**settings).fit(codes).labels_)
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(method.network_.state_dict()[name], tensor), name
+
+
+@pytest.mark.parametrize("status", ["ok", "failed", "skipped"])
+def test_network_is_read_as_the_pretrain_stage_writes_it(
+    status: str, network: Autoencoder, codes: np.ndarray, tmp_path: Path
+) -> None:
+    facts = {"settings": SETTINGS, "n_features": 64, "image_shape": [1, 8, 8], "status": status, "reason": "why"}
+    write_json(tmp_path / "run.json", facts)
+    save_tensors(tmp_path / "weights.safetensors", network.state_dict())
+    if status == "ok":
+        read = DeepClusterer.read_network(tmp_path)
+        with torch.no_grad():
+            np.testing.assert_array_equal(read.encode(torch.from_numpy(X)).numpy(), codes)
+    else:
+        with pytest.raises(SeedFailed if status == "failed" else NotApplicable, match="pretraining: why"):
+            DeepClusterer.read_network(tmp_path)
+
+
+# ------------------------------------------------------------------------------------------------- self-training
+
+
+@both
+def test_self_training_does_not_fall_below_its_kmeans_start(cls: type[SelfTraining], network: Autoencoder) -> None:
+    start = AEKMeans(10, n_init=3, random_state=0, device="cpu").fit(X, network=network)
+    method = quick(cls, epochs=25).fit(X, network=network)
+    assert nmi(Y, start.labels_) > 0.5
+    assert nmi(Y, method.labels_) >= nmi(Y, start.labels_)
+
+
+@both
+def test_first_refresh_sees_the_kmeans_start(
+    cls: type[SelfTraining], network: Autoencoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[np.ndarray] = []
+
+    def note(q: Tensor) -> Tensor:
+        seen.append(q.argmax(dim=1).numpy())
+        return target_distribution(q)
+
+    monkeypatch.setattr(_self_training, "target_distribution", note)
+    quick(cls, epochs=1).fit(X, network=network)
+    start = AEKMeans(10, n_init=3, random_state=0, device="cpu").fit(X, network=network)
+    assert adjusted_rand_score(start.labels_, seen[0]) == 1
+
+
+@both
+def test_target_comes_from_all_samples_at_every_refresh(
+    cls: type[SelfTraining], network: Autoencoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[tuple[int, ...]] = []
+    used: list[Tensor] = []
+    targets: list[Tensor] = []
+
+    def note(q: Tensor) -> Tensor:
+        sizes.append(tuple(q.shape))
+        targets.append(target_distribution(q))
+        return targets[-1]
+
+    def divergence(p: Tensor, q: Tensor) -> Tensor:
+        used.append(p)
+        return kl_divergence(p, q)
+
+    monkeypatch.setattr(_self_training, "target_distribution", note)
+    monkeypatch.setattr(_self_training, "kl_divergence", divergence)
+    method = quick(cls, update_interval=10, epochs=2, tolerance=0).fit(X, network=network)
+    assert method.n_iter_ == len(used) == 2 * (len(X) // 64)
+    assert sizes == [(len(X), 10)] * 6  # at iterations 0, 10, ..., 50
+    for iteration, p in enumerate(used):  # a batch's rows are rows of the last whole target
+        rows = {tuple(row) for row in targets[iteration // 10].tolist()}
+        assert {tuple(row) for row in p.tolist()} <= rows
+
+
+@both
+def test_labels_are_the_likeliest_clusters_under_the_final_weights(
+    cls: type[SelfTraining], network: Autoencoder
+) -> None:
+    method = quick(cls, alpha=2.0).fit(X, network=network)
+    q = soft_assignment(torch.from_numpy(method.embedding_), torch.from_numpy(method.cluster_centers_), 2.0)
+    np.testing.assert_array_equal(method.labels_, q.argmax(dim=1).numpy())
+    with torch.no_grad():
+        np.testing.assert_array_equal(method.network_.encode(torch.from_numpy(X)).numpy(), method.embedding_)
+
+
+@both
+def test_training_moves_the_encoder_and_the_centroids(cls: type[SelfTraining], network: Autoencoder) -> None:
+    start = AEKMeans(10, n_init=3, random_state=0, device="cpu").fit(X, network=network)
+    method = quick(cls).fit(X, network=network)
+    assert np.abs(method.embedding_ - start.embedding_).max() > 1e-3
+    assert np.abs(method.cluster_centers_ - start.cluster_centers_).max() > 1e-3
+
+
+@both
+def test_divergence_falls_between_refreshes(cls: type[SelfTraining], network: Autoencoder) -> None:
+    trace = quick(cls, epochs=10, update_interval=10**6).fit(X, network=network).trace_
+    name = "loss_clustering" if cls is IDEC else "loss"
+    assert trace[-1][name] < 0.8 * trace[0][name]
+
+
+def test_decoder_is_dropped_by_dec_and_trained_by_idec(network: Autoencoder) -> None:
+    rows = torch.from_numpy(X)
+    dec, idec = (quick(cls, epochs=10).fit(X, network=network).network_ for cls in (DEC, IDEC))
+    for name, tensor in network.decoder.state_dict().items():
+        assert torch.equal(dec.decoder.state_dict()[name], tensor), name
+    assert any(not torch.equal(idec.decoder.state_dict()[n], t) for n, t in network.decoder.state_dict().items())
+    with torch.no_grad():
+        errors = [F.mse_loss(net(rows)[1], rows).item() for net in (network, idec, dec)]
+    assert errors[1] < 1.2 * errors[0]
+    assert errors[1] < errors[2]
+
+
+def test_idec_without_divergence_only_reconstructs(network: Autoencoder) -> None:
+    method = quick(IDEC, gamma=0.0, epochs=2).fit(X, network=network)
+    start = AEKMeans(10, n_init=3, random_state=0, device="cpu").fit(X, network=network)
+    np.testing.assert_array_equal(method.cluster_centers_, start.cluster_centers_)
+    assert {row["loss_clustering"] for row in method.trace_} == {0.0}
+
+
+@both
+def test_trace_holds_losses_and_label_changes(cls: type[SelfTraining], network: Autoencoder) -> None:
+    method = quick(cls, epochs=4, update_interval=30, tolerance=0).fit(X, network=network)
+    terms = ["loss_reconstruction", "loss_clustering"] if cls is IDEC else []
+    assert [list(row) for row in method.trace_] == [["phase", "epoch", "loss", *terms, "label_change"]] * 4
+    changes = [row["label_change"] for row in method.trace_]  # 28 batches an epoch: refreshes at 0, 30, 60, 90
+    assert changes[0] is None
+    assert all(0 <= change < 0.5 for change in changes[1:])
+    assert not method.converged_
+
+
+@both
+def test_large_tolerance_stops_at_the_second_refresh(cls: type[SelfTraining], network: Autoencoder) -> None:
+    method = quick(cls, epochs=20, update_interval=40, tolerance=0.99).fit(X, network=network)
+    assert (method.n_iter_, method.converged_) == (40, True)
+    assert len(method.trace_) == 2
+    assert method.trace_[-1]["label_change"] < 0.99
+
+
+@both
+def test_saved_model_labels_as_the_method_does(cls: type[SelfTraining], network: Autoencoder, tmp_path: Path) -> None:
+    method = quick(cls, epochs=2).fit(X, network=network)
+    method.save_model(tmp_path)
+    tensors, _ = load_tensors(tmp_path / "model.safetensors")
+    read = pretrain(torch.from_numpy(X[:64]), read_settings(SETTINGS | {"epochs": 1}), seed=1)[0]
+    prefix = "network."
+    read.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+    with torch.no_grad():
+        q = soft_assignment(read.encode(torch.from_numpy(X)), tensors["centroids"])
+    np.testing.assert_array_equal(q.argmax(dim=1).numpy(), method.labels_)
+
+
+def test_broken_down_loss_fails_the_seed(network: Autoencoder) -> None:
+    with pytest.raises(SeedFailed, match="'clustering' of phase 'cluster' became nan in epoch 0"):
+        quick(DEC, learning_rate=1e38).fit(X, network=network)

@@ -1,0 +1,382 @@
+"""What every method of the package promises, found by its file: a new one is held to this without being named here."""
+
+import inspect
+import json
+import random
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.utils.estimator_checks import parametrize_with_checks
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+from deepclust import methods
+from deepclust.errors import UserError
+from deepclust.graph.knn import knn_graph
+from deepclust.graph.weights import gaussian_weights
+from deepclust.methods.base import Clusterer
+
+N, D, K = 60, 5, 3
+TINY = {"hidden": [16], "n_embedding": 3, "epochs": 3, "batch_size": 32}  # a network pretrained in milliseconds
+
+# scikit-learn's checks that a method does not pass: {method: {check: why}}
+EXPECTED_FAILURES: dict[str, dict[str, str]] = {}
+
+NAMES = methods.names()
+READERS = {
+    "graph": [name for name in NAMES if "graph" in methods.load(name).reads],
+    "network": [name for name in NAMES if set(methods.load(name).reads) - {"graph"}],
+}
+TRAINED = [name for name in NAMES if "torch" in methods.load(name).libraries]
+TRANSDUCTIVE = [name for name in NAMES if methods.load(name).transductive]
+every_method = pytest.mark.parametrize("name", NAMES)
+
+
+def settings_of(name: str) -> set[str]:
+    return set(inspect.signature(methods.load(name)).parameters)
+
+
+def make(name: str, n_clusters: int = K, **settings: Any) -> Any:
+    short: dict[str, Any] = {"pretraining": TINY, "epochs": 4}
+    given = {key: value for key, value in short.items() if key in settings_of(name)}
+    return methods.load(name)(n_clusters, **{"random_state": 0, "device": "cpu", **given, **settings})
+
+
+def blobs(spread: float = 0.05) -> tuple[np.ndarray, np.ndarray]:
+    """Return X (N, D) in [0, 1], float32 values held in float64, and the three groups they were drawn from."""
+    rng = np.random.default_rng(0)
+    y = rng.permutation(np.arange(N) % K)
+    X = np.eye(K, D)[y] * 0.6 + 0.2 + spread * rng.normal(size=(N, D))
+    return X.clip(0, 1).astype(np.float32).astype(np.float64), y
+
+
+def results(method: Any) -> dict[str, np.ndarray]:
+    found = ((key, getattr(method, key, None)) for key in ("labels_", "embedding_", "cluster_centers_"))
+    return {key: value for key, value in found if value is not None}
+
+
+def assert_same(found: Any, expected: Any) -> None:
+    a, b = results(found), results(expected)
+    assert a.keys() == b.keys()
+    for key, value in a.items():
+        np.testing.assert_array_equal(value, b[key], err_msg=key)
+
+
+FITTED: dict[str, Any] = {}
+
+
+@pytest.fixture
+def fitted(name: str) -> Any:
+    """Return a method fitted to the blobs, once for all tests that only look at it."""
+    if name not in FITTED:
+        FITTED[name] = make(name).fit(blobs()[0])
+    return FITTED[name]
+
+
+# ------------------------------------------------------------------------------------------------- scikit-learn
+
+
+@parametrize_with_checks(
+    [make(name, n_clusters=2) for name in NAMES],
+    expected_failed_checks=lambda method: EXPECTED_FAILURES.get(type(method).__module__.split(".")[-1], {}),
+    xfail_strict=True,
+)  # type: ignore[untyped-decorator]
+@pytest.mark.filterwarnings("ignore")  # of duplicates and the like, which the checks ask for
+def test_scikit_learns_checks_pass(estimator: Any, check: Callable[[Any], None]) -> None:
+    check(estimator)
+
+
+def test_expected_failures_name_methods_that_exist() -> None:
+    assert set(EXPECTED_FAILURES) <= set(NAMES)
+
+
+# ---------------------------------------------------------------------------------------------------- repetition
+
+
+@every_method
+def test_refit_equals_fit(name: str) -> None:
+    X, _ = blobs(0.2)
+    method = make(name).fit(X)
+    expected = make(name).fit(X)
+    assert_same(method, expected)
+    assert_same(method.fit(blobs(0.3)[0]).fit(X), expected)
+
+
+@every_method
+def test_random_state_may_be_a_generator(name: str) -> None:
+    X, _ = blobs(0.2)
+    first, again = (make(name, random_state=np.random.RandomState(7)).fit(X) for _ in range(2))
+    assert_same(first, again)
+
+
+def global_states() -> tuple[object, ...]:
+    return torch.get_rng_state().tolist(), repr(np.random.get_state()), random.getstate()  # noqa: NPY002
+
+
+@every_method
+def test_global_random_generators_are_not_touched(name: str) -> None:
+    before = global_states()
+    method = make(name).fit(blobs()[0])
+    if hasattr(method, "predict"):
+        method.predict(blobs()[0])
+    assert global_states() == before
+
+
+@every_method
+def test_input_is_not_changed(name: str) -> None:
+    X, _ = blobs()
+    X.flags.writeable = False
+    make(name).fit(X)
+    X32 = X.astype(np.float32)
+    before = X32.copy()
+    make(name).fit(X32)
+    np.testing.assert_array_equal(X32, before)
+
+
+@every_method
+def test_classes_are_not_looked_at(name: str, fitted: Any) -> None:
+    X, y = blobs()
+    for classes in (y, np.random.default_rng(1).permutation(y), np.zeros(N)):
+        assert_same(make(name).fit(X, classes), fitted)
+        np.testing.assert_array_equal(make(name).fit_predict(X, classes), fitted.labels_)
+
+
+@every_method
+def test_float32_and_float64_agree(name: str, fitted: Any) -> None:
+    found = make(name).fit(blobs()[0].astype(np.float32))
+    np.testing.assert_array_equal(found.labels_, fitted.labels_)
+    for key in ("embedding_", "cluster_centers_"):
+        if hasattr(fitted, key):
+            np.testing.assert_allclose(getattr(found, key), getattr(fitted, key), atol=1e-5)
+
+
+# ------------------------------------------------------------------------------------------------------- results
+
+
+@every_method
+def test_labels_are_one_cluster_number_a_sample(fitted: Any) -> None:
+    assert fitted.labels_.shape == (N,)
+    assert fitted.labels_.dtype == np.int64
+    assert fitted.labels_.min() >= 0
+    assert fitted.labels_.max() < K
+
+
+@every_method
+def test_embedding_and_centers_have_the_shapes_they_claim(fitted: Any) -> None:
+    n_features = D
+    if hasattr(fitted, "embedding_"):
+        assert fitted.embedding_.shape[0] == N
+        assert np.isfinite(fitted.embedding_).all()
+        n_features = fitted.embedding_.shape[1]
+    if hasattr(fitted, "cluster_centers_"):
+        assert fitted.cluster_centers_.shape == (K, n_features)
+        assert np.isfinite(fitted.cluster_centers_).all()
+
+
+@every_method
+def test_run_record_can_be_written(fitted: Any, tmp_path: Path) -> None:
+    assert type(fitted.n_iter_) is int
+    assert fitted.n_iter_ >= 1
+    assert type(fitted.converged_) is bool
+    json.dumps([fitted.n_iter_, fitted.converged_], allow_nan=False)
+    fitted.save_model(tmp_path)
+    assert {path.suffix for path in tmp_path.iterdir()} <= {".safetensors"}
+
+
+@every_method
+def test_trace_has_a_row_an_epoch(fitted: Any) -> None:
+    trace = getattr(fitted, "trace_", [])
+    for row in trace:
+        assert {"phase", "epoch", "loss"} <= row.keys()
+    steps = [(row["phase"], row["epoch"]) for row in trace]
+    assert len(set(steps)) == len(steps)
+    json.dumps(trace, allow_nan=False)
+
+
+@every_method
+@pytest.mark.parametrize("n_clusters", [1, N])
+def test_as_many_clusters_as_samples_and_one_are_possible(name: str, n_clusters: int) -> None:
+    labels = make(name, n_clusters).fit(blobs(0.2)[0]).labels_
+    assert set(labels) <= set(range(n_clusters))
+
+
+# ------------------------------------------------------------------------------------------------------- predict
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in TRANSDUCTIVE])
+def test_prediction_of_the_training_rows_is_the_labels(name: str, fitted: Any) -> None:
+    X, _ = blobs()
+    labels = fitted.predict(X)
+    np.testing.assert_array_equal(labels, fitted.labels_)
+    assert labels.dtype == np.int64
+    order = np.random.default_rng(0).permutation(N)[:7]
+    np.testing.assert_array_equal(fitted.predict(X[order]), fitted.labels_[order])
+    np.testing.assert_array_equal(fitted.predict(X.astype(np.float32)), fitted.labels_)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in TRANSDUCTIVE])
+def test_prediction_changes_nothing(name: str, fitted: Any) -> None:
+    before = {key: value.copy() for key, value in results(fitted).items()}
+    fitted.predict(1 - blobs()[0])
+    for key, value in results(fitted).items():
+        np.testing.assert_array_equal(value, before[key])
+
+
+@pytest.mark.parametrize("name", TRANSDUCTIVE)
+def test_method_without_prediction_says_why(name: str, fitted: Any) -> None:
+    assert not hasattr(fitted, "predict")
+    with pytest.raises(AttributeError) as caught:
+        fitted.predict(blobs()[0])
+    told = [str(error) for error in (caught.value, caught.value.__cause__)]
+    assert any(fitted.transductive in text and "cannot label new samples" in text for text in told)
+
+
+# -------------------------------------------------------------------------------------------------------- errors
+
+
+@every_method
+def test_more_clusters_than_samples_are_refused(name: str) -> None:
+    with pytest.raises(UserError, match=rf"n_clusters must be in \[1, n_samples={N}\], got {N + 1}"):
+        make(name, N + 1).fit(blobs()[0])
+
+
+@every_method
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_values_that_are_not_finite_are_refused(name: str, value: float) -> None:
+    X, _ = blobs()
+    X[3, 2] = value
+    with pytest.raises(ValueError, match=r"contains (NaN|infinity)"):
+        make(name).fit(X)
+
+
+@every_method
+@pytest.mark.parametrize(
+    ("setting", "value"), [("n_clusters", 0), ("n_clusters", 2.0), ("device", "tpu"), ("random_state", "x")]
+)
+def test_settings_out_of_range_are_named(name: str, setting: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=f"The '{setting}' parameter"):
+        make(name, **{setting: value}).fit(blobs()[0])
+
+
+@every_method
+def test_inputs_a_method_does_not_read_are_refused(name: str) -> None:
+    for kind in READERS:
+        if name not in READERS[kind]:
+            with pytest.raises(TypeError, match=rf"got \['{kind}'\]"):
+                make(name).fit(blobs()[0], **{kind: None})
+    with pytest.raises(TypeError, match=r"got \['classes'\]"):
+        make(name).fit(blobs()[0], classes=None)
+
+
+# -------------------------------------------------------------------------------------------------- declarations
+
+
+@every_method
+def test_every_setting_has_its_range_and_keeps_its_value(name: str) -> None:
+    cls = methods.load(name)
+    assert settings_of(name) == set(cls._parameter_constraints)
+    assert set(cls.not_in_params) <= settings_of(name)
+    assert next(iter(inspect.signature(cls).parameters)) == "n_clusters"
+    assert clone(make(name)).get_params() == make(name).get_params()
+
+
+@every_method
+def test_method_says_where_it_comes_from_and_what_it_is(name: str) -> None:
+    cls = methods.load(name)
+    assert re.search(r"[A-Z].+\d{4}|baseline of", cls.paper), "authors and year"
+    assert cls.__doc__ != Clusterer.__doc__
+    assert cls.__doc__
+
+
+# -------------------------------------------------------------------------------------- inputs made by other stages
+
+
+@pytest.mark.parametrize("name", READERS["graph"])
+@pytest.mark.parametrize("n_neighbors", [4, 15])
+def test_graph_handed_in_gives_the_labels_of_the_graph_it_builds(name: str, n_neighbors: int) -> None:
+    X, _ = blobs(0.2)
+    graph = gaussian_weights(knn_graph(X, n_neighbors), bandwidth="local")
+    before = graph.copy()
+    handed, built = make(name).fit(X, graph=graph), make(name, n_neighbors=n_neighbors).fit(X)
+    assert_same(handed, built)
+    np.testing.assert_array_equal(graph.toarray(), before.toarray())
+
+
+@pytest.mark.parametrize("name", READERS["graph"])
+def test_graph_handed_in_is_the_one_used(name: str) -> None:
+    X, y = blobs(0.2)
+    same = (y[:, None] == y) & ~np.eye(N, dtype=bool)
+    graph = gaussian_weights(knn_graph(X, 10), bandwidth="local")
+    by_class = type(graph)(same.astype(np.float64))
+    labels = make(name).fit(X, graph=by_class).labels_
+    assert len({(a, b) for a, b in zip(y, labels, strict=True)}) == K  # another name for every class, and no mixture
+
+
+@pytest.mark.parametrize("name", READERS["network"])
+def test_network_handed_in_is_not_changed(name: str, fitted: Any) -> None:
+    X, _ = blobs()
+    network = fitted.network_
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    found = make(name).fit(X, network=network)
+    for key, value in network.state_dict().items():
+        assert torch.equal(value, before[key]), key
+    assert found.network_ is not network
+    assert_same(make(name).fit(X, network=network), found)
+
+
+# ------------------------------------------------------------------------------------------------- interruption
+
+
+class Interrupted(Exception):
+    pass
+
+
+@contextmanager
+def step_hook(hook: Callable[[int], None]) -> Iterator[list[int]]:
+    """Call `hook` with its number after every step of any optimiser; yield the list of numbers so far."""
+    steps: list[int] = []
+
+    def after(*_: object) -> None:
+        steps.append(len(steps) + 1)
+        hook(steps[-1])
+
+    handle = register_optimizer_step_post_hook(after)
+    try:
+        yield steps
+    finally:
+        handle.remove()
+
+
+@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize("share", [0.3, 0.7, 1.0])
+def test_interrupted_fit_ends_with_the_same_bits(name: str, share: float, tmp_path: Path) -> None:
+    X, _ = blobs(0.2)
+    longer: dict[str, Any] = {"pretraining": TINY | {"epochs": 12}, "epochs": 12}
+    settings = {key: value for key, value in longer.items() if key in settings_of(name)}
+
+    def fit(folder: str = "checkpoints") -> Any:
+        with methods.load(name).running(1, "float32", tmp_path / folder, False):
+            return make(name, **settings).fit(X)
+
+    with step_hook(lambda _: None) as steps:
+        expected = fit("others")
+    last = round(share * len(steps))
+
+    def interrupt(step: int) -> None:
+        if step == last:
+            raise Interrupted
+
+    with step_hook(interrupt), pytest.raises(Interrupted):
+        fit()
+    with step_hook(lambda _: None) as rest:
+        resumed = fit()
+    assert len(rest) <= len(steps) * (1 if share < 0.5 else 0.7)  # it went on from a checkpoint
+    assert_same(resumed, expected)
+    assert resumed.n_iter_ == expected.n_iter_
+    assert getattr(resumed, "trace_", None) == getattr(expected, "trace_", None)

@@ -1,0 +1,131 @@
+"""The methods on input features and on the graph, against scikit-learn, SciPy and their own definitions."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import scipy.cluster.hierarchy
+import sklearn.cluster
+from sklearn.datasets import load_digits, make_blobs, make_circles, make_moons
+from sklearn.metrics import adjusted_rand_score
+from sklearn.mixture import GaussianMixture
+
+from deepclust.errors import SeedFailed
+from deepclust.graph.knn import knn_graph
+from deepclust.graph.weights import gaussian_weights
+from deepclust.methods.gmm import GMM
+from deepclust.methods.kmeans import KMeans
+from deepclust.methods.sc_ncut import SCNcut
+from deepclust.methods.ward import Ward
+
+
+def inertia(X: np.ndarray, labels: np.ndarray, centers: np.ndarray) -> float:
+    return float(((X - centers[labels]) ** 2).sum())
+
+
+def test_kmeans_reaches_scikit_learns_inertia() -> None:
+    X, _ = make_blobs(300, centers=6, random_state=0)
+    best = sklearn.cluster.KMeans(6, n_init=50, random_state=1).fit(X).inertia_
+    method = KMeans(6, random_state=0).fit(X)
+    assert inertia(X, method.labels_, method.cluster_centers_) == pytest.approx(best, rel=1e-4)
+    assert method.converged_
+
+
+def test_kmeans_keeps_the_best_of_its_starts() -> None:
+    X = load_digits().data[:400] / 16
+    found = [
+        inertia(X, method.labels_, method.cluster_centers_)
+        for method in (KMeans(10, n_init=n_init, random_state=3).fit(X) for n_init in (1, 20))
+    ]
+    assert found[1] < found[0]
+
+
+def test_kmeans_centers_are_the_means_of_their_samples() -> None:
+    X = load_digits().data[:400] / 16
+    method = KMeans(10, random_state=0).fit(X)
+    for k, center in enumerate(method.cluster_centers_):
+        np.testing.assert_allclose(X[method.labels_ == k].mean(axis=0), center, atol=1e-3)
+
+
+def test_ward_is_scipys_tree_cut_at_k() -> None:
+    X = load_digits().data[:300]
+    tree = scipy.cluster.hierarchy.ward(X)
+    for n_clusters in (2, 10, 40):
+        expected = scipy.cluster.hierarchy.fcluster(tree, n_clusters, "maxclust")
+        method = Ward(n_clusters).fit(X)
+        assert adjusted_rand_score(expected, method.labels_) == 1
+        assert method.n_iter_ == 300 - n_clusters
+
+
+def stretched() -> tuple[np.ndarray, np.ndarray]:
+    """Two long parallel clouds: k-means cuts across them, Gaussians with full covariances do not."""
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1], 150)
+    return rng.normal(size=(300, 2)) * [3, 0.5] + y[:, None] * [0, 4], y
+
+
+def test_gmm_follows_stretched_clusters_where_kmeans_cannot() -> None:
+    X, y = stretched()
+    assert adjusted_rand_score(y, GMM(2, n_init=10, random_state=0).fit(X).labels_) > 0.95
+    assert adjusted_rand_score(y, KMeans(2, random_state=0).fit(X).labels_) < 0.1
+
+
+@pytest.mark.parametrize("covariance", ["full", "tied", "diag", "spherical"])
+def test_gmm_reaches_scikit_learns_likelihood(covariance: str) -> None:
+    X, _ = make_blobs(300, centers=4, random_state=1)
+    method = GMM(4, covariance=covariance, regularization=1e-6, n_init=5, random_state=0).fit(X)
+    reference = GaussianMixture(4, covariance_type=covariance, n_init=5, random_state=1).fit(X)
+    assert adjusted_rand_score(reference.predict(X), method.labels_) == 1
+    order, expected = np.argsort(method.cluster_centers_[:, 0]), np.argsort(reference.means_[:, 0])
+    np.testing.assert_allclose(method.cluster_centers_[order], reference.means_[expected], atol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("covariance", ["full", "diag"])
+def test_gmm_with_a_singular_covariance_fails_its_seed_and_says_what_to_raise(covariance: str, dtype: type) -> None:
+    X: np.ndarray = np.repeat(np.eye(3), 10, axis=0).astype(dtype)
+    with pytest.raises(SeedFailed, match=r"a covariance became singular; raise regularization=0"):
+        GMM(3, covariance=covariance, regularization=0.0, random_state=0).fit(X)
+    labels = GMM(3, covariance=covariance, regularization=1e-3, random_state=0).fit(X).labels_
+    assert adjusted_rand_score(np.repeat(range(3), 10), labels) == 1
+
+
+def test_gmm_lets_other_errors_of_scikit_learn_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ValueError("something else")
+
+    monkeypatch.setattr(GaussianMixture, "fit_predict", broken)
+    with pytest.raises(ValueError, match="something else"):
+        GMM(2).fit(np.random.default_rng(0).random((20, 2)))
+
+
+SHAPES: dict[str, Callable[[int], tuple[np.ndarray, np.ndarray]]] = {
+    "moons": lambda n: make_moons(n, noise=0.05, random_state=0),
+    "rings": lambda n: make_circles(n, noise=0.03, factor=0.4, random_state=0),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_normalised_cuts_separate_shapes_that_kmeans_cannot(shape: str) -> None:
+    X, y = SHAPES[shape](300)
+    assert adjusted_rand_score(y, SCNcut(2, random_state=0).fit(X).labels_) == 1
+    assert adjusted_rand_score(y, KMeans(2, random_state=0).fit(X).labels_) < 0.5
+
+
+def test_normalised_cuts_embed_by_the_smallest_generalised_eigenvectors() -> None:
+    X = load_digits().data[:250] / 16
+    graph = gaussian_weights(knn_graph(X, 8), bandwidth="local")
+    method = SCNcut(6, random_state=0).fit(X, graph=graph)
+    W = graph.toarray().astype(np.float64)
+    degrees = np.diag(W.sum(axis=1))
+    values, _ = scipy.linalg.eigh(degrees - W, degrees)
+    V = method.embedding_
+    assert V.shape == (250, 6)
+    np.testing.assert_allclose((degrees - W) @ V, degrees @ V * values[:6], atol=1e-7)
+    np.testing.assert_allclose(V.T @ degrees @ V, np.eye(6), atol=1e-7)
+
+
+def test_normalised_cuts_find_the_components_of_a_graph() -> None:
+    y = np.repeat([0, 1, 2], [30, 20, 10])
+    X = np.random.default_rng(0).normal(size=(60, 2)) + 1000 * y[:, None]
+    assert adjusted_rand_score(y, SCNcut(3, n_neighbors=5, random_state=0).fit(X).labels_) == 1

@@ -1,0 +1,89 @@
+"""The convolutional autoencoder: sizes are retraced for sides of any parity, and what cannot work says so."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from deepclust.errors import NotApplicable
+from deepclust.nets import conv
+from deepclust.nets.autoencoder import Autoencoder, build
+from deepclust.training.pretrain import read_settings
+
+CHANNELS = (4, 5, 6, 7)
+SHAPES = [(1, 8, 8), (1, 16, 16), (1, 28, 28), (3, 32, 32), (1, 17, 20), (3, 9, 31)]
+
+
+def autoencoder(shape: tuple[int, int, int], batch_norm: bool = True, depth: int = 4) -> Autoencoder:
+    channels = CHANNELS[:depth]
+    settings = read_settings({"architecture": "conv", "channels": channels, "n_embedding": 3, "batch_norm": batch_norm})
+    return build(settings, math.prod(shape), shape, torch.Generator().manual_seed(0))
+
+
+def images(count: int, shape: tuple[int, int, int]) -> Tensor:
+    return torch.rand(count, math.prod(shape), generator=torch.Generator().manual_seed(1))
+
+
+def image_sizes(stack: nn.Sequential, x: Tensor) -> list[tuple[int, ...]]:
+    """Return (channels, height, width) of every image met on the way, repetitions merged."""
+    sizes: list[tuple[int, ...]] = []
+    for layer in stack:
+        x = layer(x)
+        if x.ndim == 4 and (not sizes or sizes[-1] != tuple(x.shape[1:])):
+            sizes.append(tuple(x.shape[1:]))
+    return sizes
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("depth", [1, 2, 4])
+def test_reconstruction_has_the_size_of_the_image(shape: tuple[int, int, int], depth: int) -> None:
+    network = autoencoder(shape, depth=depth)
+    x = images(3, shape)
+    code, reconstruction = network(x)
+    assert code.shape == (3, 3)
+    assert reconstruction.shape == x.shape
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_decoder_retraces_the_sizes_of_the_encoder(shape: tuple[int, int, int]) -> None:
+    network = autoencoder(shape)
+    _, height, width = shape
+    x = images(2, shape)
+    down, up = image_sizes(network.encoder, x), image_sizes(network.decoder, network.encode(x))
+    sides = [(height, width), (height // 2, width // 2), (height // 4, width // 4), (height // 8, width // 8)]
+    assert down[0] == up[-1] == shape
+    assert list(dict.fromkeys(s[1:] for s in down)) == list(dict.fromkeys(sides))
+    # what a layer of the decoder makes has the size that the layer of the encoder it mirrors was given
+    given = [shape, *((c, *side) for c, side in zip(CHANNELS, sides[1:], strict=False))]
+    assert up == [(7, *sides[3]), *reversed(given)]
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_batch_norm_follows_each_relu_between_convolutions(batch_norm: bool) -> None:
+    norm = [nn.BatchNorm2d] * batch_norm
+    network = autoencoder((1, 16, 16), batch_norm, depth=2)
+    encoder, decoder = ([type(layer) for layer in stack] for stack in (network.encoder, network.decoder))
+    convolution = [nn.Conv2d, nn.ReLU, *norm]
+    assert encoder == [nn.Unflatten, *convolution, nn.MaxPool2d, *convolution, nn.Flatten, nn.Linear]
+    start = [nn.Linear, nn.ReLU, nn.Unflatten]
+    assert decoder == [*start, nn.ConvTranspose2d, nn.ReLU, *norm, nn.ConvTranspose2d, nn.Flatten]
+
+
+def test_code_and_reconstruction_take_both_signs() -> None:
+    for output in autoencoder((1, 16, 16))(images(64, (1, 16, 16))):
+        assert (output < 0).any()
+        assert (output > 0).any()
+
+
+def test_smallest_side_is_two_to_the_number_of_poolings() -> None:
+    conv.layers((1, 8, 30), (4, 4, 4, 4), 2, True)
+    with pytest.raises(NotApplicable, match=r"images of 7 x 30 are too small for 4 .*at least 8; shorten `channels`"):
+        conv.layers((1, 7, 30), (4, 4, 4, 4), 2, True)
+    with pytest.raises(NotApplicable, match=r"images of 30 x 3 are too small for 3 .*at least 4"):
+        conv.layers((1, 30, 3), (4, 4, 4), 2, True)
+
+
+def test_data_without_an_image_shape_are_refused() -> None:
+    with pytest.raises(NotApplicable, match="needs images"):
+        build(read_settings({"architecture": "conv"}), 64, None, torch.Generator())

@@ -1,0 +1,203 @@
+"""The code a stage runs: all of it is found, nothing else, and only changes of code change its hashes."""
+
+import ast
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from deepclust import datasets, methods
+from deepclust.closure import code_of
+
+ROOT = Path(__file__).parents[1]
+STAGES = ROOT / "stages"
+# What stages load by name at run time; `plan` hands these to code_of.
+LOADED_BY_NAME = {
+    "cluster": [f"deepclust.methods.{name}" for name in methods.names()],
+    "fetch": [f"deepclust.datasets.{name}" for name in datasets.names()],
+    "prepare": [f"deepclust.datasets.{name}" for name in datasets.names()],
+}
+TRAINING = ("deepclust/training/", "deepclust/nets/", "deepclust/losses/")
+
+
+def code_of_method(name: str) -> set[str]:
+    return set(code_of([STAGES / "cluster.py"], [f"deepclust.methods.{name}"]))
+
+
+def hashes(package: Path, module: str) -> dict[str, str]:
+    """Return the code of a module in a copy of the package, which is where that copy's closure.py looks."""
+    script = f"import json; from deepclust.closure import code_of; print(json.dumps(code_of([], ['{module}'])))"
+    environment = os.environ | {"PYTHONPATH": str(package.parent)}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, check=True)
+    found: dict[str, str] = json.loads(done.stdout)
+    return found
+
+
+def changed(package: Path, file: str, old: str, new: str, module: str) -> set[str]:
+    """Return whose hashes change when `old` becomes `new` in a file of the package."""
+    before = hashes(package, module)
+    path = package / file
+    text = path.read_text(encoding="utf-8")
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new), encoding="utf-8")
+    after = hashes(package, module)
+    assert before.keys() == after.keys()
+    return {name for name in before if before[name] != after[name]}
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    """Make a small package around the real closure.py, so that its imports are known."""
+    package = tmp_path / "src" / "deepclust"
+    (package / "methods").mkdir(parents=True)
+    shutil.copy(ROOT / "src/deepclust/closure.py", package)
+    modules = {
+        "__init__.py": "",
+        "methods/__init__.py": "",
+        "direct.py": "VALUE = 1\n",
+        "lazy.py": "from deepclust.behind import VALUE\n",
+        "behind.py": "VALUE = 2\n",
+        "typed.py": "VALUE = 3\n",
+        "other.py": "VALUE = 4\n",
+        "methods/mine.py": '''"""A module."""
+
+import numpy as np
+from typing import TYPE_CHECKING
+from deepclust import direct
+
+if TYPE_CHECKING:
+    import deepclust.typed
+
+
+class Mine:
+    """A class."""
+
+    def fit(self, X):
+        """A method."""
+        # a comment
+        from deepclust import lazy
+
+        return [direct.VALUE, lazy.VALUE]
+''',
+    }
+    for name, text in modules.items():
+        (package / name).write_text(text, encoding="utf-8")
+    return package
+
+
+def test_a_module_brings_in_its_imports_those_inside_functions_and_those_behind_them(package: Path) -> None:
+    names = ["__init__", "methods/__init__", "methods/mine", "direct", "lazy", "behind", "typed"]
+    assert set(hashes(package, "deepclust.methods.mine")) == {f"deepclust/{name}.py" for name in names}
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("        # a comment\n", ""),
+        ("# a comment", "# another comment"),
+        ('"""A module."""', '"""Another module.\n\nOf many lines.\n"""'),
+        ('    """A class."""\n', ""),
+        ('        """A method."""\n', ""),
+        ("[direct.VALUE, lazy.VALUE]", "[\n            direct.VALUE,\n            lazy.VALUE,\n        ]"),
+        ("import numpy as np\n", "import numpy as np\n\n\n"),
+    ],
+    ids=[
+        "comment_removed",
+        "comment_changed",
+        "docstring_changed",
+        "docstring_of_a_class_removed",
+        "docstring_of_a_method_removed",
+        "expression_reformatted",
+        "blank_lines_added",
+    ],
+)
+def test_comments_docstrings_and_formatting_change_no_hash(package: Path, old: str, new: str) -> None:
+    assert changed(package, "methods/mine.py", old, new, "deepclust.methods.mine") == set()
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("methods/mine.py", "[direct.VALUE, lazy.VALUE]", "[lazy.VALUE, direct.VALUE]"),
+        ("methods/mine.py", "def fit(self, X)", "def fit(self, X, y=None)"),
+        ("methods/mine.py", "return [", "'not a docstring'; return ["),
+        ("direct.py", "1", "1.0"),
+        ("behind.py", "2", "'2'"),
+        ("__init__.py", "", "import os\n"),
+    ],
+    ids=["order", "signature", "statement", "imported_file", "lazily_imported_file", "package"],
+)
+def test_a_change_of_code_changes_the_hash_of_its_file_alone(package: Path, file: str, old: str, new: str) -> None:
+    assert changed(package, file, old, new, "deepclust.methods.mine") == {f"deepclust/{file}"}
+
+
+def test_a_change_elsewhere_changes_no_hash(package: Path) -> None:
+    assert changed(package, "other.py", "4", "5", "deepclust.methods.mine") == set()
+
+
+def test_kmeans_runs_no_training_code() -> None:
+    code = code_of_method("kmeans")
+    assert {"cluster.py", "deepclust/methods/kmeans.py", "deepclust/methods/base.py"} <= code
+    assert [path for path in code if path.startswith(TRAINING)] == []
+
+
+def test_spectral_clustering_runs_the_graph_code() -> None:
+    code = code_of_method("sc_ncut")
+    assert {"deepclust/graph/knn.py", "deepclust/graph/weights.py", "deepclust/graph/spectral.py"} <= code
+    assert [path for path in code if path.startswith(TRAINING)] == []
+
+
+def test_dec_runs_the_loop_its_loss_and_the_networks() -> None:
+    needed = ["training/loop", "training/pretrain", "training/checkpoint", "losses/student_t", "nets/mlp", "nets/conv"]
+    assert {f"deepclust/{name}.py" for name in [*needed, "methods/_self_training"]} <= code_of_method("dec")
+
+
+def test_no_method_runs_another_ones_file() -> None:
+    own = {f"deepclust/methods/{name}.py" for name in methods.names()}
+    for name in methods.names():
+        assert code_of_method(name) & own == {f"deepclust/methods/{name}.py"}
+
+
+def test_no_data_set_runs_more_than_the_files_it_reuses() -> None:
+    own = {f"deepclust/datasets/{name}.py" for name in datasets.names()}
+    found = {name: set(code_of([], [f"deepclust.datasets.{name}"])) & own for name in datasets.names()}
+    assert found["digits"] == {"deepclust/datasets/digits.py"}
+    assert all(f"deepclust/datasets/{name}.py" in code for name, code in found.items())
+
+
+def test_no_file_imports_relatively_since_such_imports_are_not_followed() -> None:
+    for path in [*STAGES.glob("*.py"), *(ROOT / "src").rglob("*.py")]:
+        nodes = ast.walk(ast.parse(path.read_bytes()))
+        assert not any(isinstance(node, ast.ImportFrom) and node.level for node in nodes), path
+
+
+@pytest.mark.parametrize("stage", sorted(path.stem for path in STAGES.glob("*.py")))
+def test_all_code_that_a_stage_loads_is_found(stage: str) -> None:
+    """Import each script, and each module that it loads by name, and compare with what was read from the sources."""
+    script = """
+import importlib, json, runpy, sys
+loaded = {}
+for module in json.loads(sys.argv[2]) or [None]:
+    for name in [name for name in sys.modules if name.split(".")[0] == "deepclust"]:
+        del sys.modules[name]
+    runpy.run_path(sys.argv[1])
+    if module:
+        importlib.import_module(module)
+    files = [m.__file__ for name, m in sys.modules.items() if name.split(".")[0] == "deepclust"]
+    loaded[module or ""] = files
+print(json.dumps(loaded))
+"""
+    path, named = STAGES / f"{stage}.py", LOADED_BY_NAME.get(stage, [])
+    command = [sys.executable, "-c", script, str(path), json.dumps(named)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run(command, env=environment, capture_output=True, check=True)
+    loaded: dict[str, list[str]] = json.loads(done.stdout)
+    assert len(loaded) == max(1, len(named))
+    for module, files in loaded.items():
+        found = code_of([path], [module] if module else [])
+        assert f"{stage}.py" in found
+        assert {Path(file).relative_to(ROOT / "src").as_posix() for file in files} <= set(found)

@@ -1,0 +1,436 @@
+"""params.yaml: every mistake ends in one line that says what to do, and named grids go in and out without a trace."""
+
+import copy
+import logging
+import runpy
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from deepclust import config
+from deepclust.errors import UserError
+from deepclust.files import read_yaml
+
+ROOT = Path(__file__).parents[1]
+GRIDS = sorted(path.stem for path in (ROOT / "grids").glob("*.yaml"))
+COMMITTED = (ROOT / "params.yaml").read_bytes()
+
+Plan = Callable[..., str]
+"""Arguments of stages/plan.py -> what it wrote to stderr; it has to fail."""
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make a copy of what `plan` reads, go there, and return it."""
+    for name in ("params.yaml", "dvc.yaml"):
+        shutil.copy(ROOT / name, tmp_path)
+    for name in ("grids", "stages"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def plan(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Plan]:
+    """Run stages/plan.py as `python` does, but in this process: loading the methods takes seconds."""
+
+    def run(*arguments: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["stages/plan.py", *arguments])
+        with pytest.raises(SystemExit) as stop:
+            runpy.run_path("stages/plan.py", run_name="__main__")
+        assert stop.value.code == 2
+        return capsys.readouterr().err
+
+    level = logging.getLogger("deepclust").level
+    yield run
+    logging.getLogger("deepclust").setLevel(level)
+
+
+def change(value: Any, *path: str | int) -> Callable[[dict[str, Any]], None]:
+    """Return the edit that puts `value` at a path of params.yaml."""
+
+    def edit(params: Any) -> None:
+        *parents, last = path
+        for key in parents:
+            params = params[key]
+        params[last] = value
+
+    return edit
+
+
+def committed() -> Any:
+    return read_yaml(ROOT / "params.yaml")
+
+
+def remove(*path: str) -> Callable[[dict[str, Any]], None]:
+    def edit(params: Any) -> None:
+        *parents, last = path
+        for key in parents:
+            params = params[key]
+        del params[last]
+
+    return edit
+
+
+def override(**changes: Any) -> Callable[[dict[str, Any]], None]:
+    return change({"digits": changes}, "overrides")
+
+
+# Edit of params.yaml -> what the one line has to say: the key, the value, and what is allowed or what to do.
+MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], None], list[str]]] = {
+    "unknown_section": (change([1], "sedes"), ["params.yaml: sedes", "[1]", "seeds"]),
+    "unknown_key": (change(1, "compute", "cores"), ["compute.cores", "got 1", "threads"]),
+    "unknown_key_of_a_network": (change(3, "networks", "mlp", "epoch"), ["networks.mlp.epoch", "got 3", "epochs"]),
+    "key_of_another_architecture": (change([8], "networks", "mlp", "channels"), ["networks.mlp.channels", "hidden"]),
+    **{
+        f"missing_{section}": (remove(section), [f"params.yaml: {section}", "required"])
+        for section in ("grid", "seeds", "datasets", "compute", "graph", "networks", "methods", "overrides")
+    },
+    "section_without_content": (change(None, "graph"), ["params.yaml: graph", "dictionary", "None"]),
+    "group_without_content": (change(None, "methods", "plain"), ["methods.plain", "dictionary", "None"]),
+    "string_for_int": (change("2", "compute", "threads"), ["compute.threads", "integer", "'2'"]),
+    "float_for_int": (change(10.0, "graph", "n_neighbors"), ["graph.n_neighbors", "integer", "10.0"]),
+    "bool_for_int": (change(True, "networks", "mlp", "epochs"), ["networks.mlp.epochs", "integer", "True"]),
+    "string_for_bool": (change("yes", "graph", "exact"), ["graph.exact", "boolean", "'yes'"]),
+    "int_for_bool": (change(1, "networks", "mlp", "batch_norm"), ["networks.mlp.batch_norm", "boolean", "got 1"]),
+    "string_for_float": (
+        change("0.1", "networks", "mlp", "learning_rate"),
+        ["networks.mlp.learning_rate", "number", "'0.1'"],
+    ),
+    "bool_for_float": (
+        change(True, "networks", "conv", "augmentation", "rotation"),
+        ["networks.conv.augmentation.rotation", "number", "True"],
+    ),
+    "int_for_a_name": (change(7, "grid"), ["grid", "string", "got 7"]),
+    "int_for_a_list": (change(3, "seeds"), ["seeds", "list", "got 3"]),
+    "below_the_range": (
+        change(0, "graph", "n_neighbors"),
+        ["graph.n_neighbors", "greater than or equal to 1", "got 0"],
+    ),
+    "above_the_range": (
+        change(2, "networks", "mlp", "learning_rate"),
+        ["networks.mlp.learning_rate", "less than 1", "got 2"],
+    ),
+    "not_a_number": (
+        change(float("nan"), "networks", "mlp", "learning_rate"),
+        ["networks.mlp.learning_rate", "less than 1", "nan"],
+    ),
+    "out_of_range_in_a_list": (
+        change([16, 0], "networks", "mlp", "hidden"),
+        ["networks.mlp.hidden.1", "greater than or equal to 1", "got 0"],
+    ),
+    "not_among_the_choices": (change("gpu", "compute", "device"), ["compute.device", "'auto', 'cpu' or 'cuda'", "gpu"]),
+    "negative_seed": (change([-1], "seeds"), ["seeds.0", "greater than or equal to 0", "-1"]),
+    "repeated_seed": (change([0, 1, 0], "seeds"), ["seeds", "0 is listed twice", "list each once", "[0, 1, 0]"]),
+    "no_seed": (change([], "seeds"), ["seeds", "at least 1", "[]"]),
+    "no_data_set": (change([], "datasets"), ["datasets", "at least 1", "[]"]),
+    "repeated_data_set": (change(["digits"] * 2, "datasets"), ["datasets", "digits is listed twice", "list each once"]),
+    "unknown_data_set": (change(["digit"], "datasets"), ["data set 'digit'", "digits, fashion"]),
+    "unknown_method": (change({}, "methods", "plain", "kmean"), ["methods.plain.kmean", "kmeans", "`uses`"]),
+    "uses_an_unknown_method": (
+        change({"uses": "kmean"}, "methods", "plain", "mine"),
+        ["methods.plain.mine", "'kmean'", "kmeans"],
+    ),
+    "method_without_a_graph_in_the_graph_group": (
+        change({"uses": "kmeans"}, "methods", "graph", "mine"),
+        ["methods.graph.mine", "'kmeans'", "move it to methods.plain"],
+    ),
+    "method_on_the_graph_in_the_plain_group": (
+        change({"uses": "sc_ncut"}, "methods", "plain", "mine"),
+        ["methods.plain.mine", "'sc_ncut'", "move it to methods.graph"],
+    ),
+    "deep_method_in_the_plain_group": (
+        change({"uses": "dec"}, "methods", "plain", "mine"),
+        ["methods.plain.mine", "'dec'", "move it to methods.mlp"],
+    ),
+    "cell_in_two_groups": (change({}, "methods", "mlp", "kmeans"), ["methods", "'kmeans'", "two groups", "unique"]),
+    "group_without_a_stage": (change({}, "methods", "sphere"), ["methods", "dvc.yaml", "add or remove sphere"]),
+    "stage_without_a_group": (remove("methods", "conv"), ["methods", "dvc.yaml", "add or remove conv"]),
+    "group_without_its_network": (remove("networks", "conv"), ["methods.conv.conv_kmeans", "'conv'", "networks"]),
+    "unknown_setting": (
+        change(2, "methods", "plain", "kmeans", "n_inits"),
+        ["methods.plain.kmeans.n_inits", "=2", "takes n_init"],
+    ),
+    "setting_out_of_range": (
+        change(0, "methods", "plain", "kmeans", "n_init"),
+        ["methods.plain.kmeans", "n_init", "[1, inf)", "Got 0"],
+    ),
+    "setting_of_the_wrong_type": (
+        change("20", "methods", "plain", "kmeans", "n_init"),
+        ["methods.plain.kmeans", "n_init", "int", "'20'"],
+    ),
+    "bool_for_an_int_setting": (
+        change(True, "methods", "plain", "kmeans", "n_init"),
+        ["methods.plain.kmeans", "n_init", "True"],
+    ),
+    "settings_that_are_no_mapping": (change(3, "methods", "plain", "kmeans"), ["methods.plain.kmeans", "got 3"]),
+    **{
+        f"{setting}_which_the_pipeline_sets": (
+            change(value, "methods", "mlp", "dec", setting),
+            [f"methods.mlp.dec.{setting}", repr(value), "takes alpha, update_interval"],
+        )
+        for setting, value in {"n_clusters": 3, "random_state": 0, "device": "cpu", "pretraining": {}}.items()
+    },
+    **{
+        f"cell_named_{name}": (
+            change({"uses": "kmeans"}, "methods", "plain", name),
+            [f"methods.plain.{name}", "a-z, 0-9 and _", "rename it"],
+        )
+        for name in ("my-cell", "a.b", "A", "a@b", "")
+    },
+    "grid_named_my-grid": (change("my-grid", "grid"), ["grid", "'my-grid'", "a-z, 0-9 and _", "rename it"]),
+    "network_named_my_net": (
+        change({"architecture": "mlp"}, "networks", "my_net"),
+        ["networks.my_net", "a-z and 0-9", "rename it"],
+    ),
+    "network_named_graph": (
+        change({"architecture": "mlp"}, "networks", "graph"),
+        ["networks.graph", "not 'graph' or 'plain'", "rename it"],
+    ),
+    "network_of_an_unknown_architecture": (
+        change({"architecture": "mpl"}, "networks", "mine"),
+        ["networks.mine", "'mpl'", "'mlp', 'conv'"],
+    ),
+    "network_without_an_architecture": (change({}, "networks", "mine"), ["networks.mine", "'architecture'"]),
+    "override_for_an_unknown_data_set": (change({"digit": {}}, "overrides"), ["'digit'", "digits, fashion"]),
+    "override_of_an_unknown_section": (override(method={}), ["overrides.digits.method", "methods"]),
+    "override_of_an_unknown_cell": (
+        override(methods={"kmean": {}}),
+        ["overrides.digits.methods.kmean", "kmeans, gmm", "correct the name"],
+    ),
+    "override_of_an_unknown_network": (
+        override(networks={"mpl": {}}),
+        ["overrides.digits.networks.mpl", "mlp, conv", "correct the name"],
+    ),
+    "override_out_of_range": (
+        override(graph={"n_neighbors": 0}),
+        ["overrides.digits.graph", "n_neighbors", "greater than or equal to 1", "got 0"],
+    ),
+    "override_of_a_network_out_of_range": (
+        override(networks={"mlp": {"epochs": 0}}),
+        ["overrides.digits.networks.mlp", "epochs", "greater than or equal to 1", "got 0"],
+    ),
+    "override_of_a_setting_out_of_range": (
+        override(methods={"kmeans": {"n_init": 0}}),
+        ["kmeans", "n_init", "[1, inf)", "Got 0", "overrides"],
+    ),
+    "override_for_a_data_set_that_is_not_run": (
+        change({"usps": {"methods": {"kmean": {}}}}, "overrides"),
+        ["overrides.usps.methods.kmean", "kmeans, gmm", "correct the name"],
+    ),
+}
+
+# The file itself is wrong, so that there is no key to name.
+BROKEN = {
+    "not_yaml": (b"seeds: [0, 1\n", ["params.yaml is not YAML in UTF-8", "line"]),
+    "tab": (b"compute:\n\tthreads: 1\n", ["params.yaml is not YAML in UTF-8", "line 2"]),
+    "empty": (b"", ["params.yaml", "dictionary", "None"]),
+    "a_list": (b"[1]\n", ["params.yaml", "dictionary", "[1]"]),
+    "python_tag": (b"grid: !!python/name:os.system\n", ["params.yaml is not YAML in UTF-8", "python/name"]),
+    "not_utf_8": ("grid: \xe9\n".encode("latin-1"), ["params.yaml", "UTF-8"]),
+    "repeated_key": (
+        COMMITTED.replace(b"    kmeans: {", b"    kmeans: {n_init: 1}\n    kmeans: {"),
+        ["params.yaml", "kmeans", "duplicate"],
+    ),
+}
+
+
+def assert_one_line(message: str, words: list[str], project: Path) -> None:
+    assert message.startswith("error: ")
+    assert message.endswith("\n")
+    assert message.count("\n") == 1
+    assert [word for word in words if word not in message] == [], message
+    assert not (project / "data").exists()
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_ends_in_one_line_with_the_remedy_and_nothing_written(
+    mistake: str, project: Path, plan: Plan
+) -> None:
+    edit, words = MISTAKES[mistake]
+    params = committed()
+    edit(params)
+    YAML().dump(params, project / "params.yaml")
+    written = (project / "params.yaml").read_bytes()
+    for command in (["check"], []):
+        assert_one_line(plan(*command), words, project)
+    assert (project / "params.yaml").read_bytes() == written
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_broken_file_ends_in_one_line_and_nothing_written(kind: str, project: Path, plan: Plan) -> None:
+    content, words = BROKEN[kind]
+    (project / "params.yaml").write_bytes(content)
+    assert_one_line(plan("check"), words, project)
+    assert (project / "params.yaml").read_bytes() == content
+
+
+def test_a_missing_file_ends_in_one_line(project: Path, plan: Plan) -> None:
+    (project / "params.yaml").unlink()
+    assert_one_line(plan("check"), ["params.yaml does not exist", "root"], project)
+    assert not (project / "params.yaml").exists()
+
+
+def test_an_unknown_command_ends_in_one_line(project: Path, plan: Plan) -> None:
+    assert_one_line(plan("--check"), ["'--check'", "'check'", "'grid NAME'"], project)
+
+
+def test_the_command_line_ends_with_code_2_and_without_a_traceback(project: Path) -> None:
+    (project / "params.yaml").write_bytes(COMMITTED.replace(b"threads: 2", b"threads: 0"))
+    command = [sys.executable, "stages/plan.py", "check"]
+    done = subprocess.run(command, env={"PYTHONPATH": str(ROOT / "src")}, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert_one_line(done.stderr, ["compute.threads", "greater than or equal to 1", "got 0"], project)
+
+
+def test_no_value_anywhere_in_the_file_causes_a_traceback(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put hostile values into every place of the file: it is accepted, or refused in one line that names the place."""
+    files = {name: read_yaml(name) for name in ("params.yaml", "dvc.yaml")}
+    monkeypatch.setattr(config, "read_yaml", lambda name: files[str(name)])
+    params = files["params.yaml"]
+    hostile = [None, True, -1, 0, 1.5, 10**30, float("inf"), "", "x\ny", "a-b", [], [None], [[1]], {}, {"a": 1}, {1: 2}]
+    for path in _places(params):
+        for value in hostile:
+            files["params.yaml"] = copy.deepcopy(params)
+            change(value, *path)(files["params.yaml"])
+            message = None
+            try:
+                config.check(config.load())
+            except UserError as error:
+                message = str(error)
+            named = [key for key in path if isinstance(key, str) and key in (message or key)]
+            assert named, (path, value, message)
+
+
+def _places(content: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    items = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
+    for key, value in items:
+        yield (*path, key)
+        yield from _places(value, (*path, key))
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_a_named_grid_applies_and_passes_the_check(grid: str, project: Path) -> None:
+    config.apply(Path(f"grids/{grid}.yaml"))
+    applied = config.load()
+    config.check(applied)
+    wanted, written = read_yaml(f"grids/{grid}.yaml"), read_yaml("params.yaml")
+    assert (applied.grid, applied.datasets, applied.seeds) == (grid, wanted["datasets"], wanted["seeds"])
+    assert written["overrides"] == wanted["overrides"]
+    for section in ("networks", "methods"):
+        for place in _places(wanted[section]):
+            value, expected = written[section], wanted[section]
+            for key in place:
+                value, expected = value[key], expected[key]
+            assert isinstance(expected, dict) or value == expected
+
+
+def test_the_committed_file_is_the_demo_grid_to_the_byte(project: Path) -> None:
+    config.apply(Path("grids/demo.yaml"))
+    assert Path("params.yaml").read_bytes() == COMMITTED
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_going_to_another_grid_and_back_restores_the_file_to_the_byte(grid: str, project: Path) -> None:
+    config.apply(Path(f"grids/{grid}.yaml"))
+    config.apply(Path("grids/demo.yaml"))
+    assert Path("params.yaml").read_bytes() == COMMITTED
+
+
+def test_all_grids_set_the_same_keys_so_that_nothing_of_one_stays_under_another() -> None:
+    keys = {}
+    for grid in GRIDS:
+        content = read_yaml(ROOT / f"grids/{grid}.yaml")
+        assert "overrides" in content
+        content["overrides"] = {}
+        keys[grid] = {tuple(key for key in place if isinstance(key, str)) for place in _places(content)}
+    assert {grid: keys["demo"] ^ found for grid, found in keys.items()} == {grid: set() for grid in GRIDS}
+
+
+@pytest.mark.parametrize(
+    ("overlay", "words"),
+    [
+        ("grid: wrong\nsedes: [0]\n", ["grids/wrong.yaml", "sedes", "[0]", "seeds"]),
+        ("grid: wrong\ngraph: {n_neighbors: 0}\n", ["grids/wrong.yaml", "graph.n_neighbors", "equal to 1", "got 0"]),
+        ("grid: wrong\nmethods: {mlp: {dec: {gamma: 1}}}\n", ["methods.mlp.dec.gamma", "takes alpha"]),
+        ("grid: wrong\ndatasets: [digit]\n", ["'digit'", "digits"]),
+        ("grid: [\n", ["grids/wrong.yaml is not YAML", "line"]),
+        ("- grid\n", ["grids/wrong.yaml"]),
+        ("", ["grids/wrong.yaml"]),
+    ],
+    ids=["unknown_key", "out_of_range", "unknown_setting", "unknown_data_set", "not_yaml", "a_list", "empty"],
+)
+def test_a_wrong_grid_ends_in_one_line_and_leaves_the_file_alone(
+    overlay: str, words: list[str], project: Path, plan: Plan
+) -> None:
+    Path("grids/wrong.yaml").write_text(overlay, encoding="utf-8")
+    assert_one_line(plan("grid", "wrong"), words, project)
+    assert Path("params.yaml").read_bytes() == COMMITTED
+    assert {path.name for path in project.iterdir()} == {"params.yaml", "dvc.yaml", "grids", "stages"}
+
+
+def test_an_unknown_grid_lists_those_there_are(project: Path, plan: Plan) -> None:
+    assert_one_line(plan("grid", "bench"), ["'bench'", *GRIDS], project)
+    assert Path("params.yaml").read_bytes() == COMMITTED
+
+
+def test_resolving_fills_in_the_defaults_of_graph_networks_and_methods() -> None:
+    params = config.load(ROOT / "params.yaml")
+    graph, networks, cells = config.resolve(params, "digits")
+    assert graph == params.graph
+    assert networks["mlp"]["corruption"] == 0.2
+    assert networks["mlp"]["hidden"] == committed()["networks"]["mlp"]["hidden"]
+    assert cells["dec"].settings["alpha"] == 1.0
+    assert cells["dec"].settings["optimizer"] == "sgd"
+    assert not {"n_clusters", "random_state", "device", "pretraining"} & set(cells["dec"].settings)
+    assert list(cells) == params.cells()
+
+
+def test_resolving_says_which_inputs_a_cell_reads() -> None:
+    _, _, cells = config.resolve(config.load(ROOT / "params.yaml"), "digits")
+    inputs = {name: (cells[name].method, cells[name].graph, cells[name].network) for name in cells}
+    assert inputs["kmeans"] == ("kmeans", False, None)
+    assert inputs["sc_ncut"] == ("sc_ncut", True, None)
+    assert inputs["dec"] == ("dec", False, "mlp")
+    assert inputs["conv_kmeans"] == ("ae_kmeans", False, "conv")
+
+
+def test_overrides_are_merged_deeply_for_their_data_set_alone(project: Path) -> None:
+    content = committed()
+    content["overrides"] = {
+        "usps": {
+            "graph": {"n_neighbors": 4},
+            "networks": {"conv": {"augmentation": {"rotation": 5}}, "mlp": {"epochs": 3}},
+            "methods": {"dec": {"learning_rate": 0.5}},
+        }
+    }
+    YAML().dump(content, Path("params.yaml"))
+    params = config.load()
+    plain, changed = config.resolve(params, "digits"), config.resolve(params, "usps")
+    assert plain == config.resolve(config.load(ROOT / "params.yaml"), "digits")
+    assert changed[0].model_dump() == plain[0].model_dump() | {"n_neighbors": 4}
+    augmentation = plain[1]["conv"]["augmentation"] | {"rotation": 5}
+    assert changed[1] == {
+        "mlp": plain[1]["mlp"] | {"epochs": 3},
+        "conv": plain[1]["conv"] | {"augmentation": augmentation},
+    }
+    expected = plain[2]["dec"].settings | {"learning_rate": 0.5}
+    assert {name: cell.settings for name, cell in changed[2].items() if cell != plain[2][name]} == {"dec": expected}
+
+
+def test_the_plan_of_a_data_set_has_one_file_per_unit(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["stages/plan.py"])
+    runpy.run_path("stages/plan.py", run_name="__main__")
+    params = config.load()
+    units = {path.relative_to("data/plan/digits").as_posix() for path in Path("data/plan").rglob("*.json")}
+    assert units == {
+        *(f"{unit}.json" for unit in ("fetch", "prepare", "graph", "evaluate")),
+        *(f"pretrain/{network}.json" for network in params.networks),
+        *(f"cluster/{cell}.json" for cell in params.cells()),
+    }

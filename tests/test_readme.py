@@ -1,0 +1,24 @@
+"""The README's generated blocks are those of the methods there are and of the results that are committed."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_generated_blocks_are_current() -> None:
+    done = subprocess.run(
+        [sys.executable, "stages/readme.py", "check"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_path_it_lists_exists() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = text.split("## What is where")[1].split("The stages")[0]
+    cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    paths = [path.strip(" `") for cell in cells for path in cell.split(",")]
+    named = [path for path in paths if "GRID" not in path]
+    assert len(named) > 15
+    assert [path for path in named if not (ROOT / path).exists()] == []

@@ -1,0 +1,210 @@
+"""Pretraining: its phases, what the denoising start gives, and that a kill costs nothing but time."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from sklearn.datasets import load_digits
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+from deepclust.errors import NotApplicable
+from deepclust.nets.autoencoder import Autoencoder
+from deepclust.training.loop import Outcome
+from deepclust.training.pretrain import _blocks, _drop, pretrain, read_settings
+from deepclust.training.runtime import Runtime
+
+ROOT = Path(__file__).parents[2]
+SHAPE = (1, 8, 8)
+NETWORKS: dict[str, dict[str, Any]] = {
+    "mlp": {"hidden": [32, 16], "n_embedding": 4, "epochs": 6, "batch_size": 32, "layerwise_epochs": 3},
+    "conv": {"architecture": "conv", "channels": [4, 6], "n_embedding": 4, "epochs": 6, "batch_size": 32},
+}
+
+
+def digits(count: int = 320) -> torch.Tensor:
+    return torch.from_numpy(load_digits().data[:count] / 16).float()
+
+
+def train(kind: str, seed: int = 0, **changes: Any) -> tuple[Autoencoder, Outcome]:
+    return pretrain(digits(), read_settings(NETWORKS[kind] | changes), seed=seed, image_shape=SHAPE)
+
+
+def assert_same(found: tuple[Autoencoder, Outcome], expected: tuple[Autoencoder, Outcome]) -> None:
+    for name, tensor in expected[0].state_dict().items():
+        assert torch.equal(found[0].state_dict()[name], tensor), name
+    assert found[1] == expected[1]
+
+
+def phases(outcome: Outcome) -> list[tuple[str, int]]:
+    return [(row["phase"], row["epoch"]) for row in outcome.trace]
+
+
+def test_denoising_start_trains_one_layer_after_the_other_and_then_all() -> None:
+    _, outcome = train("mlp")
+    layers = [(f"layer{depth}", epoch) for depth in (1, 2, 3) for epoch in range(3)]
+    assert phases(outcome) == layers + [("pretrain", epoch) for epoch in range(6)]
+    assert outcome.n_iter == 6 * (320 // 32)
+    for first, last in [(0, 2), (3, 5), (6, 8)]:
+        assert outcome.trace[last]["loss"] < outcome.trace[first]["loss"]
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_denoising_start_lowers_the_first_epochs_error(batch_norm: bool) -> None:
+    with_start = train("mlp", layerwise_epochs=5, batch_norm=batch_norm)[1].trace[15]
+    without = train("mlp", layerwise_epochs=0, batch_norm=batch_norm)[1].trace[0]
+    assert with_start["phase"] == without["phase"] == "pretrain"
+    assert with_start["loss"] < 0.8 * without["loss"]
+
+
+@pytest.mark.parametrize("kind", ["mlp", "conv"])
+def test_reconstruction_error_falls_below_that_of_the_mean_image(kind: str) -> None:
+    X = digits()
+    unmoved: dict[str, Any] = {"augmentation": None} if kind == "conv" else {}
+    network, outcome = train(kind, epochs=30, learning_rate=5e-3, **unmoved)
+    losses = [row["loss"] for row in outcome.trace if row["phase"] == "pretrain"]
+    assert losses[-1] < 0.6 * losses[0]
+    error = F.mse_loss(network.eval()(X)[1], X).item()
+    assert error < 0.7 * F.mse_loss(X.mean(dim=0).expand_as(X), X).item()
+    assert error == pytest.approx(losses[-1], rel=0.25)  # the same measure, a few steps and batches apart
+
+
+@pytest.mark.parametrize("kind", ["mlp", "conv"])
+def test_seed_alone_decides_the_result(kind: str) -> None:
+    before = torch.get_rng_state()
+    first = train(kind)
+    assert_same(train(kind), first)
+    other = train(kind, seed=1)
+    assert not torch.equal(other[0].encode(digits()), first[0].encode(digits()))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_augmented_images_are_input_and_target() -> None:
+    # restoring the moved image is easy for a wide code, restoring the unmoved one from it is not
+    wide: dict[str, Any] = {
+        "channels": [16],
+        "n_embedding": 64,
+        "epochs": 25,
+        "learning_rate": 3e-3,
+        "batch_norm": False,
+    }
+    _, outcome = train("conv", **wide, augmentation={"rotation": 180, "shift": 0.5, "crop": 0})
+    assert outcome.trace[-1]["loss"] < 0.3 * digits().var(dim=0).mean()
+    assert outcome != train("conv", **wide, augmentation=None)[1]
+
+
+def test_data_without_image_shape_have_no_convolutional_network() -> None:
+    with pytest.raises(NotApplicable, match="image"):
+        pretrain(digits(), read_settings(NETWORKS["conv"]), seed=0)
+
+
+def test_corruption_zeroes_its_share_and_keeps_the_mean() -> None:
+    x = torch.full((300, 300), 2.0)
+    dropped = _drop(x, 0.2, torch.Generator().manual_seed(0))
+    assert set(dropped.unique().tolist()) == {0.0, 2.5}
+    assert (dropped == 0).float().mean().item() == pytest.approx(0.2, abs=0.01)
+    assert torch.equal(_drop(x, 0.0, torch.Generator()), x)
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_blocks_are_the_stack_cut_before_its_linear_layers(batch_norm: bool) -> None:
+    network = train("mlp", layerwise_epochs=0, epochs=1, batch_norm=batch_norm)[0]
+    for stack in (network.encoder, network.decoder):
+        blocks = _blocks(stack)
+        assert [layer for block in blocks for layer in block] == list(stack)
+        assert all(isinstance(block[0], torch.nn.Linear) for block in blocks)
+        assert len(blocks) == 3
+        assert len(blocks[-1]) == 1  # nothing after the code and the reconstruction
+
+
+@pytest.mark.parametrize("kind", ["mlp", "conv"])
+def test_bfloat16_differs_and_stays_close(kind: str) -> None:
+    exact, exact_outcome = train(kind)
+    with Runtime(precision="bfloat16").open():
+        rough, rough_outcome = train(kind)
+    assert all(parameter.dtype == torch.float32 for parameter in rough.parameters())
+    assert not torch.equal(exact.encode(digits()), rough.encode(digits()))
+    for a, b in zip(exact_outcome.trace, rough_outcome.trace, strict=True):
+        assert b["loss"] == pytest.approx(a["loss"], rel=0.02)
+
+
+class Interrupted(Exception):
+    pass
+
+
+@contextmanager
+def interruption_after(steps: int) -> Iterator[None]:
+    taken = 0
+
+    def count(*_: object) -> None:
+        nonlocal taken
+        taken += 1
+        if taken == steps:
+            raise Interrupted
+
+    hook = register_optimizer_step_post_hook(count)
+    try:
+        with pytest.raises(Interrupted):
+            yield
+    finally:
+        hook.remove()
+
+
+@pytest.mark.parametrize(
+    ("kind", "steps"), [("mlp", 15), ("mlp", 31), ("mlp", 75), ("mlp", 125), ("conv", 5), ("conv", 35), ("conv", 60)]
+)
+def test_interrupted_pretraining_ends_with_the_same_bits(kind: str, steps: int, tmp_path: Path) -> None:
+    expected = train(kind)
+    with Runtime(checkpoints=tmp_path, checkpoint_every=2).open():
+        with interruption_after(steps):
+            train(kind)
+        assert_same(train(kind), expected)
+
+
+CHILD = """
+import sys, time
+from pathlib import Path
+from torch.optim.optimizer import register_optimizer_step_post_hook
+from deepclust.training.runtime import Runtime
+from tests.training.test_pretrain import train
+
+steps = 0
+
+def pause(*_):
+    global steps
+    steps += 1
+    if steps == 125:  # in the fourth epoch of the last phase, after its second checkpoint's
+        sys.stdout.write("training\\n")
+        sys.stdout.flush()
+        time.sleep(600)
+
+register_optimizer_step_post_hook(pause)
+with Runtime(threads=1, checkpoints=Path(sys.argv[1]), checkpoint_every=2).open():
+    train("mlp")
+"""
+
+
+def test_killed_pretraining_ends_with_the_same_bits(tmp_path: Path) -> None:
+    search = os.pathsep.join([str(ROOT), *sys.path])
+    environment = os.environ | {"PYTHONPATH": search}
+    with subprocess.Popen(
+        [sys.executable, "-c", CHILD, str(tmp_path)], env=environment, stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "training\n"
+        child.kill()
+    assert child.returncode == -signal.SIGKILL
+    written = {path.name for path in tmp_path.iterdir()}
+    assert written == {f"{phase}.safetensors" for phase in ("layer1", "layer2", "layer3", "pretrain")}
+
+    with Runtime(threads=1).open():
+        expected = train("mlp")
+    with Runtime(threads=1, checkpoints=tmp_path, checkpoint_every=2).open():
+        assert_same(train("mlp"), expected)
