@@ -33,11 +33,16 @@ class SelfTraining(DeepClusterer):
 
     Subclasses say in `_terms` what one batch minimises. Stops when fewer than `tolerance` of the labels changed
     between two refreshes, or after `epochs`. `labels_` is argmax_j q_ij under the final weights.
+
+    `normalize` measures the code's distances in units of the data's root mean square. Student's t has a scale, alpha,
+    and DEC's data have mean square 1; on codes of data in [0, 1] every q is nearly uniform, and sharpening it merges
+    clusters.
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **DeepClusterer._parameter_constraints,
         "alpha": [Interval(Real, 0, None, closed="neither")],
+        "normalize": ["boolean"],
         "update_interval": [Interval(Integral, 1, None, closed="left")],
         "tolerance": [Interval(Real, 0, 1, closed="left")],
         "epochs": [Interval(Integral, 1, None, closed="left")],
@@ -49,12 +54,13 @@ class SelfTraining(DeepClusterer):
 
     def _fit(self, X: np.ndarray, network: Autoencoder | None = None, **_: Any) -> None:
         data = self._start(X, network)
+        self._unit = max(float(data.square().mean().sqrt()), 1e-12) if self.normalize else 1.0
         kmeans = KMeans(self.n_clusters, n_init=self.n_init, random_state=self._seed)
         centroids = kmeans.fit(self._encode(data).cpu().numpy()).cluster_centers_
         state = _State(self.network_, torch.from_numpy(centroids).to(data), len(data))
 
         def soft(rows: Tensor) -> Tensor:
-            return soft_assignment(self.network_.encode(rows), state.centroids, self.alpha)
+            return self._soft(self.network_.encode(rows), state.centroids)
 
         def refresh() -> Tensor:
             q = in_chunks(soft, self.network_, data)
@@ -63,7 +69,7 @@ class SelfTraining(DeepClusterer):
 
         def terms(x: Tensor, index: Tensor, _: torch.Generator) -> dict[str, Tensor]:
             z = self.network_.encode(x)
-            divergence = kl_divergence(state.target[index], soft_assignment(z, state.centroids, self.alpha))
+            divergence = kl_divergence(state.target[index], self._soft(z, state.centroids))
             return self._terms(x, z, divergence)
 
         outcome = train(
@@ -93,4 +99,7 @@ class SelfTraining(DeepClusterer):
 
     def _predict(self, X: np.ndarray) -> np.ndarray:
         centroids = torch.from_numpy(self.cluster_centers_)
-        return soft_assignment(torch.from_numpy(self._codes(X)), centroids, self.alpha).argmax(dim=1).numpy()
+        return self._soft(torch.from_numpy(self._codes(X)), centroids).argmax(dim=1).numpy()
+
+    def _soft(self, z: Tensor, centroids: Tensor) -> Tensor:
+        return soft_assignment(z / self._unit, centroids / self._unit, self.alpha)

@@ -11,8 +11,8 @@ class DEC(SelfTraining):
     """Encoder and centroids trained by KL(P || Q) alone; the decoder is dropped.
 
     Paper says / we do / because: "SGD, learning rate 0.01" / SGD with momentum 0.9, as its solver had; the
-    divergence is summed (Eq. (2)) / averaged over the batch, so that the rate does not depend on its size; features
-    scaled to unit mean square / data in [0, 1] as in the other papers' tables, for one shared pretraining.
+    divergence is summed (Eq. (2)) / averaged over the batch, so that the rate does not depend on its size; data scaled
+    to mean square 1 / the code's distances scaled by as much, so that one pretrained network serves all methods.
     """
 
     paper: ClassVar[str] = "Xie, Girshick and Farhadi 2016"
@@ -22,6 +22,7 @@ class DEC(SelfTraining):
         n_clusters: int = 8,
         *,
         alpha: float = 1.0,
+        normalize: bool = True,
         update_interval: int = 140,
         tolerance: float = 1e-3,
         epochs: int = 50,
@@ -35,6 +36,7 @@ class DEC(SelfTraining):
     ) -> None:
         self.n_clusters = n_clusters
         self.alpha = alpha
+        self.normalize = normalize
         self.update_interval = update_interval
         self.tolerance = tolerance
         self.epochs = epochs

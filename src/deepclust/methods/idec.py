@@ -28,6 +28,7 @@ class IDEC(SelfTraining):
         *,
         gamma: float = 0.1,
         alpha: float = 1.0,
+        normalize: bool = True,
         update_interval: int = 140,
         tolerance: float = 1e-3,
         epochs: int = 50,
@@ -42,6 +43,7 @@ class IDEC(SelfTraining):
         self.n_clusters = n_clusters
         self.gamma = gamma
         self.alpha = alpha
+        self.normalize = normalize
         self.update_interval = update_interval
         self.tolerance = tolerance
         self.epochs = epochs
