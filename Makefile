@@ -16,7 +16,7 @@ repro: setup  # GRID=benchmark puts that grid's values into params.yaml first
 	dvc repro
 
 test: setup
-	python -m pytest
+	python -m pytest -n 2 --dist loadgroup
 
 lint: setup
 	ruff check .

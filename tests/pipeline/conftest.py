@@ -1,0 +1,290 @@
+"""Copies of the project in which DVC runs for real, on a grid of seconds: five cells, 120 digits, nets of 16 units."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from deepclust.files import read_yaml
+
+ROOT = Path(__file__).parents[2]
+
+TINY: dict[str, Any] = {
+    "grid": "tiny",
+    "seeds": [0, 1],
+    "datasets": ["few"],
+    "compute": {"device": "cpu", "threads": 2},
+    "graph": {"n_neighbors": 5},
+    "networks": {
+        "mlp": {"architecture": "mlp", "hidden": [16], "n_embedding": 5, "epochs": 2, "batch_size": 32},
+        "conv": {"architecture": "conv", "channels": [4, 8], "n_embedding": 5, "epochs": 1, "batch_size": 32},
+    },
+    "methods": {
+        "plain": {"kmeans": {"n_init": 2}},
+        "graph": {"sc_ncut": {"n_init": 2}},
+        "mlp": {
+            "dec": {"epochs": 2, "batch_size": 32, "n_init": 2},
+            "idec": {"epochs": 2, "batch_size": 32, "n_init": 2},
+        },
+        "conv": {"conv_kmeans": {"uses": "ae_kmeans", "n_init": 2}},
+    },
+    "overrides": {},
+}
+
+FEW = '''
+    """The first 120 of the digits."""
+
+    from pathlib import Path
+
+    import numpy as np
+
+    from deepclust.datasets import digits
+    from deepclust.datasets._base import DatasetSpec
+
+
+    def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
+        X, y = digits.SPEC.read(path)
+        return X[:120], y[:120]
+
+
+    SPEC = DatasetSpec(
+        n_clusters=10, image_shape=(1, 8, 8), source=digits.SPEC.source, files=digits.SPEC.files, read=_read
+    )
+'''
+
+# As docs/adding-a-dataset.md says it: a file, its digest, its source, a reader. Wines are no images.
+WINE = '''
+    """Wine: 178 wines of 3 growers, 13 measurements each, read from the copy inside scikit-learn."""
+
+    from pathlib import Path
+
+    import numpy as np
+
+    from deepclust.datasets._base import DatasetSpec
+    from deepclust.datasets._sources import PublishedFile, Source
+
+
+    def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
+        table = np.loadtxt(path, delimiter=",", skiprows=1)
+        return table[:, :-1] / table[:, :-1].max(axis=0), table[:, -1]
+
+
+    SPEC = DatasetSpec(
+        n_clusters=3,
+        image_shape=None,
+        source="https://archive.ics.uci.edu/dataset/109/wine",
+        files=(PublishedFile("wine.csv", "{sha256}", (Source("{url}"),)),),
+        read=_read,
+    )
+'''
+
+# Notes which files of the project a stage reads and which modules of the package it loads.
+WITNESS = """
+    import atexit, json, os, sys
+
+    opened = set()
+
+    def hook(event, arguments):
+        if event == "open" and isinstance(arguments[0], str) and not arguments[2] & (os.O_WRONLY | os.O_RDWR):
+            opened.add(os.path.relpath(arguments[0]))
+
+    def write():
+        if sys.argv[0].startswith("stages/"):
+            modules = [module.__file__ for name, module in sys.modules.items() if name.split(".")[0] == "deepclust"]
+            note = {{"opened": sorted(opened), "modules": sorted(map(os.path.relpath, modules))}}
+            with open(os.path.join({folder!r}, " ".join(sys.argv).replace("/", ":")), "w") as file:
+                json.dump(note, file)
+
+    sys.addaudithook(hook)
+    atexit.register(write)
+"""
+
+
+@dataclass(frozen=True)
+class Repro:
+    """What one `dvc repro` did."""
+
+    ran: frozenset[str]
+    restored: frozenset[str]  # from the run-cache, without running
+    log: str
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A copy of the project under version control, with an environment of its own."""
+
+    root: Path
+    variables: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("DVC_", "GIT_", "DEEPCLUST_", "PYTEST_"))}
+        state = self.root.parent / f"{self.root.name}-dvc"
+        return kept | {
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+            "PYTHONPATH": str(self.root / "src"),
+            "DVC_SITE_CACHE_DIR": str(state),
+            "DVC_GLOBAL_CONFIG_DIR": str(state),
+            "DVC_SYSTEM_CONFIG_DIR": str(state),
+            "GIT_CONFIG_GLOBAL": os.devnull,
+            "GIT_CONFIG_SYSTEM": os.devnull,
+            **self.variables,
+        }
+
+    def run(self, *command: str) -> str:
+        """Run a command in the copy and return its output; stdout and stderr together."""
+        done = subprocess.run(
+            command, cwd=self.root, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        assert done.returncode == 0, f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}"
+        return done.stdout
+
+    def repro(self, *targets: str) -> Repro:
+        log = self.run("dvc", "repro", *targets)
+        ran = re.findall(r"^Running stage '(.+)':$", log, re.MULTILINE)
+        restored = re.findall(r"^Stage '(.+)' is cached - skipping run", log, re.MULTILINE)
+        assert len(ran) == len(set(ran))
+        return Repro(frozenset(ran), frozenset(restored), log)
+
+    def commit(self) -> None:
+        self.run("git", "add", "--all")
+        self.run("git", "-c", "user.name=test", "-c", "user.email=test@localhost", "commit", "--quiet", "--message=.")
+
+    @property
+    def params(self) -> Any:
+        return read_yaml(self.root / "params.yaml")
+
+    def edit(self, change: Callable[[Any], None]) -> None:
+        """Change the content of params.yaml."""
+        params = self.params
+        change(params)
+        YAML().dump(params, self.root / "params.yaml")
+
+    def write(self, path: str, text: str) -> None:
+        (self.root / path).write_text(textwrap.dedent(text).lstrip(), encoding="utf-8")
+
+    def append(self, path: str, text: str) -> None:
+        with open(self.root / path, "a", encoding="utf-8") as file:
+            file.write(text)
+
+    def read(self, path: str) -> str:
+        return (self.root / path).read_text(encoding="utf-8")
+
+    def read_json(self, path: str) -> Any:
+        return json.loads(self.read(path))
+
+    def files(self, folder: str) -> dict[str, bytes]:
+        """Return the content of all files under a folder."""
+        paths = sorted(path for path in (self.root / folder).rglob("*") if path.is_file())
+        return {path.relative_to(self.root).as_posix(): path.read_bytes() for path in paths}
+
+    def copy(self, root: Path, **variables: str) -> "Workspace":
+        """Copy everything, DVC's cache and the finished seeds included."""
+        shutil.copytree(self.root, root, symlinks=True)
+        return Workspace(root, variables)
+
+
+def stages_of(workspace: Workspace, *cells: str, dataset: str = "few") -> set[str]:
+    """Return the names of the stages that make and evaluate some cells of a data set; all cells where none is named."""
+    groups = workspace.params["methods"]
+    chosen = [(group, cell) for group in groups for cell in groups[group] if not cells or cell in cells]
+    assert len(chosen) >= len(cells)
+    return {f"{kind}_{group}@{dataset}-{cell}" for kind in ("cluster", "evaluate") for group, cell in chosen}
+
+
+def add_wine(workspace: Workspace) -> None:
+    """Add a data set as docs/adding-a-dataset.md says."""
+    spec = find_spec("sklearn")
+    assert spec is not None
+    assert spec.origin is not None
+    table = Path(spec.origin).parent / "datasets/data/wine_data.csv"
+    digest = hashlib.sha256(table.read_bytes()).hexdigest()
+    workspace.write("src/deepclust/datasets/wine.py", WINE.format(sha256=digest, url=table.as_uri()))
+    workspace.edit(lambda params: params["datasets"].append("wine"))
+
+
+@pytest.fixture(scope="session")
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """Return a copy of the project as a commit of the working tree would have it, without results."""
+    workspace = Workspace(tmp_path_factory.mktemp("pristine") / "project")
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
+    for name in filter(None, names):
+        if (ROOT / name).exists() and name != "dvc.lock" and not name.startswith("reports/"):
+            (workspace.root / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, workspace.root / name)
+    workspace.run("git", "init", "--quiet")
+    workspace.commit()
+    return workspace
+
+
+@pytest.fixture(scope="session")
+def tiny(pristine: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """Return a copy with the tiny grid, not run yet. Groups of dvc.yaml without a cell of it stay empty."""
+    workspace = pristine.copy(tmp_path_factory.mktemp("tiny") / "project")
+    workspace.write("src/deepclust/datasets/few.py", FEW)
+
+    def shrink(params: Any) -> None:
+        methods = {group: TINY["methods"].get(group, {}) for group in params["methods"]}
+        params |= TINY | {"methods": methods}
+
+    workspace.edit(shrink)
+    workspace.commit()
+    return workspace
+
+
+@pytest.fixture(scope="session")
+def pool() -> Iterator[ThreadPoolExecutor]:
+    """Return a pool for workspaces that run side by side, one a core: most of a stage is start-up on one core."""
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        yield pool
+        pool.shutdown(cancel_futures=True)
+
+
+@dataclass(frozen=True)
+class Twins:
+    """The tiny grid run from nothing twice, in two places and under different surroundings."""
+
+    first: Workspace
+    second: Workspace
+    repros: tuple[Repro, Repro]
+    witnesses: Path  # what each stage of the second read and loaded
+
+
+@pytest.fixture(scope="session")
+def twins(tiny: Workspace, pool: ThreadPoolExecutor, tmp_path_factory: pytest.TempPathFactory) -> Twins:
+    folder = tmp_path_factory.mktemp("elsewhere")
+    (folder / "notes").mkdir()
+    witness = textwrap.dedent(WITNESS).format(folder=str(folder / "notes"))
+    (folder / "sitecustomize.py").write_text(witness, encoding="utf-8")
+    first = tiny.copy(tmp_path_factory.mktemp("first") / "project")
+    project = folder / "another name" / "project"
+    surroundings = {
+        "PYTHONPATH": os.pathsep.join([str(project / "src"), str(folder)]),
+        "PYTHONHASHSEED": "1",
+        "OMP_NUM_THREADS": "1",
+        "TZ": "Asia/Tokyo",
+    }
+    second = tiny.copy(project, **surroundings)
+    one, two = pool.map(Workspace.repro, (first, second))
+    first.commit()
+    return Twins(first, second, (one, two), folder / "notes")
+
+
+@pytest.fixture(scope="session")
+def finished(twins: Twins) -> Workspace:
+    """Return the tiny grid, run and committed; copy it before changing it."""
+    return twins.first

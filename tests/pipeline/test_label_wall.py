@@ -1,0 +1,153 @@
+"""Labels reach the evaluation and nothing before it: in what DVC is told, and in what the stages really read."""
+
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import PurePosixPath
+from typing import Any
+
+import pytest
+
+from deepclust import methods
+from deepclust.files import read_json, read_yaml
+from tests.pipeline.conftest import ROOT, Twins, Workspace
+
+pytestmark = pytest.mark.xdist_group("pipeline")
+
+GRIDS = sorted(path.stem for path in (ROOT / "grids").glob("*.yaml"))
+INDEX = """
+import json
+from dvc.repo import Repo
+
+with Repo() as repo:
+    stages = {
+        s.addressing: {"cmd": s.cmd, "deps": [d.def_path for d in s.deps], "outs": [o.def_path for o in s.outs]}
+        for s in repo.index.stages
+    }
+print(json.dumps(stages))
+"""
+
+
+def index(workspace: Workspace) -> dict[str, Any]:
+    """Return every stage as DVC resolves it: its command, its dependencies and its outputs."""
+    stages: dict[str, Any] = json.loads(workspace.run(sys.executable, "-c", INDEX).splitlines()[-1])
+    return stages
+
+
+def within(path: str, folders: Iterable[str]) -> bool:
+    return any(PurePosixPath(path).is_relative_to(folder) for folder in folders)
+
+
+@pytest.fixture(scope="module", params=GRIDS)
+def resolved(
+    pristine: Workspace, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> tuple[dict[str, Any], Any]:
+    """Return the stages of a named grid, and its params.yaml."""
+    workspace = pristine.copy(tmp_path_factory.mktemp("grid") / "project")
+    workspace.run("python", "stages/plan.py", "grid", request.param)
+    return index(workspace), workspace.params
+
+
+def test_only_evaluation_depends_on_labels(resolved: tuple[dict[str, Any], Any]) -> None:
+    stages, params = resolved
+    for dataset in params["datasets"]:
+        labels, published = f"data/prepared/{dataset}/y.npy", f"data/raw/{dataset}"
+        assert {name for name, stage in stages.items() if labels in stage["outs"]} == {f"prepare@{dataset}"}
+        readers = {name.split("@")[0] for name, stage in stages.items() if within(labels, stage["deps"])}
+        assert readers
+        assert all(name.startswith("evaluate_") for name in readers)
+        # the published files hold the labels, too
+        holders = {name for name, stage in stages.items() if any(within(dep, [published]) for dep in stage["deps"])}
+        assert holders == {f"prepare@{dataset}"}
+    # what comes after an evaluation is the report alone
+    judged = [out for name, stage in stages.items() if name.startswith("evaluate_") for out in stage["outs"]]
+    users = {n for n, stage in stages.items() if any(within(out, stage["deps"]) for out in judged)}
+    users |= {n for n, stage in stages.items() if any(within(dep, judged) for dep in stage["deps"])}
+    assert users == {"report"}
+    made = stages["report"]["outs"]
+    assert [name for name, stage in stages.items() if any(within(dep, made) for dep in stage["deps"])] == []
+
+
+def test_every_group_of_cells_has_a_cluster_and_an_evaluate_stage() -> None:
+    stages, groups = read_yaml(ROOT / "dvc.yaml")["stages"], set(read_yaml(ROOT / "params.yaml")["methods"])
+    for kind in ("cluster_", "evaluate_"):
+        assert {name.removeprefix(kind) for name in stages if name.startswith(kind)} == groups
+
+
+def test_every_cell_has_its_cluster_stage_its_evaluation_and_the_inputs_its_method_reads(
+    resolved: tuple[dict[str, Any], Any],
+) -> None:
+    stages, params = resolved
+    seen = {"plan", "report"}
+    for dataset in params["datasets"]:
+        seen |= {f"{stage}@{dataset}" for stage in ("fetch", "prepare", "graph")}
+        seen |= {f"pretrain@{dataset}-{network}" for network in params["networks"]}
+        for group, cells in params["methods"].items():
+            for cell, settings in cells.items():
+                cluster, evaluate = f"cluster_{group}@{dataset}-{cell}", f"evaluate_{group}@{dataset}-{cell}"
+                seen |= {cluster, evaluate}
+                reads = methods.load(settings.get("uses", cell)).reads
+                inputs = {dep for dep in stages[cluster]["deps"] if not within(dep, ["data/plan", "data/prepared"])}
+                networks = {dep for dep in inputs if within(dep, ["data/pretrained"])}
+                assert (f"data/graph/{dataset}" in inputs) == ("graph" in reads)
+                assert len(networks) == len(set(reads) - {"graph"})
+                assert networks <= {f"data/pretrained/{dataset}/{network}" for network in params["networks"]}
+                assert inputs <= networks | {f"data/graph/{dataset}"}
+                assert f"data/plan/{dataset}/cluster/{cell}.json" in stages[cluster]["deps"]
+                assert stages[cluster]["outs"] == [f"data/runs/{dataset}/{cell}"]
+                assert f"data/runs/{dataset}/{cell}" in stages[evaluate]["deps"]
+    assert set(stages) == seen
+
+
+def test_a_stage_reads_only_what_it_declares(twins: Twins) -> None:
+    """Undeclared reading is how stale results, and labels, get where they should not be."""
+    allowed = {"stages/fetch.py": ["params.yaml"]}  # where a mirror lies is no part of any result
+    stages = index(twins.second)
+    assert {name for name in stages if stages[name]["cmd"]} == twins.repros[1].ran
+    for stage in stages.values():
+        _, script, *arguments = stage["cmd"].split()
+        note = witness(twins, script, *arguments)
+        read = {path for path in note["opened"] if within(path, ["data", "reports", "params.yaml"])}
+        declared = [*stage["deps"], *allowed.get(script, [])]
+        assert [path for path in read if not within(path, declared)] == [], stage["cmd"]
+
+
+def test_only_evaluation_opens_the_labels(twins: Twins) -> None:
+    openers = set()
+    for note in twins.witnesses.iterdir():
+        if "data/prepared/few/y.npy" in read_json(note)["opened"]:
+            openers.add(note.name.split()[0])
+    assert openers == {"stages:evaluate.py"}
+
+
+def test_a_stage_loads_only_code_whose_hashes_its_plan_holds(twins: Twins) -> None:
+    """Whatever a stage imports, at any time while it runs, has to make it run again when it changes."""
+    plans = {
+        "stages/fetch.py few": "fetch",
+        "stages/prepare.py few": "prepare",
+        "stages/graph.py few": "graph",
+        **{f"stages/pretrain.py few {network}": f"pretrain/{network}" for network in ("mlp", "conv")},
+    }
+    for group in twins.second.params["methods"].values():
+        for cell in group:
+            plans[f"stages/cluster.py few {cell}"] = f"cluster/{cell}"
+            plans[f"stages/evaluate.py tiny few {cell}"] = "evaluate"
+    for command, unit in plans.items():
+        code = set(twins.second.read_json(f"data/plan/few/{unit}.json")["code"])
+        script, *arguments = command.split()
+        loaded = {path.removeprefix("src/") for path in witness(twins, script, *arguments)["modules"]}
+        assert loaded
+        assert loaded <= code, command
+        assert PurePosixPath(script).name in code
+
+
+def test_the_report_loads_only_code_among_its_dependencies(twins: Twins) -> None:
+    declared = [*index(twins.second)["report"]["deps"], "src/deepclust/__init__.py"]  # which sets OpenMP's waiting only
+    loaded = witness(twins, "stages/report.py")["modules"]
+    assert loaded
+    assert [path for path in loaded if not within(path, declared)] == []
+
+
+def witness(twins: Twins, *command: str) -> Any:
+    """Return what a command read and loaded in the second of the twins."""
+    return read_json(twins.witnesses / " ".join(command).replace("/", ":"))
