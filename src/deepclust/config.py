@@ -115,7 +115,7 @@ def check(config: Config, pipeline: Path | str = "dvc.yaml") -> None:
     for name in names:
         if names.count(name) > 1:
             raise UserError(f"params.yaml: methods: '{name}' is listed in two groups; a cell's name must be unique")
-    for dataset in {*config.datasets, *config.overrides}:
+    for dataset in dict.fromkeys([*config.datasets, *config.overrides]):
         resolve(config, dataset)
 
 

@@ -214,3 +214,11 @@ def test_saved_model_labels_as_the_method_does(cls: type[SelfTraining], network:
 def test_broken_down_loss_fails_the_seed(network: Autoencoder) -> None:
     with pytest.raises(SeedFailed, match="'clustering' of phase 'cluster' became nan in epoch 0"):
         quick(DEC, learning_rate=1e38).fit(X, network=network)
+
+
+def test_a_code_that_overflows_fails_the_seed() -> None:
+    X = np.random.default_rng(0).random((120, 64))
+    pretraining = {"hidden": [16], "epochs": 1}
+    method = DEC(10, epochs=1, batch_size=128, learning_rate=1e30, n_init=1, pretraining=pretraining, random_state=0)
+    with pytest.raises(SeedFailed, match="not finite"):
+        method.fit(X)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from deepclust.errors import SeedFailed
 from deepclust.methods.base import Clusterer
 from deepclust.nets.autoencoder import Autoencoder, build
 from deepclust.runs import require_ok
@@ -47,7 +48,10 @@ class DeepClusterer(Clusterer):
         return data
 
     def _encode(self, data: Tensor) -> Tensor:
-        return in_chunks(self.network_.encode, self.network_, data)
+        codes = in_chunks(self.network_.encode, self.network_, data)
+        if not bool(codes.isfinite().all()):  # finite weights can be too large for any code
+            raise SeedFailed("the network's code is not finite; lower the learning rate")
+        return codes
 
     def _codes(self, X: np.ndarray) -> np.ndarray:
         codes: np.ndarray = self._encode(on_device(X, self.device_)).cpu().numpy()

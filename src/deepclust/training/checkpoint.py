@@ -16,7 +16,7 @@ from deepclust.files import atomic
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], **facts: Any) -> None:
     """Write tensors, and JSON facts beside them, to one safetensors file."""
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    metadata = {"facts": json.dumps(facts, sort_keys=True)} if facts else None
+    metadata = {"facts": json.dumps(facts)} if facts else None  # in order: a trace's columns come from it
     with atomic(path) as file:
         file.write(save(contiguous, metadata=metadata))
 
