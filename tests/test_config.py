@@ -173,7 +173,7 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], None], list[str]]] = {
     **{
         f"{setting}_which_the_pipeline_sets": (
             change(value, "methods", "mlp", "dec", setting),
-            [f"methods.mlp.dec.{setting}", repr(value), "takes alpha, update_interval"],
+            [f"methods.mlp.dec.{setting}", repr(value), "takes alpha, normalize, update_interval"],
         )
         for setting, value in {"n_clusters": 3, "random_state": 0, "device": "cpu", "pretraining": {}}.items()
     },
