@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import scipy.sparse as sp
 
 from deepclust import methods
 from deepclust.errors import run_as_script
-from deepclust.files import read_array, read_json, sha256, write_array, write_text
+from deepclust.files import read_array, read_json, sha256, write_array, write_sparse, write_text
 from deepclust.runs import Seed, run_seeds, versions
 from deepclust.seeding import derive_seed
 
@@ -61,6 +62,15 @@ def write(method: Any, folder: Path) -> dict[str, Any]:
         write_array(folder / "embedding.npy", method.embedding_)
     if hasattr(method, "trace_"):
         write_text(folder / "trace.csv", pd.DataFrame(method.trace_).to_csv(index=False, lineterminator="\n"))
+    for name, labels in getattr(method, "readouts_", {}).items():
+        write_array(folder / "readouts" / f"{name}.npy", labels)
+    for name, value in getattr(method, "extras_", {}).items():
+        if isinstance(value, pd.DataFrame):
+            write_text(folder / f"{name}.csv", value.to_csv(index=False, lineterminator="\n"))
+        elif isinstance(value, sp.csr_matrix):
+            write_sparse(folder / f"{name}.npz", value)
+        else:
+            write_array(folder / f"{name}.npy", value)
     method.save_model(folder)
     return {
         "n_clusters": method.n_clusters,

@@ -1,5 +1,6 @@
 """What can go wrong, by who has to act: the user, a single seed, or nobody."""
 
+import inspect
 import logging
 import sys
 from collections.abc import Callable
@@ -22,6 +23,10 @@ def run_as_script(main: Callable[..., None]) -> None:
     logging.basicConfig(format="%(message)s")
     logging.getLogger("deepclust").setLevel(logging.INFO)
     try:
+        try:
+            inspect.signature(main).bind(*sys.argv[1:])
+        except TypeError as error:
+            raise UserError(f"{sys.argv[0]} {' '.join(sys.argv[1:])}: {error}; see the top of that file") from None
         main(*sys.argv[1:])
     except UserError as error:
         sys.exit(_complain(error))

@@ -2,13 +2,16 @@
 
 import itertools
 import math
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from deepclust.errors import SeedFailed
-from deepclust.training.loop import Outcome, Refresh, Terms, in_chunks, make_optimizer, train
+from deepclust.training.loop import EpochSteps, Outcome, Refresh, Terms, in_chunks, make_optimizer, train
+from deepclust.training.runtime import Runtime
 
 N = 10
 X = torch.arange(2.0 * N).view(N, 2) / N
@@ -29,6 +32,7 @@ def run(
     batch_size: int = 3,
     seed: int = 0,
     refresh: Refresh | None = None,
+    steps: EpochSteps | None = None,
     optimizer: str = "adam",
 ) -> Outcome:
     return train(
@@ -41,6 +45,7 @@ def run(
         seed=seed,
         phase="test",
         refresh=refresh,
+        steps=steps,
     )
 
 
@@ -255,3 +260,50 @@ def test_chunks_are_evaluated_without_gradient_and_put_together_in_order() -> No
     assert sizes == [4, 4, 2]
     assert not chunked.requires_grad
     torch.testing.assert_close(chunked, module.eval()(X))
+
+
+def test_steps_run_around_every_epoch_and_their_columns_join_its_trace() -> None:
+    module, calls = model(), []
+
+    def terms(x: Tensor, _: Tensor, __: torch.Generator) -> dict[str, Tensor]:
+        calls.append("batch")
+        return {"fit": module(x).square().mean()}
+
+    def after() -> dict[str, Any]:
+        calls.append("after")
+        return {"accepted": len(calls)}
+
+    steps = EpochSteps(lambda: calls.append("before"), after)
+    outcome = run(terms, module=module, epochs=2, batch_size=5, steps=steps)
+    assert calls == ["before", "batch", "batch", "after"] * 2
+    assert [row["accepted"] for row in outcome.trace] == [4, 8]
+
+
+def test_steps_that_change_the_learning_rate_resume_to_the_same_bits(tmp_path: Path) -> None:
+    def fit(epochs: int, checkpoints: Path | None) -> Tensor:
+        module = model()
+        optimizer = make_optimizer("adam", module, 0.1)
+
+        def terms(x: Tensor, _: Tensor, __: torch.Generator) -> dict[str, Tensor]:
+            return {"fit": module(x).square().mean()}
+
+        def after() -> dict[str, Any]:
+            optimizer.param_groups[0]["lr"] /= 2
+            return {}
+
+        with Runtime(checkpoints=checkpoints, checkpoint_every=1).open():
+            train(
+                module,
+                X,
+                terms,
+                optimizer=optimizer,
+                epochs=epochs,
+                batch_size=5,
+                seed=0,
+                phase="test",
+                steps=EpochSteps(lambda: None, after),
+            )
+        return module.weight.detach().clone()
+
+    fit(2, tmp_path)
+    assert torch.equal(fit(4, tmp_path), fit(4, None))

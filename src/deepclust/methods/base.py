@@ -28,8 +28,9 @@ class Clusterer(ClusterMixin, BaseEstimator):
     """A scikit-learn clusterer with declared inputs. Subclasses write `_fit` and, where defined, `_predict`.
 
     `_fit` receives validated X (N, D) and what `reads` names, and sets `labels_` (N,) in [0, K); where the method has
-    them also `embedding_` (N, P), `cluster_centers_` (K, P), `trace_` (one dict an epoch), `n_iter_`, `converged_`
-    and `network_`. It never sees y.
+    them also `embedding_` (N, P), `cluster_centers_` (K, P), `trace_` (one dict an epoch), `n_iter_`, `converged_`,
+    `network_`, `readouts_` (name -> other labels (N,) read off the same fit, each a row of the tables) and `extras_`
+    (name -> array, sparse matrix or table that a figure needs). It never sees y.
     """
 
     reads: ClassVar[tuple[str, ...]] = ()  # "graph" and/or a network's name

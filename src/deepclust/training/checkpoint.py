@@ -32,12 +32,15 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def save_state(
     path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, generator: torch.Generator, **facts: Any
 ) -> None:
-    """Write all that a training needs to go on with the same bits: weights and buffers, optimiser, generator, facts."""
+    """Write all that a training needs to go on with the same bits: weights and buffers, optimiser, generator, facts.
+
+    Of the optimiser's settings, the learning rates are kept, which a training may change; the others are its maker's.
+    """
     tensors = {f"module.{name}": value for name, value in module.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items() if value is not None}
     tensors["generator"] = generator.get_state()
-    save_tensors(path, tensors, **facts)
+    save_tensors(path, tensors, learning_rates=[group["lr"] for group in optimizer.param_groups], **facts)
 
 
 def load_state(
@@ -53,5 +56,7 @@ def load_state(
             _, index, key = name.split(".", 2)
             state.setdefault(int(index), {})[key] = value
     optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
+    for group, rate in zip(optimizer.param_groups, facts.pop("learning_rates"), strict=True):
+        group["lr"] = rate
     generator.set_state(tensors["generator"])
     return facts

@@ -30,6 +30,18 @@ class Refresh:
 
 
 @dataclass(frozen=True)
+class EpochSteps:
+    """What a method does between epochs: half-steps of an alternating scheme, schedules.
+
+    Both run with the state of the epochs so far restored, and what they change must be part of it: weights and buffers
+    of the module, the optimiser's state and its learning rate. A checkpoint is written after `after`.
+    """
+
+    before: Callable[[], None]
+    after: Callable[[], dict[str, Any]]  # returns columns that join the epoch's trace row
+
+
+@dataclass(frozen=True)
 class Outcome:
     """How a training went: one trace row an epoch (phase, epoch, loss, loss_TERM..., label_change).
 
@@ -62,6 +74,7 @@ def train(
     seed: int,
     phase: str,
     refresh: Refresh | None = None,
+    steps: EpochSteps | None = None,
 ) -> Outcome:
     """Minimise the sum of `terms` over `module`'s parameters, in place.
 
@@ -97,6 +110,8 @@ def train(
     for epoch in bar:
         if converged:
             break
+        if steps is not None:
+            steps.before()
         module.train()
         order = torch.randperm(n_samples, generator=generator).to(X.device)
         names: list[str] = []
@@ -122,7 +137,8 @@ def train(
             values.append(stacked.detach())
             n_iter += 1
         means = _means(names, values, phase, epoch)  # the epoch's one synchronisation
-        trace.append(_row(phase, epoch, means, None if math.isnan(label_change) else label_change))
+        row = _row(phase, epoch, means, None if math.isnan(label_change) else label_change)
+        trace.append(row | (steps.after() if steps is not None else {}))
         if converged or epoch + 1 == epochs or (epoch + 1) % surroundings.checkpoint_every == 0:
             if not all(bool(weights.isfinite().all()) for weights in module.parameters()):
                 raise SeedFailed(f"epoch {epoch} of phase '{phase}' left weights not finite; lower the learning rate")
