@@ -1,5 +1,10 @@
-"""Fit one cell of the grid on one data set, every seed of it: labels, embedding, trace, model and run record."""
+"""Fit one cell of the grid on one data set, every seed of it: labels, embedding, trace, model and run record.
 
+python stages/cluster.py DATASET CELL           into data/runs/DATASET/CELL
+python stages/cluster.py DATASET SWEEP sweep    every point of a sweep, into data/sweeps/DATASET/SWEEP/POINT
+"""
+
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -8,14 +13,32 @@ import pandas as pd
 import scipy.sparse as sp
 
 from deepclust import methods
-from deepclust.errors import run_as_script
+from deepclust.errors import UserError, run_as_script
 from deepclust.files import read_array, read_json, sha256, write_array, write_sparse, write_text
 from deepclust.runs import Seed, run_seeds, versions
 from deepclust.seeding import derive_seed
 
 
-def main(dataset: str, cell: str) -> None:
-    plan = read_json(f"data/plan/{dataset}/cluster/{cell}.json")
+def main(dataset: str, name: str, kind: str = "cluster") -> None:
+    if kind not in {"cluster", "sweep"}:
+        raise UserError(f"cluster.py takes a data set, a name and perhaps 'sweep', got {kind!r}")
+    plan = read_json(f"data/plan/{dataset}/{kind}/{name}.json")
+    work = Path("work") / kind / dataset / name
+    if kind == "cluster":
+        fit(plan, Path("data/runs") / dataset / name, work, keep_model=True)
+        return
+    points = plan.pop("points")
+    for point, settings in points.items():
+        output = Path("data/sweeps") / dataset / name / point
+        fit(plan | {"settings": settings}, output, work / point, keep_model=False)  # dozens, which nobody reads
+    for folder in work.iterdir():
+        if folder.name not in points:
+            shutil.rmtree(folder)
+
+
+def fit(plan: dict[str, Any], output: Path, work: Path, *, keep_model: bool) -> None:
+    """Fit a cell with every seed of its plan; finished seeds are kept in `work`."""
+    dataset, cell = plan["dataset"], plan["cell"]
     prepared = Path("data/prepared") / dataset
     graph = Path("data/graph") / dataset if plan["graph"] else None
     networks = Path("data/pretrained") / dataset / plan["network"] if plan["network"] else None
@@ -44,19 +67,15 @@ def main(dataset: str, cell: str) -> None:
         method = cls(n_clusters, random_state=state, device=compute["device"], **plan["settings"])
         with cls.running(compute["threads"], compute["precision"], seed.checkpoints, sys.stderr.isatty()):
             method.fit(X, **given)
+        if keep_model:
+            method.save_model(seed.results)
         return write(method, seed.results)
 
-    run_seeds(
-        plan,
-        output=Path("data/runs") / dataset / cell,
-        work=Path("work/cluster") / dataset / cell,
-        inputs=inputs,
-        body=body,
-    )
+    run_seeds(plan, output=output, work=work, inputs=inputs, body=body)
 
 
 def write(method: Any, folder: Path) -> dict[str, Any]:
-    """Write what a fitted method found, and return what its record says of it."""
+    """Write what a fitted method found, but for its model, and return what its record says of it."""
     write_array(folder / "labels.npy", method.labels_)
     if hasattr(method, "embedding_"):
         write_array(folder / "embedding.npy", method.embedding_)
@@ -71,7 +90,6 @@ def write(method: Any, folder: Path) -> dict[str, Any]:
             write_sparse(folder / f"{name}.npz", value)
         else:
             write_array(folder / f"{name}.npy", value)
-    method.save_model(folder)
     return {
         "n_clusters": method.n_clusters,
         "n_iter": method.n_iter_,

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from deepclust.errors import run_as_script
-from deepclust.files import read_array, read_json, write_json, write_text
-from deepclust.metrics import external
+from deepclust.files import read_array, read_json, read_sparse, write_json, write_text
+from deepclust.metrics import accuracy, external
 from deepclust.reporting import figures
 from deepclust.reporting.aggregate import cell_metrics
 from deepclust.runs import RECORD
@@ -23,10 +23,16 @@ def main(grid: str, dataset: str, cell: str) -> None:
     records = {number: read_json(folder / RECORD) for number, folder in folders.items()}
     finished = {number: folders[number] for number in numbers if records[number]["status"] == "ok"}
 
-    labels = {number: read_array(folder / "labels.npy") for number, folder in finished.items()}
-    scores = {str(number): external(y, found) for number, found in labels.items()}
     failed = sum(record["status"] == "failed" for record in records.values())
-    write_json(reports / "metrics" / dataset / f"{cell}.json", cell_metrics(scores, failed))
+    readouts = sorted({file.stem for folder in finished.values() for file in (folder / "readouts").glob("*.npy")})
+    metrics = {
+        name: cell_metrics({str(n): external(y, read_array(folder / name)) for n, folder in finished.items()}, failed)
+        for name in ["labels.npy", *(f"readouts/{readout}.npy" for readout in readouts)]
+    }
+    content = metrics["labels.npy"]
+    if readouts:
+        content["readouts"] = {readout: metrics[f"readouts/{readout}.npy"] for readout in readouts}
+    write_json(reports / "metrics" / dataset / f"{cell}.json", content)
     method = records[numbers[0]]["method"]
     write_json(
         reports / "runs" / dataset / f"{cell}.json",
@@ -38,14 +44,15 @@ def main(grid: str, dataset: str, cell: str) -> None:
         write_text(target / "why-no-figures.txt", "".join(f"seed {n}: {r['reason']}\n" for n, r in records.items()))
         return
     shown = min(finished)
-    draw(target, f"{cell} on {dataset}, seed {shown}", y, labels[shown], finished[shown])
+    draw(target, f"{cell} on {dataset}, seed {shown}", y, finished[shown])
     traces = {n: pd.read_csv(f / "trace.csv") for n, f in finished.items() if (f / "trace.csv").exists()}
     if traces:
-        figures.save(figures.curves(traces, f"{cell} on {dataset}"), target / "curves")
+        draw_traces(target, f"{cell} on {dataset}", traces)
 
 
-def draw(target: Path, title: str, y: np.ndarray, labels: np.ndarray, folder: Path) -> None:
-    """Draw one seed's confusion matrix and, where there is one, the t-SNE map of its embedding."""
+def draw(target: Path, title: str, y: np.ndarray, folder: Path) -> None:
+    """Draw one seed: its confusion matrix, and what else the files of its run allow."""
+    labels = read_array(folder / "labels.npy")
     figures.save(figures.confusion(y, labels, title), target / "confusion")
     if (folder / "embedding.npy").exists():
         embedding = read_array(folder / "embedding.npy")
@@ -53,6 +60,25 @@ def draw(target: Path, title: str, y: np.ndarray, labels: np.ndarray, folder: Pa
         rows = figures.sample(len(embedding), seed)
         places = figures.tsne(embedding, seed)
         figures.save(figures.tsne_map(places, y[rows], labels[rows], title), target / "tsne")
+    if (folder / "candidates.csv").exists():
+        table = pd.read_csv(folder / "candidates.csv")
+        accuracies = [accuracy(y, candidate) for candidate in read_array(folder / "candidate_labels.npy")]
+        figures.save(figures.candidates(table, accuracies, title), target / "candidates")
+    if (folder / "affinity.npz").exists():
+        Z = abs(read_sparse(folder / "affinity.npz"))
+        before = read_sparse(folder / "candidate_weights.npz")
+        figures.save(figures.affinity(before, Z + Z.T, y, title), target / "affinity")
+
+
+def draw_traces(target: Path, title: str, traces: dict[int, pd.DataFrame]) -> None:
+    """Write the traces of all seeds, one below the other, and draw what they have the columns for."""
+    stacked = pd.concat(traces, names=["seed"]).reset_index("seed")
+    write_text(target / "trace.csv", stacked.to_csv(index=False, lineterminator="\n", float_format="%.6g"))
+    if "loss" in stacked and stacked["loss"].notna().any():
+        figures.save(figures.curves(traces, title), target / "curves")
+    if set(stacked.columns) >= figures.HALF_STEPS:
+        by_seed = {f"seed {number}": trace for number, trace in traces.items()}
+        figures.save(figures.half_steps(by_seed, title), target / "half_steps")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Validate params.yaml and write one small file per (data set, unit): its settings and the code it runs.
 
-python stages/plan.py                 write data/plan/
+python stages/plan.py                 write data/plan/ and reports/GRID/sweeps/index.json
 python stages/plan.py check           validate only
 python stages/plan.py grid NAME       write grids/NAME.yaml's values into params.yaml first, then validate
 """
@@ -27,6 +27,9 @@ def main(command: str = "write", grid: str = "") -> None:
     if command == "write":
         for dataset in params.datasets:
             write(params, dataset)
+        # the report reads it, and depends on its folder, which has to exist in a grid without sweeps as well
+        sweeps = [{"name": name, **sweep.model_dump()} for name, sweep in params.sweeps.items()]
+        write_json(Path("reports") / params.grid / "sweeps" / "index.json", sweeps)
 
 
 def write(params: config.Config, dataset: str) -> None:
@@ -47,6 +50,15 @@ def write(params: config.Config, dataset: str) -> None:
     for name, cell in cells.items():
         settings = {"cell": name, **cell.model_dump(), "compute": compute, **seeds}
         put(f"cluster/{name}", "cluster", settings, f"deepclust.methods.{cell.method}")
+    for name, sweep in params.sweeps.items():
+        if sweep.dataset == dataset:
+            points = config.points(params, name)
+            cell = cells[sweep.cell]
+            asked = {"cell": sweep.cell, "seeds": sweep.seeds}
+            fits = {**asked, **cell.model_dump(exclude={"settings"}), "compute": compute}
+            fits["points"] = {point: varied.settings for point, varied in points.items()}
+            put(f"sweep/{name}", "cluster", fits, f"deepclust.methods.{cell.method}")
+            put(f"evaluate_sweep/{name}", "evaluate_sweep", {**asked, "points": list(points)})
 
 
 if __name__ == "__main__":

@@ -2,14 +2,28 @@
 
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from deepclust.errors import run_as_script
-from deepclust.files import read_yaml, write_text
+from deepclust.files import read_json, read_yaml, write_text
 from deepclust.reporting import aggregate, figures, readme, tables
 
-CELL_FIGURES = {"tsne": "t-SNE of the embedding", "confusion": "confusion matrix", "curves": "training curves"}
+CELL_FIGURES = {
+    "tsne": "t-SNE of the embedding",
+    "confusion": "confusion matrix",
+    "curves": "training curves",
+    "half_steps": "objective after every half-step",
+    "candidates": "accuracy and modularity of the candidate partitions",
+    "affinity": "the candidates' weights and the affinity found, samples by class",
+}
+SWEEP_FIGURES = {
+    "acc": "ACC",
+    "nmi": "NMI",
+    "half_steps": "objective after every half-step",
+    "scale_and_rank": "scale and effective rank of the code",
+}
 
 
 def main() -> None:
@@ -28,7 +42,26 @@ def main() -> None:
     for stem, parts in ({name: [table] for name, table in by_dataset.items()} | by_paper).items():
         tables.write(parts, root / "tables" / stem)
     captions = draw(root, summary, reported, cells)
-    write_text(root / "README.md", readme.index(params["grid"], summary, by_dataset, by_paper, captions))
+    sweeps = read_json(root / "sweeps/index.json")
+    write_text(
+        root / "README.md",
+        readme.index(params["grid"], summary, by_dataset, by_paper, captions, sweeps=of_sweeps(root, sweeps)),
+    )
+
+
+def of_sweeps(root: Path, sweeps: list[dict[str, Any]]) -> str:
+    """Return the page's section on the sweeps, empty where there are none."""
+    if not sweeps:
+        return ""
+    names = [sweep["name"] for sweep in sweeps]
+    results = {name: pd.read_csv(root / "sweeps" / name / "results.csv") for name in names}
+    return readme.sweeps_block(sweeps, results, present(root, "sweeps", names, SWEEP_FIGURES))
+
+
+def present(root: Path, folder: str, names: list[str], figures: dict[str, str]) -> dict[str, str]:
+    """Return the captions of the figures that exist under `folder/NAME`, by their stems."""
+    stems = {f"{folder}/{name}/{figure}": f"`{name}`: {text}" for name in names for figure, text in figures.items()}
+    return {stem: caption for stem, caption in stems.items() if (root / f"{stem}.png").exists()}
 
 
 def draw(root: Path, summary: pd.DataFrame, reported: pd.DataFrame, cells: list[str]) -> dict[str, dict[str, str]]:
@@ -38,11 +71,22 @@ def draw(root: Path, summary: pd.DataFrame, reported: pd.DataFrame, cells: list[
         stem = f"figures/accuracy_{dataset}"
         figures.save(figures.accuracy_bars(summary, reported, dataset), root / stem)
         captions[dataset][stem] = f"Accuracy on {dataset}, ours and as reported"
-        for cell in cells:
-            for figure, caption in CELL_FIGURES.items():
-                if (root / f"cells/{dataset}/{cell}/{figure}.png").exists():
-                    captions[dataset][f"cells/{dataset}/{cell}/{figure}"] = f"`{cell}`: {caption}"
+        for method, traces in half_step_traces(root / "cells" / dataset, summary).items():
+            stem = f"figures/half_steps_{method}_{dataset}"
+            figures.save(figures.half_steps(traces, f"variants of {method} on {dataset}"), root / stem)
+            captions[dataset][stem] = f"Variants of `{method}` on {dataset}: objective after every half-step"
+        captions[dataset] |= present(root, f"cells/{dataset}", cells, CELL_FIGURES)
     return captions
+
+
+def half_step_traces(folder: Path, summary: pd.DataFrame) -> dict[str, dict[str, pd.DataFrame]]:
+    """Return by method and cell the traces of methods that alternate, where more than one cell uses the method."""
+    found: dict[str, dict[str, pd.DataFrame]] = defaultdict(dict)
+    for cell, method in summary[["cell", "method"]].drop_duplicates().itertuples(index=False):
+        path = folder / cell / "trace.csv"
+        if path.exists() and set(trace := pd.read_csv(path)) >= figures.HALF_STEPS:
+            found[method][cell] = trace
+    return {method: traces for method, traces in found.items() if len(traces) > 1}
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 
 from deepclust import config
 from deepclust.errors import UserError
-from deepclust.files import read_yaml
+from deepclust.files import read_json, read_yaml
 
 ROOT = Path(__file__).parents[1]
 GRIDS = sorted(path.stem for path in (ROOT / "grids").glob("*.yaml"))
@@ -82,6 +82,17 @@ def override(**changes: Any) -> Callable[[dict[str, Any]], None]:
     return change({"digits": changes}, "overrides")
 
 
+def sweep(**changes: Any) -> Callable[[dict[str, Any]], None]:
+    """Return the edit that adds a sweep of DEC in two settings, changed as given."""
+    right = {
+        "dataset": "digits",
+        "cell": "dec",
+        "seeds": [0],
+        "grid": {"alpha": [1, 2.5], "optimizer": ["sgd", "adam"]},
+    }
+    return change({"mine": right | changes}, "sweeps")
+
+
 # Edit of params.yaml -> what the one line has to say: the key, the value, and what is allowed or what to do.
 MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], None], list[str]]] = {
     "unknown_section": (change([1], "sedes"), ["params.yaml: sedes", "[1]", "seeds"]),
@@ -90,7 +101,7 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], None], list[str]]] = {
     "key_of_another_architecture": (change([8], "networks", "mlp", "channels"), ["networks.mlp.channels", "hidden"]),
     **{
         f"missing_{section}": (remove(section), [f"params.yaml: {section}", "required"])
-        for section in ("grid", "seeds", "datasets", "compute", "graph", "networks", "methods", "overrides")
+        for section in ("grid", "seeds", "datasets", "compute", "graph", "networks", "methods", "overrides", "sweeps")
     },
     "section_without_content": (change(None, "graph"), ["params.yaml: graph", "dictionary", "None"]),
     "group_without_content": (change(None, "methods", "plain"), ["methods.plain", "dictionary", "None"]),
@@ -220,6 +231,44 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], None], list[str]]] = {
         override(methods={"kmeans": {"n_init": 0}}),
         ["kmeans", "n_init", "[1, inf)", "Got 0", "overrides"],
     ),
+    "sweep_on_a_data_set_that_is_not_run": (
+        sweep(dataset="usps"),
+        ["sweeps.mine.dataset", "'usps'", "datasets: digits", "add it there"],
+    ),
+    "sweep_of_an_unknown_cell": (sweep(cell="dce"), ["sweeps.mine.cell", "'dce'", "kmeans, gmm", "correct it"]),
+    "sweep_with_a_seed_that_has_no_network": (sweep(seeds=[0, 7]), ["sweeps.mine.seeds: 7", "0, 1, 2", "networks"]),
+    "sweep_without_a_seed": (sweep(seeds=[]), ["sweeps.mine.seeds", "at least 1", "[]"]),
+    "sweep_of_an_unknown_setting": (
+        sweep(grid={"alfa": [1]}),
+        ["params.yaml: sweeps.mine.grid.alfa=1", "not a setting of 'dec'", "takes alpha"],
+    ),
+    "sweep_over_a_value_out_of_range": (
+        sweep(grid={"alpha": [1, -1]}),
+        ["params.yaml: sweeps.mine.grid.alpha: ", "(0.0, inf)", "Got -1", "Correct it there."],
+    ),
+    "sweep_over_a_value_of_the_wrong_type": (sweep(grid={"epochs": [True]}), ["sweeps.mine.grid.epochs", "got True"]),
+    "sweep_over_what_names_no_folder": (
+        sweep(grid={"optimizer": ["../x"]}),
+        ["sweeps.mine.grid.optimizer.0", "a word", "'../x'"],
+    ),
+    "sweep_over_infinity": (sweep(grid={"alpha": [float("inf")]}), ["sweeps.mine.grid.alpha.0", "finite", "inf"]),
+    "sweep_over_no_value": (sweep(grid={"alpha": []}), ["sweeps.mine.grid.alpha", "at least 1", "[]"]),
+    "sweep_over_a_value_twice": (sweep(grid={"alpha": [1, 1.0]}), ["sweeps.mine.grid.alpha", "listed twice"]),
+    "sweep_over_no_setting": (sweep(grid={}), ["sweeps.mine.grid", "at least 1", "{}"]),
+    "sweep_over_four_settings": (
+        sweep(grid={"alpha": [1], "epochs": [1], "batch_size": [1], "learning_rate": [0.1]}),
+        ["sweeps.mine.grid", "at most 3"],
+    ),
+    "sweep_from_a_base_out_of_range": (sweep(base={"epochs": 0}), ["sweeps.mine.base.epochs", "[1, inf)", "Got 0"]),
+    "sweep_with_a_setting_in_base_and_grid": (
+        sweep(base={"alpha": 3}),
+        ["sweeps.mine.base.alpha=3", "also in grid", "take it out"],
+    ),
+    "sweep_with_an_unknown_key": (sweep(method="dec"), ["sweeps.mine.method", "got 'dec'", "dataset, cell"]),
+    "sweep_with_a_name_that_dvc_splits": (
+        change({"a-b": {}}, "sweeps"),
+        ["sweeps.a-b", "a-z, 0-9 and _", "rename it"],
+    ),
     "override_for_a_data_set_that_is_not_run": (
         change({"usps": {"methods": {"kmean": {}}}}, "overrides"),
         ["overrides.usps.methods.kmean", "kmeans, gmm", "correct the name"],
@@ -294,6 +343,7 @@ def test_no_value_anywhere_in_the_file_causes_a_traceback(project: Path, monkeyp
     files = {name: read_yaml(name) for name in ("params.yaml", "dvc.yaml")}
     monkeypatch.setattr(config, "read_yaml", lambda name: files[str(name)])
     params = files["params.yaml"]
+    sweep(base={"epochs": 3})(params)
     hostile = [None, True, -1, 0, 1.5, 10**30, float("inf"), "", "x\ny", "a-b", [], [None], [[1]], {}, {"a": 1}, {1: 2}]
     for path in _places(params):
         for value in hostile:
@@ -322,7 +372,8 @@ def test_a_named_grid_applies_and_passes_the_check(grid: str, project: Path) -> 
     config.check(applied)
     wanted, written = read_yaml(f"grids/{grid}.yaml"), read_yaml("params.yaml")
     assert (applied.grid, applied.datasets, applied.seeds) == (grid, wanted["datasets"], wanted["seeds"])
-    assert written["overrides"] == wanted["overrides"]
+    for section in ("overrides", "sweeps"):
+        assert written[section] == wanted.get(section, {})
     for section in ("networks", "methods"):
         for place in _places(wanted[section]):
             value, expected = written[section], wanted[section]
@@ -343,12 +394,29 @@ def test_going_to_another_grid_and_back_restores_the_file_to_the_byte(grid: str,
     assert Path("params.yaml").read_bytes() == COMMITTED
 
 
+def test_sweeps_belong_to_one_grid_and_are_replaced(project: Path) -> None:
+    sweeps = "sweeps:\n  # of alpha\n  mine: {dataset: digits, cell: dec, seeds: [0], grid: {alpha: [1, 2]}}\n"
+    for name, overlay in {
+        "first": f"grid: first\noverrides:\n  digits:\n    graph: {{n_neighbors: 5}} # few\n\n# a remark\n{sweeps}",
+        "second": f"grid: second\n{sweeps.replace('mine', 'other')}",
+    }.items():
+        Path(f"grids/{name}.yaml").write_text(overlay, encoding="utf-8")
+    config.apply(Path("grids/first.yaml"))
+    assert list(config.load().sweeps) == ["mine"]
+    config.apply(Path("grids/second.yaml"))
+    assert list(config.load().sweeps) == ["other"]
+    assert config.load().overrides == {}
+    config.apply(Path("grids/demo.yaml"))
+    assert Path("params.yaml").read_bytes() == COMMITTED
+
+
 def test_all_grids_set_the_same_keys_so_that_nothing_of_one_stays_under_another() -> None:
     keys = {}
     for grid in GRIDS:
         content = read_yaml(ROOT / f"grids/{grid}.yaml")
         assert "overrides" in content
         content["overrides"] = {}
+        content.pop("sweeps", None)  # replaced, like the overrides
         keys[grid] = {tuple(key for key in place if isinstance(key, str)) for place in _places(content)}
     assert {grid: keys["demo"] ^ found for grid, found in keys.items()} == {grid: set() for grid in GRIDS}
 
@@ -424,6 +492,66 @@ def test_overrides_are_merged_deeply_for_their_data_set_alone(project: Path) -> 
     assert {name: cell.settings for name, cell in changed[2].items() if cell != plain[2][name]} == {"dec": expected}
 
 
+def planned(edit: Callable[[dict[str, Any]], None]) -> config.Config:
+    """Return the configuration after an edit of the committed file."""
+    content = committed()
+    edit(content)
+    YAML().dump(content, Path("params.yaml"))
+    return config.load()
+
+
+def test_the_points_of_a_sweep_are_all_combinations_over_the_cells_own_settings(project: Path) -> None:
+    params = planned(sweep(base={"epochs": 3}))
+    cell = config.resolve(params, "digits")[2]["dec"]
+    points = config.points(params, "mine")
+    assert {name: point.settings for name, point in points.items()} == {
+        f"alpha={alpha},optimizer={optimizer}": cell.settings | {"epochs": 3, "alpha": alpha, "optimizer": optimizer}
+        for alpha in (1, 2.5)
+        for optimizer in ("sgd", "adam")
+    }
+    assert list(points)[:2] == ["alpha=1,optimizer=sgd", "alpha=1,optimizer=adam"]
+    assert {point.model_copy(update={"settings": cell.settings}) == cell for point in points.values()} == {True}
+
+
+def test_a_sweep_starts_from_the_overrides_of_its_data_set(project: Path) -> None:
+    def both(params: Any) -> None:
+        sweep()(params)
+        override(methods={"dec": {"epochs": 7, "alpha": 9}})(params)
+
+    points = config.points(planned(both), "mine").values()
+    assert {point.settings["epochs"] for point in points} == {7}
+    assert [point.settings["alpha"] for point in points] == [1, 1, 2.5, 2.5]
+
+
+def test_names_of_points_show_values_as_the_file_has_them(project: Path) -> None:
+    grid = {"normalize": [True, False], "learning_rate": [1e-5, 0.1]}
+    assert list(config.points(planned(sweep(grid=grid)), "mine")) == [
+        "normalize=true,learning_rate=1e-05",
+        "normalize=true,learning_rate=0.1",
+        "normalize=false,learning_rate=1e-05",
+        "normalize=false,learning_rate=0.1",
+    ]
+
+
+def test_the_plan_of_a_sweep_holds_what_the_plan_of_its_cell_does_at_every_point(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = planned(sweep(seeds=[2]))
+    monkeypatch.setattr(sys, "argv", ["stages/plan.py"])
+    runpy.run_path("stages/plan.py", run_name="__main__")
+    cell, fits, scores = (
+        read_json(f"data/plan/digits/{unit}.json") for unit in ("cluster/dec", "sweep/mine", "evaluate_sweep/mine")
+    )
+    points = fits.pop("points")
+    assert points == {name: point.settings for name, point in config.points(params, "mine").items()}
+    del cell["settings"]
+    assert fits == cell | {"seeds": [2]}
+    assert scores["points"] == list(config.points(params, "mine"))
+    assert (scores["seeds"], scores["cell"], "evaluate_sweep.py" in scores["code"]) == ([2], "dec", True)
+    (listed,) = read_json("reports/demo/sweeps/index.json")
+    assert (listed["name"], listed["dataset"], listed["cell"], listed["base"]) == ("mine", "digits", "dec", {})
+
+
 def test_the_plan_of_a_data_set_has_one_file_per_unit(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["stages/plan.py"])
     runpy.run_path("stages/plan.py", run_name="__main__")
@@ -434,3 +562,4 @@ def test_the_plan_of_a_data_set_has_one_file_per_unit(project: Path, monkeypatch
         *(f"pretrain/{network}.json" for network in params.networks),
         *(f"cluster/{cell}.json" for cell in params.cells()),
     }
+    assert read_json("reports/demo/sweeps/index.json") == []

@@ -5,7 +5,9 @@ parameter table. Both raise `UserError` with one line: the key, the value, what 
 """
 
 import inspect
+import itertools
 import json
+import math
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -38,8 +40,18 @@ def _distinct(values: list[Any]) -> list[Any]:
     return values
 
 
+def _fit_for_a_folder(value: Any) -> Any:
+    finite = isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
+    if not (finite or value is None or (isinstance(value, str) and re.fullmatch(r"\w+", value))):
+        raise ValueError("a value of a sweep is a finite number, a word, true, false or null; correct it")
+    return value
+
+
 Name = Annotated[str, AfterValidator(_plain_name)]
 NetworkName = Annotated[str, AfterValidator(_network_name)]
+Seeds = Annotated[list[NonNegativeInt], Field(min_length=1), AfterValidator(_distinct)]
+Value = Annotated[Any, AfterValidator(_fit_for_a_folder)]
+Values = Annotated[list[Value], Field(min_length=1), AfterValidator(_distinct)]
 
 
 class Compute(Strict):
@@ -67,6 +79,19 @@ class Overrides(Strict):
     methods: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
 
+class Sweep(Strict):
+    """Variations of one cell on one data set: its points are all combinations of the values in `grid`.
+
+    Three settings at most, as many as a figure of maps side by side can show.
+    """
+
+    dataset: str
+    cell: str
+    seeds: Seeds
+    base: dict[str, Any] = Field(default_factory=dict, description="what every point changes in the cell's settings")
+    grid: Annotated[dict[str, Values], Field(min_length=1, max_length=3)]
+
+
 class Cell(Strict):
     """One row of the grid, resolved for one data set."""
 
@@ -80,7 +105,7 @@ class Config(Strict):
     """params.yaml."""
 
     grid: Name
-    seeds: Annotated[list[NonNegativeInt], Field(min_length=1), AfterValidator(_distinct)]
+    seeds: Seeds
     datasets: Annotated[list[Name], Field(min_length=1), AfterValidator(_distinct)]
     compute: Compute
     data: Data = Data()
@@ -88,6 +113,7 @@ class Config(Strict):
     networks: dict[NetworkName, AnyNetwork]
     methods: dict[Name, dict[Name, dict[str, Any]]]
     overrides: dict[Name, Overrides]
+    sweeps: dict[Name, Sweep]
 
     def cells(self) -> list[str]:
         """Return the names of all cells, in the order of the file, which is the order of the tables."""
@@ -101,7 +127,7 @@ def load(path: Path | str = "params.yaml") -> Config:
 
 
 def check(config: Config, pipeline: Path | str = "dvc.yaml") -> None:
-    """Raise `UserError` for an unknown data set or method, a cell in the wrong group or with wrong settings."""
+    """Raise `UserError` for an unknown data set or method, a cell in the wrong group, wrong settings or sweeps."""
     for name in [*config.datasets, *config.overrides]:
         if name not in datasets.names():
             raise UserError(f"params.yaml: unknown data set '{name}'; the data sets are {', '.join(datasets.names())}")
@@ -117,6 +143,8 @@ def check(config: Config, pipeline: Path | str = "dvc.yaml") -> None:
             raise UserError(f"params.yaml: methods: '{name}' is listed in two groups; a cell's name must be unique")
     for dataset in dict.fromkeys([*config.datasets, *config.overrides]):
         resolve(config, dataset)
+    for name in config.sweeps:
+        points(config, name)
 
 
 def resolve(config: Config, dataset: str) -> tuple[Graph, dict[str, Any], dict[str, Cell]]:
@@ -142,10 +170,47 @@ def resolve(config: Config, dataset: str) -> tuple[Graph, dict[str, Any], dict[s
     return graph, {name: network.model_dump(mode="json") for name, network in networks.items()}, cells
 
 
+def points(config: Config, sweep: str) -> dict[str, Cell]:
+    """Return every point of a sweep, checked: name -> the cell with this point's settings, its first setting slowest.
+
+    A name such as `alpha=0.01,code=unit` lists what varies, with values as YAML writes them, and is fit for a folder.
+    """
+    asked, at = config.sweeps[sweep], f"params.yaml: sweeps.{sweep}"
+    if asked.dataset not in config.datasets:
+        known = ", ".join(config.datasets)
+        raise UserError(f"{at}.dataset: '{asked.dataset}' is not among datasets: {known}; add it there or correct it")
+    if asked.cell not in config.cells():
+        known = ", ".join(config.cells())
+        raise UserError(f"{at}.cell: '{asked.cell}' is not among methods: {known}; add it there or correct it")
+    if missing := [seed for seed in asked.seeds if seed not in config.seeds]:
+        raise UserError(
+            f"{at}.seeds: {missing[0]} is not among seeds: {', '.join(map(str, config.seeds))}, whose networks are "
+            "what a sweep reads; take one of them"
+        )
+    cell = resolve(config, asked.dataset)[2][asked.cell]
+    _check_settings(f"{at}.base", cell.method, asked.base, "there")
+    for setting, values in asked.grid.items():
+        if setting in asked.base:
+            raise UserError(f"{at}.base.{setting}={asked.base[setting]!r} is also in grid; take it out of one of them")
+        for value in values:
+            _check_settings(f"{at}.grid", cell.method, {setting: value}, "there")
+    base = _merged(cell.settings, asked.base)
+    found = {}
+    for combination in itertools.product(*asked.grid.values()):
+        chosen = dict(zip(asked.grid, combination, strict=True))
+        name = ",".join(
+            f"{setting}={value if isinstance(value, str) else json.dumps(value)}" for setting, value in chosen.items()
+        )
+        found[name] = cell.model_copy(update={"settings": base | chosen})
+    return found
+
+
 def apply(overlay: Path, path: Path | str = "params.yaml") -> None:
     """Write the values of the YAML file `overlay` into params.yaml, comments kept; nothing is written if any is wrong.
 
-    Mappings are merged, but for `overrides`, which belong to one grid and are replaced like everything else.
+    Mappings are merged, but for `overrides` and `sweeps`, which belong to one grid and are replaced like everything
+    else. A network or cell given as null is taken out, and a cell with `uses` may be new; other names must be there
+    already.
     """
     if not overlay.exists():
         known = ", ".join(sorted(file.stem for file in overlay.parent.glob("*.yaml")))
@@ -157,11 +222,22 @@ def apply(overlay: Path, path: Path | str = "params.yaml") -> None:
     if not isinstance(read_yaml(overlay), dict):
         raise UserError(f"{overlay} must hold keys of params.yaml with their values; see the other files beside it")
     changes = editor.load(overlay)
-    document["overrides"] = changes.pop("overrides", {})
+    present = {*document["networks"], *_definitions(document)}
+    named = {*changes.get("networks", {}), *(cell for cell, new in _definitions(changes).items() if "uses" not in new)}
+    if absent := sorted(named - present):
+        raise UserError(f"{overlay} changes {', '.join(absent)}, which {path} lacks; git checkout {path} may have it")
+    for section in ("overrides", "sweeps"):
+        document[section] = changes.pop(section, {})
+        if section in document.ca.items:
+            document.ca.items[section][3] = None  # the comment above the first entry of what stood there
     _merge(document, changes)
     check(_validated(Config, json.loads(json.dumps(document)), str(overlay)))
     with atomic(path, "w") as file:
         editor.dump(document, file)
+
+
+def _definitions(content: Any) -> dict[str, Any]:
+    return {cell: new or {} for group in content.get("methods", {}).values() for cell, new in group.items()}
 
 
 def _cell(key: str, group: str, name: str, settings: dict[str, Any], config: Config) -> Cell:
@@ -181,21 +257,27 @@ def _cell(key: str, group: str, name: str, settings: dict[str, Any], config: Con
         home = "_".join(cls.reads) or "plain"
         raise UserError(f"{key}: '{method}' is in the wrong group; move it to methods.{home}")
 
+    _check_settings(key, method, settings, "there or under overrides")
+    parameters = cls(**settings).get_params(deep=False)
+    settings = {setting: value for setting, value in parameters.items() if setting not in cls.not_in_params}
+    return Cell(method=method, graph=reads_graph, network=network, settings=settings)
+
+
+def _check_settings(key: str, method: str, settings: dict[str, Any], where: str) -> None:
+    """Hold settings against the method's own table; `where` says where to correct one."""
+    cls = methods.load(method)
     allowed = [p for p in inspect.signature(cls).parameters if p not in cls.not_in_params]
-    for setting in settings:
+    for setting, value in settings.items():
         if setting not in allowed:
             raise UserError(
-                f"{key}.{setting}={settings[setting]!r} is not a setting of '{method}'; "
-                f"it takes {', '.join(allowed) or 'none'}"
+                f"{key}.{setting}={value!r} is not a setting of '{method}'; it takes {', '.join(allowed) or 'none'}"
             )
-        if isinstance(settings[setting], bool) and "boolean" not in cls._parameter_constraints[setting]:
-            raise UserError(f"{key}.{setting} must not be true or false, got {settings[setting]!r}; give a number")
-    parameters = cls(**settings).get_params(deep=False)
-    try:
-        validate_parameter_constraints(cls._parameter_constraints, parameters, method)
-    except InvalidParameterError as error:
-        raise UserError(f"{key}: {error} Correct it there or under overrides.") from None
-    return Cell(method=method, graph=reads_graph, network=network, settings={p: parameters[p] for p in allowed})
+        if isinstance(value, bool) and "boolean" not in cls._parameter_constraints[setting]:
+            raise UserError(f"{key}.{setting} must not be true or false, got {value!r}; give a number")
+        try:
+            validate_parameter_constraints(cls._parameter_constraints, {setting: value}, method)
+        except InvalidParameterError as error:
+            raise UserError(f"{key}.{setting}: {error} Correct it {where}.") from None
 
 
 def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -212,6 +294,8 @@ def _merge(base: Any, changes: dict[str, Any]) -> None:
             _merge(base[key], value)
         elif isinstance(value, list) and isinstance(base.get(key), list):
             base[key][:] = value
+        elif value is None and isinstance(base.get(key), dict):
+            del base[key]
         else:
             base[key] = value
 

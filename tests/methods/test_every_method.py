@@ -315,6 +315,9 @@ def test_graph_handed_in_is_the_one_used(name: str) -> None:
     graph = gaussian_weights(knn_graph(X, 10), bandwidth="local")
     by_class = type(graph)(same.astype(np.float64))
     labels = make(name).fit(X, graph=by_class).labels_
+    if name in READERS["network"]:  # it may use the code's own graph as well
+        assert not np.array_equal(labels, make(name).fit(X).labels_)
+        return
     assert len({(a, b) for a, b in zip(y, labels, strict=True)}) == K  # another name for every class, and no mixture
 
 

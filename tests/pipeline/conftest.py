@@ -1,4 +1,4 @@
-"""Copies of the project in which DVC runs for real, on a grid of seconds: five cells, 120 digits, nets of 16 units."""
+"""Copies of the project in which DVC runs for real, in seconds: five cells, a sweep, 120 digits, nets of 16 units."""
 
 import hashlib
 import json
@@ -42,6 +42,7 @@ TINY: dict[str, Any] = {
         "conv": {"conv_kmeans": {"uses": "ae_kmeans", "n_init": 2}},
     },
     "overrides": {},
+    "sweeps": {"starts": {"dataset": "few", "cell": "kmeans", "seeds": [0], "grid": {"n_init": [1, 2]}}},
 }
 
 FEW = '''
@@ -203,6 +204,11 @@ def stages_of(workspace: Workspace, *cells: str, dataset: str = "few") -> set[st
     chosen = [(group, cell) for group in groups for cell in groups[group] if not cells or cell in cells]
     assert len(chosen) >= len(cells)
     return {f"{kind}_{group}@{dataset}-{cell}" for kind in ("cluster", "evaluate") for group, cell in chosen}
+
+
+def sweeps_of(workspace: Workspace) -> set[str]:
+    """Return the names of the stages that run and evaluate the sweeps."""
+    return {f"{stage}@{name}" for stage in ("sweep", "evaluate_sweep") for name in workspace.params["sweeps"]}
 
 
 def add_wine(workspace: Workspace) -> None:

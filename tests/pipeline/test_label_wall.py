@@ -71,7 +71,7 @@ def test_only_evaluation_depends_on_labels(resolved: tuple[dict[str, Any], Any])
 def test_every_group_of_cells_has_a_cluster_and_an_evaluate_stage() -> None:
     stages, groups = read_yaml(ROOT / "dvc.yaml")["stages"], set(read_yaml(ROOT / "params.yaml")["methods"])
     for kind in ("cluster_", "evaluate_"):
-        assert {name.removeprefix(kind) for name in stages if name.startswith(kind)} == groups
+        assert {name.removeprefix(kind) for name in stages if name.startswith(kind)} - {"sweep"} == groups
 
 
 def test_every_cell_has_its_cluster_stage_its_evaluation_and_the_inputs_its_method_reads(
@@ -79,6 +79,13 @@ def test_every_cell_has_its_cluster_stage_its_evaluation_and_the_inputs_its_meth
 ) -> None:
     stages, params = resolved
     seen = {"plan", "report"}
+    for name, sweep in params["sweeps"].items():
+        fits, evaluation = f"sweep@{name}", f"evaluate_sweep@{name}"
+        seen |= {fits, evaluation}
+        inputs = {dep for dep in stages[fits]["deps"] if not within(dep, ["data/plan", "data/prepared"])}
+        assert inputs == {f"data/graph/{sweep['dataset']}", f"data/pretrained/{sweep['dataset']}"}
+        assert stages[fits]["outs"] == [f"data/sweeps/{sweep['dataset']}/{name}"]
+        assert stages[fits]["outs"][0] in stages[evaluation]["deps"]
     for dataset in params["datasets"]:
         seen |= {f"{stage}@{dataset}" for stage in ("fetch", "prepare", "graph")}
         seen |= {f"pretrain@{dataset}-{network}" for network in params["networks"]}
@@ -117,7 +124,7 @@ def test_only_evaluation_opens_the_labels(twins: Twins) -> None:
     for note in twins.witnesses.iterdir():
         if "data/prepared/few/y.npy" in read_json(note)["opened"]:
             openers.add(note.name.split()[0])
-    assert openers == {"stages:evaluate.py"}
+    assert openers == {"stages:evaluate.py", "stages:evaluate_sweep.py"}
 
 
 def test_a_stage_loads_only_code_whose_hashes_its_plan_holds(twins: Twins) -> None:
@@ -132,6 +139,9 @@ def test_a_stage_loads_only_code_whose_hashes_its_plan_holds(twins: Twins) -> No
         for cell in group:
             plans[f"stages/cluster.py few {cell}"] = f"cluster/{cell}"
             plans[f"stages/evaluate.py tiny few {cell}"] = "evaluate"
+    for sweep in twins.second.params["sweeps"]:
+        plans[f"stages/cluster.py few {sweep} sweep"] = f"sweep/{sweep}"
+        plans[f"stages/evaluate_sweep.py tiny few {sweep}"] = f"evaluate_sweep/{sweep}"
     for command, unit in plans.items():
         code = set(twins.second.read_json(f"data/plan/few/{unit}.json")["code"])
         script, *arguments = command.split()

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.pipeline.conftest import Twins, Workspace, stages_of
+from tests.pipeline.conftest import Twins, Workspace, stages_of, sweeps_of
 
 pytestmark = pytest.mark.xdist_group("pipeline")
 
@@ -20,7 +20,7 @@ QUARTER = "pretrain: epoch 200 of 800"  # of a training of about two seconds; a 
 
 def test_the_first_run_runs_every_stage(twins: Twins) -> None:
     everything = stages_of(twins.first) | {f"{stage}@few" for stage in ("fetch", "prepare", "graph")}
-    everything |= {"plan", "report", "pretrain@few-mlp", "pretrain@few-conv"}
+    everything |= {"plan", "report", "pretrain@few-mlp", "pretrain@few-conv"} | sweeps_of(twins.first)
     for repro in twins.repros:
         assert repro.ran == everything
         assert repro.restored == set()

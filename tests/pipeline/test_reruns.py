@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.pipeline.conftest import Repro, Workspace, add_wine, stages_of
+from tests.pipeline.conftest import Repro, Workspace, add_wine, stages_of, sweeps_of
 
 pytestmark = pytest.mark.xdist_group("pipeline")
 
@@ -60,6 +60,11 @@ def add_a_method(workspace: Workspace) -> None:
     workspace.edit(lambda params: params["methods"]["plain"].update(mine={}))
 
 
+def remove_a_data_set(workspace: Workspace) -> None:
+    """Take the first data set, and the sweeps on it, out of the grid."""
+    workspace.edit(lambda params: params.update(datasets=["wine"], sweeps={}))
+
+
 @dataclass(frozen=True)
 class Edit:
     """A change of the workspace, and the stages that have to run after it."""
@@ -85,27 +90,30 @@ EDITS = {
     ),
     "the_code_of_one_method": Edit(
         lambda w: w.append("src/deepclust/methods/kmeans.py", "\nADDED = 1\n"),
-        lambda w: ALWAYS | stages_of(w, "kmeans"),
+        lambda w: ALWAYS | stages_of(w, "kmeans") | sweeps_of(w),
     ),
     "the_code_of_a_loss": Edit(
         lambda w: w.append("src/deepclust/losses/student_t.py", "\nADDED = 1\n"),
         lambda w: ALWAYS | stages_of(w, "dec", "idec"),
     ),
+    # the sweep on it sets n_init itself
     "a_setting_of_one_method": Edit(
         setting(3, "methods", "plain", "kmeans", "n_init"), lambda w: ALWAYS | stages_of(w, "kmeans")
     ),
+    # a sweep depends on the graph and on all networks, and takes its points from work/ where it reads none of them
     "a_setting_of_the_graph": Edit(
-        setting(7, "graph", "n_neighbors"), lambda w: ALWAYS | {"graph@few"} | stages_of(w, "sc_ncut")
+        setting(7, "graph", "n_neighbors"), lambda w: ALWAYS | {"graph@few", "sweep@starts"} | stages_of(w, "sc_ncut")
     ),
     "the_epochs_of_a_network": Edit(
         setting(3, "networks", "mlp", "epochs"),
-        lambda w: ALWAYS | {"pretrain@few-mlp"} | stages_of(w, "dec", "idec"),
+        lambda w: ALWAYS | {"pretrain@few-mlp", "sweep@starts"} | stages_of(w, "dec", "idec"),
     ),
     "a_method_is_added": Edit(add_a_method, lambda w: ALWAYS | stages_of(w, "mine")),
     "a_seed_is_added": Edit(
         setting([0, 1, 2], "seeds"),
-        lambda w: ALWAYS | {"pretrain@few-mlp", "pretrain@few-conv"} | stages_of(w),
+        lambda w: ALWAYS | {"pretrain@few-mlp", "pretrain@few-conv", "sweep@starts"} | stages_of(w),
     ),
+    "a_value_of_a_sweep": Edit(setting([1, 3], "sweeps", "starts", "grid", "n_init"), lambda w: ALWAYS | sweeps_of(w)),
     "every_seed_of_a_method_breaks_down": Edit(
         setting(1e30, "methods", "mlp", "dec", "learning_rate"), lambda w: ALWAYS | stages_of(w, "dec")
     ),
@@ -114,7 +122,7 @@ EDITS = {
         lambda w: ALWAYS | stages_of(w, "kmeans"),
         after="a_data_set_is_added",
     ),
-    "a_data_set_is_removed": Edit(setting(["wine"], "datasets"), lambda w: ALWAYS, after="a_data_set_is_added"),
+    "a_data_set_is_removed": Edit(remove_a_data_set, lambda w: ALWAYS, after="a_data_set_is_added"),
 }
 
 
@@ -193,6 +201,29 @@ def test_a_new_seed_leaves_the_results_of_the_others_as_they_were(rerun: Rerun, 
         assert len(new) * 2 == len(old) * 3
 
 
+@after("a_value_of_a_sweep")
+def test_a_changed_value_of_a_sweep_costs_its_own_points_alone(rerun: Rerun, finished: Workspace) -> None:
+    workspace = rerun.workspace
+    assert re.findall(r"^data/sweeps/.*$", rerun.repro.log, re.MULTILINE) == [
+        "data/sweeps/few/starts/n_init=1, seed 0: finished before, reused",
+        "data/sweeps/few/starts/n_init=3, seed 0",
+    ]
+    for folder in ("data/sweeps/few/starts", "work/sweep/few/starts"):
+        assert sorted(path.name for path in (workspace.root / folder).iterdir()) == ["n_init=1", "n_init=3"]
+    before, now = (w.read("reports/tiny/sweeps/starts/results.csv").splitlines() for w in (finished, workspace))
+    assert before[0] == now[0] == "n_init,point,seed,status,reason,metric,value"
+    assert [line for line in now if line.startswith("1,n_init=1,0,ok,,")] == before[1:6]
+    assert len([line for line in now if line.startswith("3,n_init=3,0,ok,,")]) == len(now) - 6 == 5
+    assert "n_init: 1, 3 |" in workspace.read("reports/tiny/README.md")
+
+
+@after("the_epochs_of_a_network")
+def test_a_sweep_takes_all_points_from_work_where_its_inputs_did_not_change(rerun: Rerun, finished: Workspace) -> None:
+    lines = re.findall(r"^data/sweeps/.*$", rerun.repro.log, re.MULTILINE)
+    assert [line.split(": ")[1] for line in lines] == ["finished before, reused"] * 2
+    assert rerun.workspace.files("data/sweeps") == finished.files("data/sweeps")
+
+
 @after("a_data_set_is_added")
 def test_a_new_data_set_leaves_the_results_of_the_others_as_they_were(rerun: Rerun, finished: Workspace) -> None:
     for folder in ("data/runs/few", "reports/tiny/metrics/few", "reports/tiny/runs/few", "reports/tiny/cells/few"):
@@ -204,6 +235,7 @@ def test_a_new_data_set_leaves_the_results_of_the_others_as_they_were(rerun: Rer
 def test_a_removed_data_set_leaves_the_report(rerun: Rerun) -> None:
     pages = ("results.csv", "summary.csv", "README.md")
     texts = {page: rerun.workspace.read(f"reports/tiny/{page}") for page in pages}
+    assert "Sweeps" not in texts["README.md"]
     assert all("wine" in text for text in texts.values())
     assert not any(re.search(r"\bfew\b|_few\b", text) for text in texts.values())
     for folder in ("tables", "figures"):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.pipeline.conftest import Workspace, stages_of
+from tests.pipeline.conftest import Workspace, stages_of, sweeps_of
 
 pytestmark = pytest.mark.xdist_group("pipeline")
 
@@ -14,7 +14,7 @@ def test_the_committed_grid_runs_from_nothing_and_a_second_time_nothing_runs(
     workspace = pristine.copy(tmp_path_factory.mktemp("whole") / "project")
     params = workspace.params
     repro = workspace.repro()
-    expected = {"plan", "report"}
+    expected = {"plan", "report"} | sweeps_of(workspace)
     for dataset in params["datasets"]:
         expected |= {f"{stage}@{dataset}" for stage in ("fetch", "prepare", "graph")}
         expected |= {f"pretrain@{dataset}-{network}" for network in params["networks"]}

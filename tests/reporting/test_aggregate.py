@@ -174,6 +174,16 @@ def test_a_sweep_is_not_compared_with_the_cell_that_ran_once(summary: pd.DataFra
     assert found["note"].tolist() == ["", "", "", "5 runs"]
 
 
+def test_a_published_number_stands_beside_the_cells_own_row_alone(
+    grid: Path, write_cell: Callable, published: Callable
+) -> None:
+    write_cell(grid, "usps", "hybrid", {"0": 0.5}, readouts=("spectral",))
+    summary = summarise(read_results(grid, ["usps"], ["hybrid"]))
+    assert list(summary["cell"].unique()) == ["hybrid", "hybrid/spectral"]
+    found = compare(summary, published(("hybrid", "1", "usps", "hybrid", "acc", 97.1, "")))
+    assert found["cell"].tolist() == ["hybrid"]
+
+
 def test_every_published_number_on_the_data_that_ran_is_compared_once(
     comparison: pd.DataFrame, reported: pd.DataFrame
 ) -> None:

@@ -1,18 +1,36 @@
 """Figures: the same bytes from run to run, what they show read back from their artists, hostile inputs survived."""
 
+import io
+import itertools
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from deepclust.errors import UserError
 from deepclust.reporting import figures
-from deepclust.reporting.figures import accuracy_bars, confusion, curves, sample, save, tsne, tsne_map
+from deepclust.reporting.figures import (
+    accuracy_bars,
+    affinity,
+    candidates,
+    confusion,
+    curves,
+    half_steps,
+    sample,
+    save,
+    scale_and_rank,
+    sweep,
+    tsne,
+    tsne_map,
+)
 
 
 def blobs(n: int = 120, k: int = 3) -> tuple[np.ndarray, np.ndarray]:
@@ -28,9 +46,37 @@ def trace(seed: int) -> pd.DataFrame:
     return pd.concat([pretrain, cluster.assign(label_change=np.linspace(0.2, 0, 8))], ignore_index=True)
 
 
+def alternating() -> pd.DataFrame:
+    """Return a trace as the stages read it: three epochs, the second undone, and a Z-step at the end."""
+    rows: list[dict[str, float]] = [
+        {"epoch": 0, "loss": 9.0, "z_objective": 8.0, "theta_objective": 7.0, "accepted": True},
+        {"epoch": 1, "loss": 8.0, "z_objective": 6.0, "theta_objective": 60.0, "accepted": False},
+        {"epoch": 2, "loss": 6.0, "z_objective": 5.0, "theta_objective": 4.0, "accepted": True},
+        {"epoch": 3, "z_objective": 3.0},
+    ]
+    trace = pd.DataFrame(rows).assign(phase="cluster", code_scale=[10.0, 8.0, 8.0, 5.0], code_rank=[9.0, 8.0, 8.0, 6.0])
+    return pd.read_csv(io.StringIO(trace.to_csv(index=False)))
+
+
+def points(grid: Mapping[str, Sequence[str]], values: dict[int, list[float]]) -> pd.DataFrame:
+    """Return a sweep's results: of each seed, the values of all points in order."""
+    rows: list[dict[str, object]] = []
+    for seed, of_seed in values.items():
+        for point, value in zip(itertools.product(*grid.values()), of_seed, strict=True):
+            run = dict(zip(grid, point, strict=True)) | {"point": ",".join(point)}
+            end = {"seed": seed, "status": "failed" if np.isnan(value) else "ok"}
+            rows += [{**run, **end, "metric": m, "value": value if m == "acc" else 0.0} for m in ("acc", "nmi")]
+    return pd.DataFrame(rows)
+
+
 def printed(figure: Figure) -> list[str]:
     """Return the texts inside the axes of a figure, without those of ticks, titles and labels."""
     return [text.get_text() for axes in figure.axes for text in axes.texts]
+
+
+def along(line: Line2D) -> tuple[list[float], list[float]]:
+    """Return the x and the y of a line's points."""
+    return np.asarray(line.get_xdata()).tolist(), np.asarray(line.get_ydata()).tolist()
 
 
 def shares(figure: Figure) -> np.ndarray:
@@ -144,10 +190,144 @@ def test_a_single_epoch_is_visible() -> None:
     assert axes.lines[0].get_marker() == "."
 
 
-@pytest.mark.parametrize("traces", [{}, {0: trace(0).iloc[:0]}])
+def test_curves_stop_where_the_last_row_has_no_loss() -> None:
+    (axes,) = curves({0: alternating()}).axes
+    assert [along(line)[0] for line in axes.lines] == [[0, 1, 2]]
+
+
+@pytest.mark.parametrize("traces", [{}, {0: trace(0).iloc[:0]}, {0: alternating().iloc[3:]}])
 def test_curves_of_no_epoch_are_refused(traces: dict[int, pd.DataFrame]) -> None:
     with pytest.raises(UserError, match=f"at least one epoch, got none in {len(traces)} seeds"):
         curves(traces)
+
+
+def test_half_steps_alternate_and_go_on_from_the_z_step_where_a_theta_step_was_undone() -> None:
+    line, undone = half_steps({"hybrid": alternating()}).axes[0].lines
+    assert along(line)[0] == [0, 0.5, 1, 1.5, 2, 2.5, 3]
+    assert along(line)[1] == [8, 7, 6, 6, 5, 4, 3]
+    assert (undone.get_marker(), along(undone)[0], along(undone)[1]) == ("x", [1.5], [60])
+
+
+def test_half_steps_of_seeds_share_their_series_colour_and_name() -> None:
+    seeds = pd.concat([alternating().assign(seed=seed) for seed in range(3)])
+    figure = half_steps({"hybrid": seeds, "hybrid_literal": alternating()})
+    lines = [line for line in figure.axes[0].lines if line.get_marker() == "."]
+    assert [len(along(line)[0]) for line in lines] == [7] * 4
+    assert [line.get_color() == lines[0].get_color() for line in lines] == [True, True, True, False]
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == ["hybrid", "hybrid_literal", "after a Z-step", "theta-step undone"]
+
+
+def test_half_steps_have_a_log_axis_where_the_range_demands_it_and_no_cross_where_none_was_undone() -> None:
+    trace = alternating()
+    assert half_steps({"a": trace}).axes[0].get_yscale() == "linear"
+    assert half_steps({"a": trace, "b": trace.assign(z_objective=500.0)}).axes[0].get_yscale() == "log"
+    figure = half_steps({"a": trace.assign(accepted=True)})
+    assert along(figure.axes[0].lines[0])[1] == [8, 7, 6, 60, 5, 4, 3]
+    assert "theta-step undone" not in [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def test_thirty_two_series_differ_in_colour_or_dash() -> None:
+    figure = scale_and_rank({f"alpha={i}": alternating() for i in range(figures.SERIES)})
+    lines = figure.axes[0].lines
+    assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == len(lines) == figures.SERIES
+
+
+def test_scale_and_rank_stand_one_above_the_other() -> None:
+    scale, rank = scale_and_rank({"a": alternating()}).axes
+    assert (scale.get_yscale(), rank.get_yscale(), rank.get_ylim()[0]) == ("log", "linear", 0)
+    assert along(scale.lines[0])[1] == [10, 8, 8, 5]
+    assert along(rank.lines[0])[1] == [9, 8, 8, 6]
+
+
+def test_a_scale_that_is_held_is_a_level_line_and_one_of_zero_is_left_out() -> None:
+    held, collapsed = (alternating().assign(code_scale=value) for value in ([10, 10 + 1e-6, 10 - 1e-6, 10], 0.0))
+    low, high = scale_and_rank({"a": held, "b": collapsed}).axes[0].get_ylim()
+    assert high / low == pytest.approx(10)
+    assert low < 10 < high
+
+
+def test_the_candidate_of_largest_modularity_is_ringed_whatever_its_accuracy() -> None:
+    table = pd.DataFrame({"modularity": [0.80, 0.85, 0.85, 0.7], "normalized_cut": [0.5, 0.4, 0.4, 0.6]})
+    figure = candidates(table, [0.6, 0.8, 0.9, 0.95])
+    dots, ring = figure.axes[0].collections
+    assert np.allclose(dots.get_offsets(), np.c_[table["modularity"], [60, 80, 90, 95]])
+    assert np.allclose(np.asarray(dots.get_array()), table["normalized_cut"])
+    assert np.allclose(ring.get_offsets(), [[0.85, 80]])
+    assert ring.get_label() == "chosen: modularity 0.8500, ACC 80.0 %"
+
+
+def test_affinity_puts_classes_together_and_states_the_weight_between_them() -> None:
+    y = np.array([1, 0, 1, 0])
+    within = sp.csr_matrix(([3.0, 2.0], ([0, 1], [2, 3])), shape=(4, 4))
+    across = sp.csr_matrix(([1.0, 3.0], ([0, 0], [1, 2])), shape=(4, 4))
+    left, right = affinity(across, within, y).axes[:2]
+    assert "25.00 % between classes" in left.get_title()
+    assert "0.00 % between classes" in right.get_title()
+    # an even spread over the 16 pairs is 1; the order is samples 1, 3, 0, 2
+    drawn = np.ma.filled(np.asarray(right.images[0].get_array()), np.nan)
+    expected = np.full((4, 4), np.nan)
+    expected[0, 1], expected[2, 3] = 16 * 2 / 5, 16 * 3 / 5
+    assert np.allclose(drawn, expected, equal_nan=True)
+    assert [label.get_text() for label in right.get_xticklabels()] == ["0", "1"]
+
+
+@pytest.mark.parametrize("density", [0.0, 1e-4])
+def test_affinity_of_any_size_is_binned_and_may_be_empty(density: float, tmp_path: Path) -> None:
+    n = 1003
+    rng = np.random.default_rng(0)
+    count = int(density * n * n)
+    Z = sp.csr_matrix((rng.random(count), rng.integers(n, size=(2, count))), shape=(n, n))
+    figure = affinity(sp.csr_matrix((n, n)), Z, np.arange(n) % 25)
+    assert [np.asarray(axes.images[0].get_array()).shape for axes in figure.axes[:2]] == [(200, 200)] * 2
+    assert "no weight" in figure.axes[0].get_title()
+    assert len(figure.axes[0].get_xticklabels()) <= 10
+    save(figure, tmp_path / "affinity")
+
+
+def test_binned_densities_average_to_one() -> None:
+    rng = np.random.default_rng(0)
+    Z = sp.csr_matrix(rng.random((700, 700)))
+    drawn = np.asarray(affinity(Z, Z, rng.integers(3, size=700)).axes[0].images[0].get_array())
+    share = np.bincount(np.arange(700) * 200 // 700) / 700
+    assert share @ drawn @ share == pytest.approx(1)
+
+
+def test_a_sweep_of_one_setting_is_a_line_of_means_with_a_dot_a_seed() -> None:
+    figure = sweep(points({"alpha": ["0", "0.1", "9"]}, {0: [0.5, 0.6, np.nan], 1: [0.7, 0.6, np.nan]}), "acc")
+    means, dots = figure.axes[0].lines
+    assert np.allclose(np.asarray(means.get_ydata()), [60, 60, np.nan], equal_nan=True)
+    assert sorted(zip(*along(dots), strict=True))[:2] == [(0, 50), (0, 70)]
+    assert printed(figure) == ["60.0", "60.0", "failed"]
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["0", "0.1", "9"]
+
+
+def test_a_sweep_of_two_settings_is_a_map_with_the_first_downwards() -> None:
+    grid = {"alpha": ["1", "2"], "code": ["plain", "unit", "whitened"]}
+    figure = sweep(points(grid, {0: [0.1, 0.2, 0.3, 0.4, np.nan, 0.6]}), "acc")
+    assert np.allclose(shares(figure), np.array([[10, 20, 30], [40, np.nan, 60]]), equal_nan=True)
+    assert printed(figure) == ["10.0", "20.0", "30.0", "40.0", "failed", "60.0"]
+    labels = [
+        [label.get_text() for label in ticks()]
+        for ticks in (figure.axes[0].get_yticklabels, figure.axes[0].get_xticklabels)
+    ]
+    assert labels == list(grid.values())
+
+
+def test_a_sweep_of_three_settings_has_a_map_for_each_value_of_the_third() -> None:
+    grid = {"alpha": ["1", "2"], "beta": ["3", "4", "5"], "gamma": ["6", "7"]}
+    figure = sweep(points(grid, {0: [i / 100 for i in range(12)]}), "acc")
+    maps = [axes for axes in figure.axes if axes.images]
+    assert [axes.get_title() for axes in maps] == ["gamma = 6", "gamma = 7"]
+    assert np.allclose(np.asarray(maps[0].images[0].get_array()), [[0, 2, 4], [6, 8, 10]])
+    assert np.allclose(np.asarray(maps[1].images[0].get_array()), [[1, 3, 5], [7, 9, 11]])
+    assert maps[0].images[0].get_clim() == maps[1].images[0].get_clim() == (0, 11)
+
+
+@pytest.mark.parametrize("shape", [(1,), (1, 1), (5, 4), (2, 9, 3), (3, 3, 7)])
+def test_sweeps_of_any_shape_are_drawn_even_if_nothing_finished(shape: tuple[int, ...], tmp_path: Path) -> None:
+    grid = {f"setting_{i}": [f"value_{j}" for j in range(n)] for i, n in enumerate(shape)}
+    save(sweep(points(grid, {0: [np.nan] * int(np.prod(shape))}), "acc"), tmp_path / "sweep")
 
 
 def test_bars_stand_for_means_and_marks_for_papers(summary: pd.DataFrame, reported: pd.DataFrame) -> None:
@@ -200,7 +380,21 @@ def test_figures_are_one_column_wide_and_small_on_disk(mapped: np.ndarray, tmp_p
     from PIL import Image
 
     _, y = blobs()
-    drawn = {"map": tsne_map(mapped, y, y), "confusion": confusion(y, y), "curves": curves({0: trace(0)})}
+    alternated = {f"alpha={i}": alternating() for i in range(20)}
+    rng = np.random.default_rng(0)
+    places = rng.integers(200, size=(2, 20_000)) + 200 * rng.integers(10, size=20_000)  # ten classes of 200
+    W = sp.csr_matrix((rng.random(20_000), places), shape=(2000, 2000))
+    table = pd.DataFrame({"modularity": rng.random(20), "normalized_cut": rng.random(20)})
+    drawn = {
+        "map": tsne_map(mapped, y, y),
+        "confusion": confusion(y, y),
+        "curves": curves({0: trace(0)}),
+        "half_steps": half_steps(alternated, "title"),
+        "scale_and_rank": scale_and_rank(alternated, "title"),
+        "affinity": affinity(W, W, np.arange(2000) // 200, "title"),
+        "candidates": candidates(table, [0.5] * 20, "title"),
+        "sweep": sweep(points({"alpha": ["1", "2"], "beta": ["3", "4"]}, {0: [0.1, 0.2, 0.3, 0.4]}), "acc", "title"),
+    }
     for name, figure in drawn.items():
         save(figure, tmp_path / name)
         with Image.open(tmp_path / f"{name}.png") as image:

@@ -1,13 +1,15 @@
 """Generated Markdown: blocks replaced and nothing else, failures visible, every link to a file that exists."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from deepclust.errors import UserError
-from deepclust.reporting.readme import index, methods_block, replace_block, results_block
+from deepclust.reporting.aggregate import compare, read_results, summarise
+from deepclust.reporting.readme import index, methods_block, replace_block, results_block, sweeps_block
 from deepclust.reporting.tables import dataset_table, paper_tables, write
 
 PAGE = (
@@ -52,6 +54,59 @@ def test_results_block_has_cells_as_rows_and_datasets_as_columns(summary: pd.Dat
 def test_results_block_shows_a_cell_absent_from_a_dataset_as_not_run(summary: pd.DataFrame) -> None:
     partial = summary[(summary["dataset"] == "usps") | (summary["cell"] != "dec")]
     assert results_block(partial).splitlines()[2].endswith("| \u2014 |")
+
+
+def test_readouts_follow_their_cell_even_where_it_failed_on_the_first_data_set(
+    grid: Path, write_cell: Callable
+) -> None:
+    write_cell(grid, "toy", "hybrid", {"0": 0.5}, readouts=("spectral",))
+    summary = summarise(read_results(grid, ["usps", "toy"], ["hybrid", "vade"]))
+    lines = results_block(summary).splitlines()
+    assert [line.split(" | ")[0] for line in lines[2:5]] == ["| `hybrid`", "| `hybrid/spectral`", "| `vade`"]
+    assert "| `hybrid/spectral` | \u2014 | 50.0 " in lines[3]
+
+
+def test_what_failed_is_listed_once_and_not_for_every_readout(
+    grid: Path, write_cell: Callable, reported: pd.DataFrame
+) -> None:
+    write_cell(grid, "toy", "hybrid", {"0": 0.5, "1": ("failed", "no code")}, readouts=("kmeans", "spectral"))
+    summary = summarise(read_results(grid, ["toy"], ["hybrid"]))
+    page = index("demo", summary, {"toy": dataset_table("toy", summary, compare(summary, reported))}, {}, {})
+    assert page.count("1 finished, 1 failed") == 1
+
+
+def sweep_results() -> pd.DataFrame:
+    scores = {("alpha=1,code=unit", 0): 0.5, ("alpha=1,code=unit", 1): 0.7, ("alpha=0.1,code=unit", 0): 0.9}
+    rows = [
+        {"point": point, "seed": seed, "status": "ok", "metric": metric, "value": value}
+        for (point, seed), value in scores.items()
+        for metric in ("acc", "nmi", "ari")
+    ]
+    failed = {"point": "alpha=0.1,code=unit", "seed": 1, "status": "failed"}
+    return pd.DataFrame([*rows, *(failed | {"metric": metric} for metric in ("acc", "nmi", "ari"))])
+
+
+def test_sweeps_are_listed_with_what_varied_and_the_range_of_their_points() -> None:
+    asked = {"name": "mine", "cell": "dec", "dataset": "toy", "base": {"epochs": 3}}
+    block = sweeps_block([asked], {"mine": sweep_results()}, {"sweeps/mine/acc": "`mine`: ACC"})
+    assert block.splitlines()[2] == (
+        "| [`mine`](sweeps/mine/results.csv) | `dec` | toy | alpha: 1, 0.1; code: unit (with epochs = 3) | 2 | 2 | 1 | "
+        "60.0 to 90.0 | 60.0 to 90.0 | 60.0 to 90.0 |"
+    )
+    assert block.endswith("![`mine`: ACC](sweeps/mine/acc.png)\n\n`mine`: ACC ([PDF](sweeps/mine/acc.pdf))")
+
+
+def test_a_sweep_of_which_nothing_finished_has_no_range() -> None:
+    asked = {"name": "mine", "cell": "dec", "dataset": "toy", "base": {}}
+    failed = sweep_results().assign(status="failed", value=float("nan"))
+    line = sweeps_block([asked], {"mine": failed}, {}).splitlines()[2]
+    assert line.endswith("| 2 | 2 | 4 | \u2014 | \u2014 | \u2014 |")
+
+
+def test_index_has_a_section_of_sweeps_where_there_are_any(summary: pd.DataFrame, comparison: pd.DataFrame) -> None:
+    tables = {"toy": dataset_table("toy", summary, comparison)}
+    assert "## Sweeps\n\n| sweep |" in index("demo", summary, tables, {}, {}, sweeps="| sweep |")
+    assert "Sweeps" not in index("demo", summary, tables, {}, {})
 
 
 def test_methods_block_lists_what_the_caller_passes() -> None:

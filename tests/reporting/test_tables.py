@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from deepclust.errors import UserError
-from deepclust.reporting.aggregate import compare
+from deepclust.reporting.aggregate import compare, read_results, summarise
 from deepclust.reporting.tables import Table, dataset_table, number, paper_tables, spread, write
 
 NAN = "loss_kl is nan at epoch 3 | lower a_b by 50%"
@@ -88,6 +88,21 @@ def test_what_failed_has_a_footnote_with_its_reason(summary: pd.DataFrame, compa
     assert "[failed](../runs/toy/hybrid.json)<sup>2</sup>" in markdown
     assert "| 2 | 1<sup>1</sup> |" in markdown
     assert r"<sup>2</sup> hybrid on toy: loss_kl is nan at epoch 3 \| lower a_b by 50%" in markdown
+
+
+def test_readouts_are_rows_that_share_the_record_and_the_footnote_of_their_cell(
+    grid: Path, write_cell: Callable, reported: pd.DataFrame
+) -> None:
+    write_cell(grid, "usps", "hybrid", {"0": 0.5, "1": ("failed", NAN)}, readouts=("kmeans", "spectral"))
+    summary = summarise(read_results(grid, ["usps"], ["dec", "hybrid"]))
+    table = dataset_table("usps", summary, compare(summary, reported))
+    rows = [row[0].text for row in table.rows]
+    own = rows.index("hybrid")
+    assert rows[own + 1].startswith("↳")  # what the papers report, under the cell and not under its read-outs
+    assert rows[-2:] == ["hybrid/kmeans", "hybrid/spectral"]
+    assert {entry.link for row in table.rows[-2:] for entry in row if entry.link} == {"usps/hybrid.json"}
+    assert table.footnotes == [f"hybrid on usps: {NAN}"]
+    assert r"hybrid/spectral & 50.0" in table.latex()
 
 
 def test_markdown_links_every_value_to_its_runs(summary: pd.DataFrame, comparison: pd.DataFrame) -> None:

@@ -24,8 +24,11 @@ from deepclust.training.runtime import Runtime, on_device
 class DeepClusterer(Clusterer):
     """A method that reads a pretrained autoencoder, or pretrains its own with the settings `pretraining`.
 
-    `pretraining` is a block as in params.yaml's `networks` (None: the paper's d-500-500-2000-10, 50 epochs).
+    `pretraining` is a block as in params.yaml's `networks` (None: the paper's d-500-500-2000-10, 50 epochs), merged
+    over the method's own `network_settings`.
     """
+
+    network_settings: ClassVar[dict[str, Any]] = {}
 
     reads: ClassVar[tuple[str, ...]] = ("mlp",)
     libraries: ClassVar[tuple[str, ...]] = (*Clusterer.libraries, "torch")
@@ -42,7 +45,7 @@ class DeepClusterer(Clusterer):
         data = on_device(X, self.device)
         self.device_ = data.device.type
         if network is None:
-            settings = read_settings(self.pretraining or {})
+            settings = read_settings(self.network_settings | (self.pretraining or {}))
             network, _ = pretrain(data, settings, seed=derive_seed(self._seed, "pretrain"))
         self.network_ = copy.deepcopy(network).to(data.device)
         return data

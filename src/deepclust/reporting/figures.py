@@ -1,17 +1,21 @@
-"""Figures one column (3.4 in) wide: maps of the embedding, confusion matrices, training curves, accuracy bars.
+"""Figures one column (3.4 in) wide: maps of the embedding, confusion matrices, training curves, accuracy bars, sweeps.
 
 The same inputs give the same bytes: fonts and settings are matplotlib's own, not the user's, and files carry no date.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib.style
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
+from matplotlib import colormaps
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
@@ -21,13 +25,19 @@ from deepclust.errors import UserError
 from deepclust.metrics import match
 from deepclust.reporting.aggregate import NOT_RUN, compare
 from deepclust.reporting.papers import PAPERS
+from deepclust.reporting.tables import HEADINGS, number
 
 WIDTH = 3.4
 SAMPLE = 5000
+SERIES = 32  # lines that colour and dash keep apart
+HALF_STEPS = frozenset({"z_objective", "theta_objective", "accepted"})  # columns of a trace that `half_steps` reads
+CODE = frozenset({"code_scale", "code_rank"})  # and `scale_and_rank`
 
 # Okabe and Ito's palette, safe for colour-blind readers; grey instead of black, which would drown the others
 _COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#666666"]
 _MARKERS = ["o", "x", "^", "+", "s", "v", "D", "*"]
+_DASHES = ["-", "--", ":", "-."]
+_BINS = 200  # of an affinity's rows and columns: fewer than its pixels, so that no lone edge is lost
 _STYLE: list[str | dict[str, Any]] = [
     "default",
     {
@@ -153,8 +163,8 @@ def curves(traces: Mapping[int, pd.DataFrame], title: str = "") -> Figure:
         Of each seed, its trace: `phase`, `epoch`, `loss`, further terms as `loss_*`, and perhaps `label_change`, a
         fraction. A term that a phase does not have is empty there. All seeds of a term share its colour.
     """
-    if not any(len(trace) for trace in traces.values()):
-        raise UserError(f"traces must hold at least one epoch, got none in {len(traces)} seeds")
+    if not any("loss" in trace and trace["loss"].notna().any() for trace in traces.values()):
+        raise UserError(f"traces must hold the loss of at least one epoch, got none in {len(traces)} seeds")
     rows = pd.concat([trace.assign(seed=seed) for seed, trace in traces.items()])
     phases = list(dict.fromkeys(rows["phase"]))
     terms = [name for name in rows.columns if name.startswith("loss_")]
@@ -172,10 +182,7 @@ def curves(traces: Mapping[int, pd.DataFrame], title: str = "") -> Figure:
         top.set_title(phase)
         for term, colour in colours.items():
             _lines(top, part, term, 1, colour, 1.6 if term == "loss" else 0.8)
-        values = part[list(colours)].to_numpy()
-        values = values[np.isfinite(values)]
-        if values.size and values.min() > 0 and values.max() > 50 * values.min():
-            top.set_yscale("log")
+        _log_if_wide(top, part[list(colours)].to_numpy())
         if changes:
             _lines(bottom, part, "label_change", 100, _COLOURS[0], 0.8)
             if part["label_change"].isna().all():
@@ -197,6 +204,146 @@ def curves(traces: Mapping[int, pd.DataFrame], title: str = "") -> Figure:
 
 
 @matplotlib.style.context(_STYLE)
+def half_steps(traces: Mapping[str, pd.DataFrame], title: str = "") -> Figure:
+    """Return the objective of alternating minimisation after every half-step, and the steps that were undone.
+
+    Parameters
+    ----------
+    traces
+        Of each series (a cell, a point of a sweep, a seed), its trace with the columns `HALF_STEPS`: a row is an epoch,
+        whose Z-step comes before its theta-step; the last may have a Z-step alone. A theta-step not accepted left the
+        objective at what the Z-step had reached, which is where the line goes on; the cross is the value refused. With
+        a column `seed`, every seed is a line of its own in the series' colour.
+    """
+    figure, axes = _figure_of_series(traces, title, 1)
+    ends, undone = [np.zeros(0)], False
+    for series, style in _styles(traces).items():
+        for trace in _by_seed(traces[series].dropna(subset=["z_objective"])):
+            epoch, z, theta = (trace[name].to_numpy(float) for name in ("epoch", "z_objective", "theta_objective"))
+            refused = trace["accepted"].isin([False]).to_numpy() & np.isfinite(theta)
+            x = np.stack([epoch, epoch + 0.5], axis=1).ravel()
+            y = np.stack([z, np.where(refused, z, theta)], axis=1).ravel()
+            kept = np.isfinite(y)
+            axes[0].plot(x[kept], y[kept], marker=".", markersize=2, markevery=2, **style)
+            axes[0].plot(epoch[refused] + 0.5, theta[refused], "x", markersize=3, color=style["color"])
+            ends += [y, theta]
+            undone |= bool(refused.any())
+    _log_if_wide(axes[0], np.concatenate(ends))
+    axes[0].set(xlabel="epoch", ylabel="objective F")
+    _name_series(figure, traces, {"after a Z-step": "."} | ({"theta-step undone": "x"} if undone else {}))
+    return figure
+
+
+@matplotlib.style.context(_STYLE)
+def scale_and_rank(traces: Mapping[str, pd.DataFrame], title: str = "") -> Figure:
+    """Return the code's scale (mean of ||h||^2, log axis) and its effective rank after every epoch.
+
+    `traces` as in `half_steps`, with the columns `CODE`.
+    """
+    figure, axes = _figure_of_series(traces, title, 2)
+    for panel, name in zip(axes, ("code_scale", "code_rank"), strict=True):
+        for series, style in _styles(traces).items():
+            for trace in _by_seed(traces[series].dropna(subset=[name])):
+                panel.plot(trace["epoch"], trace[name], marker="." if len(trace) == 1 else "", **style)
+    scales = np.concatenate([trace["code_scale"].dropna() for trace in traces.values()])
+    if (positive := scales[scales > 0]).size:
+        low, high = positive.min(), positive.max()
+        wider = max(1.1, math.sqrt(10 * low / high))  # at least a decade: a scale that is held shows as a level line
+        axes[0].set_ylim(low / wider, high * wider)
+    axes[0].set(yscale="log", ylabel=r"scale, mean of $\|h\|^2$")
+    axes[1].set(xlabel="epoch", ylabel="effective rank")
+    axes[1].set_ylim(bottom=0)
+    _name_series(figure, traces, {})
+    return figure
+
+
+@matplotlib.style.context(_STYLE)
+def candidates(table: pd.DataFrame, accuracies: Sequence[float], title: str = "") -> Figure:
+    """Return the accuracy of every candidate partition of a run against the modularity by which it was chosen.
+
+    Parameters
+    ----------
+    table
+        One row a candidate: `modularity` and `normalized_cut`, the colour. The first of largest modularity is ringed.
+    accuracies
+        Of each candidate, as fractions.
+    """
+    modularity, percent = table["modularity"].to_numpy(), 100 * np.asarray(accuracies)
+    chosen = int(modularity.argmax())
+    figure = Figure(figsize=(WIDTH, 2.4), layout="constrained")
+    axes = figure.subplots()
+    marks: dict[str, Any] = {"cmap": "cividis", "s": 14, "linewidths": 0.3, "edgecolors": "white"}
+    points = axes.scatter(modularity, percent, c=table["normalized_cut"], **marks)
+    label = f"chosen: modularity {modularity[chosen]:.4f}, ACC {percent[chosen]:.1f} %"
+    ring: dict[str, Any] = {"s": 50, "facecolors": "none", "edgecolors": _COLOURS[5], "linewidths": 0.9}
+    axes.scatter(modularity[chosen], percent[chosen], label=label, **ring)
+    axes.set(title=title, xlabel="modularity", ylabel="ACC (%)")
+    figure.colorbar(points, label="normalized cut")
+    figure.legend(loc="outside lower center")
+    return figure
+
+
+@matplotlib.style.context(_STYLE)
+def affinity(before: sp.csr_matrix, after: sp.csr_matrix, y: np.ndarray, title: str = "") -> Figure:
+    """Return two weight matrices (N, N) side by side, samples in the order of their classes, on one colour scale.
+
+    A colour is a density: a bin's share of the weight over its share of the pairs of samples, so that 1 is an even
+    spread. Bins without weight are black. The titles give the share of the weight between samples of different classes.
+    """
+    n_bins = min(len(y), _BINS)
+    bins = np.empty(len(y), dtype=np.int64)
+    bins[np.argsort(y, kind="stable")] = np.arange(len(y)) * n_bins // len(y)
+    classes, sizes = np.unique(y, return_counts=True)
+    ends = np.concatenate([[0], np.cumsum(sizes)]) * n_bins / len(y) - 0.5
+    heads = ["candidates' weights W", "affinity $|Z| + |Z^T|$"]
+    densities = [_densities(weights, bins, n_bins) for weights in (before, after)]
+    weighty = np.concatenate([density[density > 0] for density in densities])
+    limits = (max(weighty.min(), weighty.max() / 1e4), weighty.max()) if weighty.size else (0.1, 1.0)
+
+    figure = Figure(figsize=(WIDTH, 2.15), layout="constrained")
+    figure.suptitle(title, fontsize=7.5)
+    panels = figure.subplots(1, 2, sharey=True)
+    cmap = colormaps["cividis"].with_extremes(bad="black", under="black")
+    step = math.ceil(len(classes) / 10)
+    for axes, head, weights, density in zip(panels, heads, (before, after), densities, strict=True):
+        image = axes.imshow(np.where(density > 0, density, np.nan), cmap=cmap, norm=LogNorm(*limits), aspect="equal")
+        axes.set_title(f"{head}\n{_between_classes(weights, y)}", fontsize=7)
+        axes.set_xticks(((ends[1:] + ends[:-1]) / 2)[::step], [str(k) for k in classes[::step]])
+        axes.set_yticks(((ends[1:] + ends[:-1]) / 2)[::step], [str(k) for k in classes[::step]])
+        axes.tick_params(length=0, labelsize=6)
+        axes.set_xlabel("samples, by class")
+    figure.colorbar(image, ax=panels, label="weight, 1 = even spread", shrink=0.8)
+    return figure
+
+
+@matplotlib.style.context(_STYLE)
+def sweep(results: pd.DataFrame, metric: str, title: str = "") -> Figure:
+    """Return a metric at the points of a sweep, in percent, as the mean over the finished seeds.
+
+    A line for one setting, with the seeds as dots; a map for two, the first downwards; a map for each value of a third.
+    A point without a finished seed has its status in place of a number.
+
+    Parameters
+    ----------
+    results
+        Rows of points, seeds and metrics: the settings in the columns before `point`, then among others `seed`,
+        `status`, `metric` and `value`, a fraction.
+    """
+    rows = results[results["metric"] == metric].assign(value=lambda rows: 100 * rows["value"])
+    settings = list(rows.columns[: rows.columns.get_loc("point")])
+    values = {setting: list(rows[setting].astype(str).unique()) for setting in settings}
+    shape = [len(values[setting]) for setting in settings]
+    by_point = rows.groupby("point", sort=False)
+    means = by_point["value"].mean().to_numpy().reshape(shape)
+    texts = np.array([number(mean) for mean in means.flat], dtype=object).reshape(shape)
+    texts[np.isnan(means)] = by_point["status"].first().to_numpy().reshape(shape)[np.isnan(means)]
+    label = f"{HEADINGS[metric]} (%)"
+    if len(settings) == 1:
+        return _sweep_line(rows, means, texts, values[settings[0]], label, title)
+    return _sweep_maps(means.reshape(*shape[:2], -1), texts.reshape(*shape[:2], -1), values, label, title)
+
+
+@matplotlib.style.context(_STYLE)
 def accuracy_bars(summary: pd.DataFrame, reported: pd.DataFrame, dataset: str) -> Figure:
     """Return a bar for every cell's mean accuracy on a data set, with its std, and a mark for each paper's number.
 
@@ -215,16 +362,16 @@ def accuracy_bars(summary: pd.DataFrame, reported: pd.DataFrame, dataset: str) -
     for position, status in enumerate(ours["status"]):
         if status != "ok":
             axes.text(1, position, status, va="center", style="italic")
-    for number, paper in enumerate(PAPERS):
+    for place, paper in enumerate(PAPERS):
         rows = published[published["paper"] == paper]
         if not rows.empty:
             style: dict[str, Any] = {
-                "color": _COLOURS[number % len(_COLOURS)],
-                "marker": "osD^vP*X"[number % 8],
+                "color": _COLOURS[place % len(_COLOURS)],
+                "marker": "osD^vP*X"[place % 8],
                 "markersize": 2.8,
                 "linestyle": "none",
             }
-            aside = 0.16 * (number - (len(PAPERS) - 1) / 2)  # equal numbers of two papers stay apart
+            aside = 0.16 * (place - (len(PAPERS) - 1) / 2)  # equal numbers of two papers stay apart
             positions = [cells.index(cell) + aside for cell in rows["cell"]]
             axes.plot(rows["reported"], positions, label=f"reported, {PAPERS[paper].title}", **style)
     axes.set_yticks(range(len(cells)), cells)
@@ -275,3 +422,119 @@ def _lines(axes: Axes, rows: pd.DataFrame, name: str, scale: float, colour: str,
     for _, trace in rows.dropna(subset=[name]).groupby("seed"):
         marker = "." if len(trace) == 1 else ""
         axes.plot(trace["epoch"], scale * trace[name], color=colour, linewidth=width, marker=marker, alpha=0.7)
+
+
+def _log_if_wide(axes: Axes, values: np.ndarray) -> None:
+    values = values[np.isfinite(values)]
+    if values.size and values.min() > 0 and values.max() > 50 * values.min():
+        axes.set_yscale("log")
+
+
+def _by_seed(trace: pd.DataFrame) -> list[pd.DataFrame]:
+    return [part for _, part in trace.groupby("seed")] if "seed" in trace else [trace]
+
+
+def _styles(series: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return colour and dash of each line; beyond `SERIES` of them they repeat."""
+    count = len(_COLOURS)
+    return {
+        name: {"color": _COLOURS[i % count], "linestyle": _DASHES[i // count % len(_DASHES)], "alpha": 0.8}
+        for i, name in enumerate(series)
+    }
+
+
+def _columns(names: Iterable[str]) -> int:
+    """Return how many names stand side by side below a figure: about 64 characters fit."""
+    return max(1, min(4, 64 // (6 + max(map(len, names), default=0))))
+
+
+def _figure_of_series(series: Mapping[str, Any], title: str, n_axes: int) -> tuple[Figure, list[Axes]]:
+    """Return a figure of axes one above the other, high enough for the names of all series below them."""
+    height = 0.7 + 1.5 * n_axes**0.8 + 0.14 * math.ceil(len(series) / _columns(series))
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    figure.suptitle(title, fontsize=7.5)
+    panels = list(figure.subplots(n_axes, 1, sharex=True, squeeze=False)[:, 0])
+    panels[-1].xaxis.get_major_locator().set_params(integer=True, nbins=8)
+    return figure, panels
+
+
+def _name_series(figure: Figure, series: Mapping[str, Any], marks: Mapping[str, str]) -> None:
+    handles: list[Artist] = [Line2D([], [], label=name, **style) for name, style in _styles(series).items()]
+    grey: dict[str, Any] = {"color": "#666666", "linestyle": "none", "markersize": 3}
+    handles += [Line2D([], [], label=name, marker=marker, **grey) for name, marker in marks.items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=_columns([*series, *marks]), columnspacing=1.2)
+
+
+def _densities(weights: sp.csr_matrix, bins: np.ndarray, n_bins: int) -> np.ndarray:
+    """Return the (bins, bins) shares of the weight over the shares of the pairs; zeros for a matrix without weight."""
+    places = weights.tocoo()
+    flat = np.bincount(bins[places.row] * n_bins + bins[places.col], weights=places.data, minlength=n_bins**2)
+    share = np.bincount(bins, minlength=n_bins) / len(bins)
+    total = flat.sum()
+    return flat.reshape(n_bins, n_bins) / (total if total > 0 else 1) / np.outer(share, share)
+
+
+def _between_classes(weights: sp.csr_matrix, y: np.ndarray) -> str:
+    places = weights.tocoo()
+    total = places.data.sum()
+    if total <= 0:
+        return "no weight"
+    return f"{100 * places.data[y[places.row] != y[places.col]].sum() / total:.2f} % between classes"
+
+
+def _sweep_line(
+    rows: pd.DataFrame, means: np.ndarray, texts: np.ndarray, values: Sequence[str], label: str, title: str
+) -> Figure:
+    figure = Figure(figsize=(WIDTH, 2.0), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(range(len(means)), means, color=_COLOURS[0], marker="o", markersize=2.5)
+    if rows["seed"].nunique() > 1:
+        places = [values.index(str(value)) for value in rows.iloc[:, 0]]
+        axes.plot(places, rows["value"], ".", color="#666666", markersize=2, zorder=1)
+    for position, (mean, text) in enumerate(zip(means, texts, strict=True)):
+        if np.isnan(mean):
+            axes.text(position, 0.05, text, ha="center", style="italic", transform=axes.get_xaxis_transform())
+        else:
+            beside: dict[str, Any] = {"xytext": (4, 0), "textcoords": "offset points", "va": "center", "fontsize": 6}
+            beside["path_effects"] = [withStroke(linewidth=1.5, foreground="white")]
+            axes.annotate(text, (position, mean), **beside)
+    axes.set_xticks(range(len(means)), values)
+    axes.margins(x=0.12, y=0.15)
+    axes.set(title=title, xlabel=rows.columns[0], ylabel=label)
+    return figure
+
+
+def _sweep_maps(
+    means: np.ndarray, texts: np.ndarray, values: Mapping[str, Sequence[str]], label: str, title: str
+) -> Figure:
+    """Draw means (rows, columns, panels)."""
+    down, across, *further = values
+    n_rows, n_columns, n_panels = means.shape
+    side = max(1, min(n_panels, 9 // n_columns))  # panels beside each other, so that the numbers stay legible
+    lines = math.ceil(n_panels / side)
+    figure = Figure(figsize=(WIDTH, 0.6 + lines * (0.42 + 0.22 * n_rows)), layout="constrained")
+    figure.suptitle(title, fontsize=7.5)
+    panels = figure.subplots(lines, side, squeeze=False, sharex=True, sharey=True)
+    finite = means[np.isfinite(means)]
+    low, high = (finite.min(), finite.max()) if finite.size else (0, 100)
+    cmap = colormaps["cividis"].with_extremes(bad="#DDDDDD")
+    size = min(6.0, 60 / (n_columns * side))
+    crowded = side * n_columns * max(map(len, values[across])) > 36
+    for panel, axes in enumerate(panels.flat):
+        if panel >= n_panels:
+            axes.set_visible(False)
+            continue
+        image = axes.imshow(means[..., panel], cmap=cmap, vmin=low, vmax=high, aspect="auto")
+        if further:
+            axes.set_title(f"{further[0]} = {values[further[0]][panel]}", fontsize=7)
+        axes.spines[:].set_visible(False)
+        axes.tick_params(length=0, labelsize=6)
+        axes.set_xticks(range(n_columns), values[across], rotation=90 if crowded else 0)
+        axes.set_yticks(range(n_rows), values[down])
+        for (row, column), text in np.ndenumerate(texts[..., panel]):
+            dark = means[row, column, panel] < (low + high) / 2
+            axes.text(column, row, text, ha="center", va="center", color="white" if dark else "black", fontsize=size)
+    figure.supxlabel(across, fontsize=7)
+    figure.supylabel(down, fontsize=7)
+    figure.colorbar(image, ax=panels, label=label)
+    return figure

@@ -1,6 +1,7 @@
 """Pages in Markdown: the generated blocks of the README, and the index of a grid's results."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -36,7 +37,11 @@ def results_block(summary: pd.DataFrame, reports: str = "reports/benchmark") -> 
     A cell without a finished seed shows its status. A data set's heading links to its table under `reports`.
     """
     metrics = ["acc", "nmi", "ari"]
-    datasets, cells = summary["dataset"].unique(), summary["cell"].unique()
+    datasets, cells = summary["dataset"].unique(), list(summary["cell"].unique())
+    places = {cell: place for place, cell in enumerate(cells)}
+    cells.sort(
+        key=lambda cell: places[cell.split("/")[0]]
+    )  # a read-out known on a later data set alone follows its cell
     records = {(r["dataset"], r["cell"], r["metric"]): r for r in summary.to_dict("records")}
 
     def show(dataset: str, cell: str) -> str:
@@ -78,6 +83,7 @@ def index(
     papers: Mapping[str, Sequence[Table]],
     figures: Mapping[str, Mapping[str, str]],
     missing: Sequence[str] = (),
+    sweeps: str = "",
 ) -> str:
     """Return the page `reports/GRID/README.md`: each data set's table and figures, and what did not finish.
 
@@ -91,6 +97,8 @@ def index(
         Of each data set, captions by the figure's stem relative to the page; `STEM.png` and `STEM.pdf` exist.
     missing
         Figures that belong to the page but are not here, because their stage's outputs were not pulled.
+    sweeps
+        What `sweeps_block` returned, where the grid has sweeps.
     """
     blocks = [
         f"# Results of the grid `{grid}`",
@@ -104,8 +112,9 @@ def index(
     ]
     for dataset, table in tables.items():
         blocks += [table.markdown("runs").strip(), _formats(f"tables/{dataset}")]
-        for stem, caption in figures.get(dataset, {}).items():
-            blocks += [f"![{caption}]({stem}.png)", f"{caption} ([PDF]({stem}.pdf))"]
+        blocks += _shown(figures.get(dataset, {}))
+    if sweeps:
+        blocks += ["## Sweeps", sweeps]
     if papers:
         blocks += ["## Beside the papers' tables"]
         blocks += [
@@ -119,13 +128,75 @@ def index(
     return "\n\n".join(blocks) + "\n"
 
 
+def sweeps_block(
+    sweeps: Sequence[Mapping[str, Any]], results: Mapping[str, pd.DataFrame], figures: Mapping[str, str]
+) -> str:
+    """Return a table of a grid's sweeps, with the range of their points' means, and their figures.
+
+    Parameters
+    ----------
+    sweeps
+        In the order of the table: `name`, `cell`, `dataset` and `base`, the settings all points share.
+    results
+        Of each sweep, the rows of its `results.csv`.
+    figures
+        Captions by the figure's stem relative to the page.
+    """
+    metrics = ["acc", "nmi", "ari"]
+    heads = ["sweep", "cell", "data set", "varied", "points", "seeds", "failed", *(HEADINGS[m] for m in metrics)]
+    rows = []
+    for sweep in sweeps:
+        found = results[sweep["name"]]
+        runs = found.drop_duplicates(["point", "seed"])
+        counts = runs["point"].nunique(), runs["seed"].nunique(), (runs["status"] == "failed").sum()
+        means = 100 * found.groupby(["metric", "point"])["value"].mean()
+        rows.append(
+            [
+                f"[`{sweep['name']}`](sweeps/{sweep['name']}/results.csv)",
+                f"`{sweep['cell']}`",
+                sweep["dataset"],
+                _varied(runs["point"], sweep["base"]),
+                *map(str, counts),
+                *(_range(means[metric]) for metric in metrics),
+            ]
+        )
+    caption = (
+        f"{', '.join(HEADINGS[m] for m in metrics)}: lowest and highest of all points, percent, each the mean over its "
+        "finished seeds. Every combination of the values ran; none is chosen."
+    )
+    return "\n\n".join([_grid(heads, rows), caption, *_shown(figures)])
+
+
+def _range(values: pd.Series) -> str:
+    low, high = number(values.min()), number(values.max())
+    return low if low == high else f"{low} to {high}"
+
+
+def _varied(points: Iterable[str], base: Mapping[str, Any]) -> str:
+    values: dict[str, dict[str, None]] = {}
+    for point in points:
+        for part in point.split(","):
+            setting, value = part.split("=")
+            values.setdefault(setting, {})[value] = None
+    varied = "; ".join(f"{setting}: {', '.join(found)}" for setting, found in values.items())
+    fixed = ", ".join(f"{setting} = {value}" for setting, value in base.items())
+    return markdown_text(f"{varied} (with {fixed})" if fixed else varied)
+
+
+def _shown(figures: Mapping[str, str]) -> list[str]:
+    return [
+        block for stem, text in figures.items() for block in (f"![{text}]({stem}.png)", f"{text} ([PDF]({stem}.pdf))")
+    ]
+
+
 def _unfinished(summary: pd.DataFrame) -> str:
     """Return a list of the cells with a failed or skipped seed, each with its reason."""
-    rows = summary[(summary["failed"] > 0) | (summary["status"] != "ok")].drop_duplicates(["dataset", "cell"])
+    own = summary[~summary["cell"].str.contains("/")]  # a read-out ends as its cell does
+    rows = own[(own["failed"] > 0) | (own["status"] != "ok")].drop_duplicates(["dataset", "cell"])
     if rows.empty:
         return "Every seed of every cell finished."
     return "\n".join(
-        f"- [`{row['dataset']}/{row['cell']}`](runs/{row['dataset']}/{row['cell'].split('/')[0]}.json): "
+        f"- [`{row['dataset']}/{row['cell']}`](runs/{row['dataset']}/{row['cell']}.json): "
         f"{row['n']} finished, {row['failed']} failed, status {row['status']}. {markdown_text(row['reason'])}"
         for row in rows.to_dict("records")
     )

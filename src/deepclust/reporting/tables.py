@@ -257,7 +257,8 @@ def _tidy(ours: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
 
 
 def _because(record: Mapping[Any, Any]) -> str:
-    return f"{record['cell']} on {record['dataset']}: {record['reason'] or 'no reason recorded'}"
+    cell = record["cell"].split("/")[0]  # one footnote for a cell and its read-outs, which end as it does
+    return f"{cell} on {record['dataset']}: {record['reason'] or 'no reason recorded'}"
 
 
 def _link(dataset: str, cell: str) -> str:

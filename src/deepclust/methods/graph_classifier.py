@@ -1,0 +1,170 @@
+"""A classifier taught by a graph: the partition of highest modularity, learnt and corrected by a network."""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+import torch.nn.functional as F
+from sklearn.utils._param_validation import Integral, Interval, Real
+from torch import Tensor, nn
+
+from deepclust.errors import UserError
+from deepclust.graph.knn import knn_graph
+from deepclust.graph.partition import partition
+from deepclust.graph.weights import gaussian_weights
+from deepclust.methods._affinity import (
+    default_width,
+    edges,
+    self_expression,
+    sparse,
+    strongest_edges,
+    to_unit_covariance,
+    union,
+)
+from deepclust.methods._deep import DeepClusterer
+from deepclust.nets.autoencoder import Autoencoder
+from deepclust.nets.settings import Augmentation
+from deepclust.seeding import derive_seed
+from deepclust.training.augment import augment
+from deepclust.training.checkpoint import save_tensors
+from deepclust.training.loop import in_chunks, make_optimizer, train
+
+_COUNT = [Interval(Integral, 1, None, closed="left")]
+
+
+class GraphClassifier(DeepClusterer):
+    """Cross-entropy of an encoder with K outputs, taught the labels of a self-expressive affinity of its code.
+
+    The hybrid's Z-step on the whitened code, once with each sample's strongest edges in the graph as candidates and
+    once with those in a graph of the code, gives two affinities; their union is cut into K groups by modularity. A
+    sample teaches if at least `agreement` of its edge weight stays in its group. The network starts from the pretrained
+    encoder with a new linear layer on the code; images are shown under random affine maps (DECS's), other data as they
+    are. `labels_` is its argmax on the plain samples, all of them: it overrules the graph where a sample looks like
+    another group. `readouts_` has the graph's own labels.
+
+    Not from a paper: what lies beyond the hybrid's affinity, found in `docs/papers/hybrid.md`.
+    """
+
+    reads: ClassVar[tuple[str, ...]] = ("graph", "conv")
+    paper: ClassVar[str] = "baseline of our own, after Lee's pseudo-labels 2013"
+    not_in_params: ClassVar[tuple[str, ...]] = (*DeepClusterer.not_in_params, "n_neighbors")
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **DeepClusterer._parameter_constraints,
+        "n_neighbors": _COUNT,
+        "alpha": [Interval(Real, 0, None, closed="neither")],
+        "agreement": [Interval(Real, 0, 1, closed="both")],
+        "label_smoothing": [Interval(Real, 0, 1, closed="left")],
+        "epochs": _COUNT,
+        "batch_size": _COUNT,
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+    }
+
+    def __init__(
+        self,
+        n_clusters: int = 8,
+        *,
+        alpha: float = 0.03,
+        agreement: float = 0.9,
+        label_smoothing: float = 0.1,
+        epochs: int = 10,
+        batch_size: int = 256,
+        learning_rate: float = 1e-3,
+        n_neighbors: int = 10,
+        pretraining: dict[str, Any] | None = None,
+        random_state: Any = None,
+        device: str = "auto",
+    ) -> None:
+        self.n_clusters = n_clusters
+        self.alpha = alpha
+        self.agreement = agreement
+        self.label_smoothing = label_smoothing
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.n_neighbors = n_neighbors
+        self.pretraining = pretraining
+        self.random_state = random_state
+        self.device = device
+
+    def _fit(
+        self, X: np.ndarray, graph: sp.csr_matrix | None = None, network: Autoencoder | None = None, **_: Any
+    ) -> None:
+        if len(X) < 2:
+            raise UserError("a graph needs at least 2 samples, got n_samples=1")
+        data = self._start(X, network)
+        affinity = self._affinity(X, graph)
+        taught = partition(affinity, self.n_clusters, random_state=self._seed).labels
+        inside = (affinity @ np.eye(self.n_clusters)[taught])[np.arange(len(X)), taught]
+        degree = np.asarray(affinity.sum(axis=1)).ravel()
+        teachers = torch.from_numpy(inside >= self.agreement * degree).to(data.device)
+
+        model = _Classifier(self.network_, self.n_clusters, derive_seed(self._seed, "head")).to(data.device)
+        targets = torch.from_numpy(taught).to(data.device)
+        first = self.network_.encoder[0]
+        shape = first.unflattened_size if isinstance(first, nn.Unflatten) else None
+
+        def terms(x: Tensor, index: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+            if shape is not None:
+                x = augment(x, Augmentation(), generator, shape)  # type: ignore[arg-type]
+            return {"classification": F.cross_entropy(model(x), targets[index], label_smoothing=self.label_smoothing)}
+
+        rows = (teachers if teachers.any() else ~teachers).nonzero().squeeze(1)
+        outcome = train(
+            model,
+            data[rows],
+            lambda x, index, generator: terms(x, rows[index], generator),
+            optimizer=make_optimizer("adam", model, self.learning_rate),
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            seed=derive_seed(self._seed, "batches"),
+            phase="cluster",
+        )
+        self._model = model
+        self.labels_ = in_chunks(model, model, data).argmax(dim=1).cpu().numpy()
+        self.embedding_ = self._encode(data).cpu().numpy()
+        self.readouts_ = {"graph": taught}
+        self.trace_, self.n_iter_, self.converged_ = outcome.trace, outcome.n_iter, True
+
+    def _affinity(self, X: np.ndarray, graph: sp.csr_matrix | None) -> sp.csr_matrix:
+        """Return the union of the affinities on candidates from the graph and from the code."""
+        codes = self._codes(X)
+        shift, transform = to_unit_covariance(torch.from_numpy(codes).double(), whiten=True)
+        H = (torch.from_numpy(codes).double() - shift) @ transform
+        alpha = self.alpha * (float(H.square().sum(dim=1).mean()) or 1.0)
+        found = []
+        width = default_width(len(X))
+        for weights in (_weights(X, self.n_neighbors) if graph is None else graph, _weights(codes, width)):
+            support = torch.from_numpy(strongest_edges(weights, width))
+            found.append(edges(sparse(self_expression(H, support, alpha).coefficients, support)))
+        return union(*found)
+
+    def _predict(self, X: np.ndarray) -> np.ndarray:
+        data = torch.from_numpy(X).to(self.device_, torch.float32)
+        labels: np.ndarray = in_chunks(self._model, self._model, data).argmax(dim=1).cpu().numpy()
+        return labels
+
+    def save_model(self, folder: Path) -> None:
+        save_tensors(folder / "model.safetensors", self._model.state_dict())
+
+
+class _Classifier(nn.Module):
+    """The encoder and a linear layer to K logits, drawn uniformly in +-1/sqrt(P)."""
+
+    def __init__(self, network: Autoencoder, n_clusters: int, seed: int) -> None:
+        super().__init__()
+        self.encoder = network.encoder
+        n_embedding = [layer for layer in network.encoder if isinstance(layer, nn.Linear)][-1].out_features
+        self.head = nn.Linear(n_embedding, n_clusters, device="meta").to_empty(device="cpu")
+        generator = torch.Generator().manual_seed(seed)
+        nn.init.uniform_(self.head.weight, -(n_embedding**-0.5), n_embedding**-0.5, generator=generator)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.encoder(x))
+        return logits
+
+
+def _weights(features: np.ndarray, n_neighbors: int) -> sp.csr_matrix:
+    return gaussian_weights(knn_graph(features, min(n_neighbors, len(features) - 1)), bandwidth="local")

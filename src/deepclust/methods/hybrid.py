@@ -1,0 +1,419 @@
+"""Convex self-expression and graph regularisation on an autoencoder's code (Jahanian et al., the hybrid)."""
+
+import copy
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+import torch
+import torch.nn.functional as F
+from sklearn.cluster import KMeans
+from sklearn.utils._param_validation import Integral, Interval, Real, StrOptions
+from torch import Tensor, nn
+
+from deepclust.errors import SeedFailed, UserError
+from deepclust.graph.knn import knn_graph
+from deepclust.graph.laplacian import laplacian
+from deepclust.graph.partition import partition
+from deepclust.graph.spectral import smallest_eigenvectors
+from deepclust.graph.weights import gaussian_weights
+from deepclust.methods._affinity import (
+    default_width,
+    edges,
+    self_expression,
+    sparse,
+    strongest_edges,
+    to_unit_covariance,
+    union,
+)
+from deepclust.methods._deep import DeepClusterer
+from deepclust.nets.autoencoder import Autoencoder
+from deepclust.seeding import derive_seed
+from deepclust.solvers.self_expression import SelfExpression
+from deepclust.training.checkpoint import save_tensors
+from deepclust.training.loop import EpochSteps, in_chunks, make_optimizer, train
+
+_COUNT = [Interval(Integral, 1, None, closed="left")]
+_WEIGHT = [Interval(Real, 0, None, closed="left")]
+_ROUNDING = 1e-9  # by this share two evaluations of one value of F may differ
+
+
+class Hybrid(DeepClusterer):
+    """Alternating minimisation of one objective over a sparse affinity Z and an autoencoder (Eq. (4)).
+
+        F = (1/N) [ ||H - Z H||_F^2 + a ||Z||_1 + beta Tr(H' L H) ] + gamma (1/N) sum_i ||x_i - g(f(x_i))||^2
+
+    with H (N, P) the code, a = `alpha` times the mean of ||h_i||^2 at the start, L the normalised Laplacian of the
+    graph; squared norms, sums over features. An epoch is a Z-step, which is convex and solved row by row to a duality
+    gap, then a theta-step, one pass of Adam. Labels are a partition of the graph |Z| + |Z'| of highest modularity;
+    `readouts_` holds spectral clustering of the same graph, k-means on H, and the partition of the union of the
+    affinities on both sets of candidates.
+
+    Eq. (4) as printed has no useful minimiser, so by default four constraints are added, each with a setting that
+    takes it away (`docs/papers/hybrid.md` has the reasons and the experiments):
+
+    1. diag(Z) = 0 (always), and Z >= 0 (`nonnegative`) on the `n_candidates` strongest edges of each sample, in the
+       graph or in a graph of the pretrained code (`candidates`); None stands for the integer nearest to ln N, the order
+       at which random neighbourhood graphs become connected.
+    2. `code: whitened`: H is the code affinely mapped to mean 0 and H'H / N = I over all data. `standardized` maps each
+       feature by itself, `unit` divides by each row's norm, `plain` leaves the code as it is.
+    3. `edges: bank`: the theta-step's gradient of both global terms uses the codes of all samples as last seen, and
+       not the few edges inside a batch (`batch`).
+    4. `safeguard`: BatchNorm statistics are frozen, and a theta-step that does not lower F is undone and the learning
+       rate halved, so that F never rises.
+
+    `solver` is `admm`, `fista` (the paper's) or `subgradient` (no convex relaxation, with the same step 1/L and budget
+    of `solver_iterations`); `lambda2` adds Eq. (2)'s ||L Z||_F^2, which Eq. (4) drops. `bandwidth: median` replaces the
+    graph handed in by the paper's: `n_neighbors` neighbours and one global scale. Without a graph, `fit` makes one of
+    `n_neighbors` with local scaling.
+    """
+
+    reads: ClassVar[tuple[str, ...]] = ("graph", "mlpbn")
+    network_settings: ClassVar[dict[str, Any]] = {"batch_norm": True}
+    paper: ClassVar[str] = "Jahanian, Asayesh, Yarahmadi, Charkhestani and Chegeni 2025"
+    not_in_params: ClassVar[tuple[str, ...]] = (*DeepClusterer.not_in_params, "n_neighbors")
+    transductive: ClassVar[str] = "the affinity Z is defined between the samples of the fit"
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **DeepClusterer._parameter_constraints,
+        "alpha": [Interval(Real, 0, None, closed="neither")],
+        "beta": _WEIGHT,
+        "gamma": _WEIGHT,
+        "lambda2": _WEIGHT,
+        "candidates": [StrOptions({"graph", "code"})],
+        "n_candidates": [*_COUNT, None],
+        "n_neighbors": _COUNT,
+        "bandwidth": [StrOptions({"median"}), None],
+        "nonnegative": ["boolean"],
+        "code": [StrOptions({"whitened", "standardized", "unit", "plain"})],
+        "edges": [StrOptions({"bank", "batch"})],
+        "safeguard": ["boolean"],
+        "solver": [StrOptions({"admm", "fista", "subgradient"})],
+        "solver_iterations": _COUNT,
+        "epochs": [Interval(Integral, 0, None, closed="left")],
+        "batch_size": _COUNT,
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+    }
+
+    def __init__(
+        self,
+        n_clusters: int = 8,
+        *,
+        alpha: float = 0.03,
+        beta: float = 1.0,
+        gamma: float = 1.0,
+        lambda2: float = 0.0,
+        candidates: str = "code",
+        n_candidates: int | None = None,
+        bandwidth: str | None = None,
+        nonnegative: bool = True,
+        code: str = "whitened",
+        edges: str = "bank",
+        safeguard: bool = True,
+        solver: Literal["admm", "fista", "subgradient"] = "admm",
+        solver_iterations: int = 300,
+        epochs: int = 20,
+        batch_size: int = 256,
+        learning_rate: float = 1e-3,
+        n_neighbors: int = 10,
+        pretraining: dict[str, Any] | None = None,
+        random_state: Any = None,
+        device: str = "auto",
+    ) -> None:
+        self.n_clusters = n_clusters
+        self.alpha = alpha
+        self.beta = beta
+        self.gamma = gamma
+        self.lambda2 = lambda2
+        self.candidates = candidates
+        self.n_candidates = n_candidates
+        self.bandwidth = bandwidth
+        self.nonnegative = nonnegative
+        self.code = code
+        self.edges = edges
+        self.safeguard = safeguard
+        self.solver = solver
+        self.solver_iterations = solver_iterations
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.n_neighbors = n_neighbors
+        self.pretraining = pretraining
+        self.random_state = random_state
+        self.device = device
+
+    def _fit(
+        self, X: np.ndarray, graph: sp.csr_matrix | None = None, network: Autoencoder | None = None, **_: Any
+    ) -> None:
+        if len(X) < 2:
+            raise UserError("a graph needs at least 2 samples, got n_samples=1")
+        if graph is None or self.bandwidth is not None:
+            knn = knn_graph(X, min(self.n_neighbors, len(X) - 1))
+            graph = gaussian_weights(knn, bandwidth="median" if self.bandwidth == "median" else "local")
+        data = self._start(X, network)
+        width = self.n_candidates or default_width(len(X))
+        in_code = knn_graph(self._codes(X), min(width, len(X) - 1))
+        supports = {"graph": graph, "code": gaussian_weights(in_code, bandwidth="local")}
+        support, other = (
+            torch.from_numpy(strongest_edges(weights, width)).to(data.device)
+            for _, weights in sorted(supports.items(), key=lambda item: item[0] != self.candidates)
+        )
+        problem = _Problem(self, data, graph, _State(self.network_, data, support, self.safeguard))
+        outcome = train(
+            problem.state,
+            data,
+            problem.terms,
+            optimizer=problem.optimizer,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            seed=derive_seed(self._seed, "batches"),
+            phase="cluster",
+            steps=EpochSteps(problem.z_step, problem.after_theta_step),
+        )
+        last = problem.update_z()
+        self.trace_ = [*outcome.trace, {"phase": "cluster", "epoch": self.epochs, "loss": None, **last}]
+        self.n_iter_, self.converged_ = outcome.n_iter, bool(last["z_converged"])
+        Z = problem.state.affinity()
+        elsewhere = sparse(problem.solve(other).coefficients, other)
+        self._read_out(edges(Z), edges(elsewhere), problem.state.bank.cpu().numpy())
+        self.extras_ |= {"affinity": Z, "candidate_weights": _restricted(graph, support)}
+
+    def _read_out(self, affinity: sp.csr_matrix, elsewhere: sp.csr_matrix, H: np.ndarray) -> None:
+        """Set every label, from |Z| + |Z'| on both sets of candidates and from H, and the candidate partitions."""
+        found = partition(affinity, self.n_clusters, random_state=self._seed)
+        kmeans = KMeans(self.n_clusters, n_init=20, random_state=self._seed)
+        vectors = smallest_eigenvectors(affinity, self.n_clusters, random_state=self._seed).vectors
+        degree = np.asarray(affinity.sum(axis=1)).ravel()
+        vectors *= np.divide(1, np.sqrt(degree), out=np.zeros_like(degree), where=degree > 0)[:, None]
+        self.embedding_ = H
+        self.labels_ = found.labels
+        self.readouts_ = {
+            "spectral": kmeans.fit(vectors).labels_.astype(np.int64),
+            "kmeans": kmeans.fit(H).labels_.astype(np.int64),
+            "union": partition(union(affinity, elsewhere), self.n_clusters, random_state=self._seed).labels,
+        }
+        candidates = found.candidates
+        self.extras_: dict[str, Any] = {
+            "candidates": pd.DataFrame(
+                {
+                    "origin": [c.origin for c in candidates],
+                    "modularity": [c.modularity for c in candidates],
+                    "normalized_cut": [c.normalized_cut for c in candidates],
+                }
+            ),
+            "candidate_labels": np.stack([c.labels for c in candidates]).astype(np.int32),
+        }
+
+    def save_model(self, folder: Path) -> None:
+        save_tensors(folder / "model.safetensors", self.network_.state_dict())
+
+
+class _State(nn.Module):
+    """All that a checkpoint must hold: the network, the map to H, the codes H last seen and Z on its support."""
+
+    def __init__(self, network: Autoencoder, data: Tensor, support: Tensor, frozen: bool) -> None:
+        super().__init__()
+        n_samples, n_embedding = len(data), in_chunks(network.encode, network, data[:1]).shape[1]
+        self.network = network
+        self.frozen = frozen
+        self.support: Tensor
+        self.bank: Tensor
+        self.coefficients: Tensor
+        self.shift: Tensor
+        self.transform: Tensor
+        self.reconstruction: Tensor
+        self.register_buffer("support", support, persistent=False)
+        self.register_buffer("bank", data.new_zeros(n_samples, n_embedding))
+        self.register_buffer("coefficients", data.new_zeros(support.shape, dtype=torch.float64))
+        self.register_buffer("shift", data.new_zeros(n_embedding))
+        self.register_buffer("transform", torch.eye(n_embedding, device=data.device))
+        self.register_buffer("reconstruction", data.new_zeros((), dtype=torch.float64))
+
+    def affinity(self) -> sp.csr_matrix:
+        """Return Z (N, N), zeros dropped."""
+        return sparse(self.coefficients, self.support)
+
+    def train(self, mode: bool = True) -> "_State":
+        """BatchNorm keeps the statistics of the pretraining while `frozen`, so that H is a function of the weights."""
+        return super().train(mode and not self.frozen)
+
+
+class _Problem:
+    """The objective of one fit, its value, and the two half-steps that lower it."""
+
+    def __init__(self, settings: Hybrid, data: Tensor, graph: sp.csr_matrix, state: _State) -> None:
+        self.settings = settings
+        self.data = data
+        self.laplacian = laplacian(graph)
+        self.state = state
+        self.optimizer = make_optimizer("adam", state.network, settings.learning_rate)
+        self._encode_all()
+        self.reached = np.inf  # F after the last accepted half-step
+        scale = float(state.bank.double().square().sum(dim=1).mean())
+        self.alpha = settings.alpha * (scale or 1.0)
+
+    def update_z(self) -> dict[str, Any]:
+        """Minimise F over Z with the codes of the bank, and return the trace's columns of this half-step."""
+        state = self.state
+        found = self.solve(state.support, state.coefficients)
+        state.coefficients.copy_(found.coefficients)
+        return {
+            **{f"z_{name}": value for name, value in self.value().items()},
+            "z_gap": float(found.gap.max()),
+            "z_iterations": found.n_iter,
+            "z_converged": found.converged,
+            "nonzeros": float((state.coefficients != 0).sum(dim=1).double().mean()),
+            **_diagnostics(state.bank),
+        }
+
+    def solve(self, support: Tensor, start: Tensor | None = None) -> SelfExpression:
+        """Return the minimiser over Z on these candidates, at the codes of the bank."""
+        settings = self.settings
+        return self_expression(
+            self.state.bank,
+            support,
+            self.alpha,
+            laplacian=self.laplacian,
+            lambda2=settings.lambda2,
+            solver=settings.solver,
+            nonnegative=settings.nonnegative,
+            max_iter=settings.solver_iterations,
+            start=start,
+        )
+
+    def value(self) -> dict[str, float]:
+        """Return F and its weighted terms, in float64, at the bank's codes and the current Z."""
+        H = self.state.bank.double().cpu().numpy()
+        Z = self.state.affinity()
+        parts = {
+            "self_expression": float(np.square(H - Z @ H).sum(axis=1).mean()),
+            "sparsity": self.alpha * float(abs(Z).sum()) / len(H),
+            "smoothness": self.settings.beta * float((H * (self.laplacian @ H)).sum()) / len(H),
+            "reconstruction": self.settings.gamma * float(self.state.reconstruction),
+        }
+        if self.settings.lambda2:
+            LZ = self.laplacian @ Z
+            parts["smoothness_of_z"] = self.settings.lambda2 * float(LZ.multiply(LZ).sum()) / len(H)
+        return {"objective": sum(parts.values())} | parts
+
+    def z_step(self) -> None:
+        """Take the convex half-step, and keep what the other one needs: its gradient, and the way back."""
+        self.columns = self.update_z()
+        if self.settings.safeguard and self.columns["z_objective"] > self.reached * (1 + _ROUNDING):
+            raise SeedFailed(f"the Z-step raised F from {self.reached} to {self.columns['z_objective']}")
+        identity = sp.eye_array(len(self.data), format="csr")
+        difference = identity - self.state.affinity()
+        M = sp.csr_matrix(difference.T @ difference + self.settings.beta * self.laplacian)
+        self.rows = _Rows(M if self.settings.edges == "bank" else self.laplacian, self.data)
+        if self.settings.safeguard:
+            self.before = copy.deepcopy((self.state.state_dict(), self.optimizer.state_dict()))
+
+    def terms(self, x: Tensor, index: Tensor, _: torch.Generator) -> dict[str, Tensor]:
+        """Return a batch's share of what depends on the weights in F."""
+        codes, output = self.state.network(x)
+        h = self._embed(codes).float()
+        loss = self._from_bank(h, index) if self.settings.edges == "bank" else self._from_batch(h, index)
+        return {"structure": loss, "reconstruction": self.settings.gamma * (x - output).square().sum(dim=1).mean()}
+
+    def after_theta_step(self) -> dict[str, Any]:
+        """Evaluate F at the new weights, undo the step if it did not fall, and return the epoch's columns."""
+        rate = self.optimizer.param_groups[0]["lr"]
+        self._encode_all()
+        value = self.value()
+        lowered = value["objective"] < self.columns["z_objective"]
+        if self.settings.safeguard and not lowered:
+            weights, optimizer = self.before
+            self.state.load_state_dict(weights)
+            self.optimizer.load_state_dict(optimizer)
+            self.optimizer.param_groups[0]["lr"] = rate / 2
+        self.reached = min(value["objective"], self.columns["z_objective"])
+        return {
+            **self.columns,
+            **{f"theta_{name}": number for name, number in value.items()},
+            "accepted": lowered or not self.settings.safeguard,
+            "learning_rate": rate,
+        }
+
+    def _from_bank(self, h: Tensor, index: Tensor) -> Tensor:
+        """Return the batch's part of Tr(H' M H) / N; its gradient in h is exact for the bank's other rows."""
+        with torch.no_grad():
+            self.state.bank[index] = h.detach()
+            product = self.rows.times(self.state.bank, index)
+        # d Tr(H'MH) = 2 <dH, MH>: twice the gradient of <h, product>, at its value
+        return ((2 * h - h.detach()) * product).sum(dim=1).mean()
+
+    def _from_batch(self, h: Tensor, index: Tensor) -> Tensor:
+        """Return both terms over the edges inside the batch alone, as a plain mini-batch implementation has them."""
+        state = self.state
+        place = torch.full((len(self.data) + 1,), -1, device=h.device)
+        place[index] = torch.arange(len(h), device=h.device)
+        inside = place[state.support[index]]
+        z = (state.coefficients[index] * (inside >= 0)).float()
+        fit = (h - torch.einsum("bk,bkp->bp", z, h[inside.clamp(min=0)])).square().sum(dim=1).mean()
+        owner, column, entry = self.rows.entries(index)
+        other = place[column]
+        edge = (other >= 0) & (other != owner)
+        # L's entries are -w_ij / sqrt(d_i d_j): the edge sum without the degrees, which the batch does not have
+        differences = (h[owner[edge]] - h[other[edge]]).square().sum(dim=1)
+        return fit - self.settings.beta * (entry[edge] * differences).sum() / (2 * len(h))
+
+    def _encode_all(self) -> None:
+        """Refresh the bank, the map from codes to H and the reconstruction error from the current weights."""
+
+        def both(rows: Tensor) -> Tensor:
+            codes, output = self.state.network(rows)
+            return torch.cat([codes, (rows - output).square().sum(dim=1, keepdim=True)], dim=1)
+
+        found = in_chunks(both, self.state.network, self.data)
+        if not bool(found.isfinite().all()):
+            raise SeedFailed("the network's code or reconstruction is not finite; lower the learning rate")
+        codes = found[:, :-1]
+        if self.settings.code in {"whitened", "standardized"}:
+            shift, transform = to_unit_covariance(codes.double(), whiten=self.settings.code == "whitened")
+            self.state.shift.copy_(shift)
+            self.state.transform.copy_(transform)
+        self.state.bank.copy_(self._embed(codes))
+        self.state.reconstruction.copy_(found[:, -1].double().mean())
+
+    def _embed(self, codes: Tensor) -> Tensor:
+        """Return rows of H from rows of the network's code (B, P)."""
+        if self.settings.code == "unit":
+            return F.normalize(codes)
+        return (codes - self.state.shift) @ self.state.transform
+
+
+class _Rows:
+    """A sparse matrix (N, N) whose product with a dense one is taken for some rows at a time, on the data's device."""
+
+    def __init__(self, matrix: sp.csr_matrix, like: Tensor) -> None:
+        self.starts = torch.from_numpy(matrix.indptr.astype(np.int64)).to(like.device)
+        self.columns = torch.from_numpy(matrix.indices.astype(np.int64)).to(like.device)
+        self.values = torch.from_numpy(matrix.data).to(like)
+
+    def entries(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the entries of the rows `index` (B,): place in the batch, column and value."""
+        first, lengths = self.starts[index], self.starts[index + 1] - self.starts[index]
+        owner = torch.repeat_interleave(lengths)
+        flat = torch.arange(len(owner), device=index.device) + (first - lengths.cumsum(0) + lengths)[owner]
+        return owner, self.columns[flat], self.values[flat]
+
+    def times(self, dense: Tensor, index: Tensor) -> Tensor:
+        """Return the rows `index` (B,) of matrix @ dense, (B, P)."""
+        owner, column, value = self.entries(index)
+        return dense.new_zeros(len(index), dense.shape[1]).index_add_(0, owner, value[:, None] * dense[column])
+
+
+def _restricted(W: sp.csr_matrix, support: Tensor) -> sp.csr_matrix:
+    """Return the weights of the candidates' edges alone: what Z would be without the convex step."""
+    allowed = sparse(torch.ones(support.shape), support)
+    return sp.csr_matrix(W.multiply(allowed + allowed.T > 0))
+
+
+def _diagnostics(H: Tensor) -> dict[str, float]:
+    """Return the mean of ||h_i||^2 and the effective rank of H's covariance: exp of its spectrum's entropy (nats)."""
+    H = H.double()
+    shares = torch.linalg.eigvalsh(torch.cov(H.T, correction=0).reshape(H.shape[1], H.shape[1])).clamp(min=0)
+    shares = shares / shares.sum().clamp(min=torch.finfo(shares.dtype).tiny)
+    entropy = -torch.special.xlogy(shares, shares).sum()
+    return {"code_scale": float(H.square().sum(dim=1).mean()), "code_rank": float(entropy.exp())}

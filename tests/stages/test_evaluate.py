@@ -1,0 +1,207 @@
+"""Evaluation of run folders made by hand: every file found is scored or drawn, and none that is absent is missed."""
+
+import io
+import json
+import runpy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+
+from deepclust.errors import UserError
+from deepclust.files import read_json, write_array, write_json, write_sparse, write_text
+from deepclust.metrics import accuracy
+from deepclust.reporting.aggregate import read_results
+
+STAGES = Path(__file__).parents[2] / "stages"
+REPORTED = Path(__file__).parents[2] / "data/reported/reported_results.csv"
+Y = np.arange(60) % 3
+LABELS = np.where(np.arange(60) < 6, 0, Y)  # four of 60 wrong
+PNGS = {"candidates", "affinity", "half_steps", "confusion", "tsne", "curves"}
+
+
+def stage(name: str) -> Callable[..., None]:
+    """Return the `main` of a stage."""
+    main: Callable[..., None] = runpy.run_path(str(STAGES / f"{name}.py"))["main"]
+    return main
+
+
+def trace() -> pd.DataFrame:
+    """Return two epochs of alternating minimisation, the second undone, and the Z-step after them."""
+    epochs = {
+        "loss": [3.0, 2.0],
+        "theta_objective": [4.0, 9.0],
+        "accepted": [True, False],
+        "learning_rate": [1e-3, 1e-3],
+    }
+    table = pd.DataFrame(epochs).reindex(range(3))
+    columns = {"z_objective": [5.0, 4.0, 3.5], "code_scale": [9.0, 8.0, 8.0], "code_rank": [3.0, 2.0, 2.0]}
+    return table.assign(phase="cluster", epoch=range(3), **columns)
+
+
+def write_run(folder: Path, method: str = "hybrid", **record: Any) -> None:
+    write_json(folder / "run.json", {"status": "ok", "reason": "", "method": method, "settings": {}} | record)
+    if record.get("status", "ok") == "ok":
+        write_array(folder / "labels.npy", LABELS)
+        write_text(folder / "trace.csv", trace().to_csv(index=False))
+
+
+def write_extras(folder: Path) -> None:
+    """Write what the hybrid leaves beside its labels."""
+    write_array(folder / "embedding.npy", np.random.default_rng(0).normal(size=(60, 3)))
+    for name, labels in {"spectral": Y, "kmeans": Y // 2}.items():
+        write_array(folder / "readouts" / f"{name}.npy", labels)
+    write_array(folder / "candidate_labels.npy", np.stack([Y, LABELS, Y // 2]).astype(np.int32))
+    table = {"origin": ["a", "b", "a"], "modularity": [0.6, 0.7, 0.1], "normalized_cut": [0.1, 0.2, 0.3]}
+    write_text(folder / "candidates.csv", pd.DataFrame(table).to_csv(index=False))
+    W = sp.csr_matrix(np.equal.outer(Y, Y) * 1.0)
+    write_sparse(folder / "candidate_weights.npz", W)
+    write_sparse(folder / "affinity.npz", -W)
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    write_array("data/prepared/toy/y.npy", Y)
+    return tmp_path
+
+
+def pngs(folder: str) -> set[str]:
+    return {path.stem for path in Path(folder).glob("*.png")}
+
+
+def test_readouts_are_scored_beside_the_labels(project: Path) -> None:
+    for seed in (0, 1):
+        write_run(project / f"data/runs/toy/hybrid/seed-{seed}")
+        write_extras(project / f"data/runs/toy/hybrid/seed-{seed}")
+    write_run(project / "data/runs/toy/hybrid/seed-2", status="failed", reason="no code")
+    stage("evaluate")("demo", "toy", "hybrid")
+    metrics = read_json("reports/demo/metrics/toy/hybrid.json")
+    assert metrics["acc"] == pytest.approx(accuracy(Y, LABELS))
+    assert list(metrics["readouts"]) == ["kmeans", "spectral"]
+    for block, score in ((metrics["readouts"]["spectral"], 1.0), (metrics["readouts"]["kmeans"], accuracy(Y, Y // 2))):
+        assert block["acc"] == pytest.approx(score)
+        assert (block["n"], block["failed"], list(block["seeds"])) == (2, 1, ["0", "1"])
+    rows = read_results("reports/demo", ["toy"], ["hybrid"])
+    assert list(rows["cell"].unique()) == ["hybrid", "hybrid/kmeans", "hybrid/spectral"]
+    assert set(rows.loc[rows["seed"] == 2, "status"]) == {"failed"}
+
+
+def test_what_a_run_left_is_drawn(project: Path) -> None:
+    write_run(project / "data/runs/toy/hybrid/seed-0")
+    write_extras(project / "data/runs/toy/hybrid/seed-0")
+    stage("evaluate")("demo", "toy", "hybrid")
+    assert pngs("reports/demo/cells/toy/hybrid") == PNGS
+
+
+def test_what_a_run_did_not_leave_is_not_missed(project: Path) -> None:
+    write_run(project / "data/runs/toy/kmeans/seed-0", method="kmeans")
+    (project / "data/runs/toy/kmeans/seed-0/trace.csv").unlink()
+    stage("evaluate")("demo", "toy", "kmeans")
+    assert [path.name for path in Path("reports/demo/cells/toy/kmeans").iterdir()] == ["confusion.png", "confusion.pdf"]
+    assert "readouts" not in read_json("reports/demo/metrics/toy/kmeans.json")
+
+
+def test_a_trace_without_a_loss_has_no_curves(project: Path) -> None:
+    write_run(project / "data/runs/toy/hybrid/seed-0")
+    only_z = trace().drop(columns=["loss", "theta_objective", "accepted"]).iloc[2:]
+    write_text("data/runs/toy/hybrid/seed-0/trace.csv", only_z.to_csv(index=False))
+    stage("evaluate")("demo", "toy", "hybrid")
+    assert pngs("reports/demo/cells/toy/hybrid") == {"confusion"}
+
+
+def test_the_traces_of_all_seeds_are_stacked(project: Path) -> None:
+    for seed in (1, 10):
+        write_run(project / f"data/runs/toy/hybrid/seed-{seed}")
+    stage("evaluate")("demo", "toy", "hybrid")
+    stacked = pd.read_csv("reports/demo/cells/toy/hybrid/trace.csv")
+    assert stacked.columns[0] == "seed"
+    assert stacked["seed"].tolist() == [1, 1, 1, 10, 10, 10]
+    expected = pd.read_csv(io.StringIO(trace().to_csv(index=False)))
+    for _, part in stacked.groupby("seed"):
+        pd.testing.assert_frame_equal(part.drop(columns="seed").reset_index(drop=True), expected, check_dtype=False)
+
+
+@pytest.fixture
+def swept(project: Path) -> list[str]:
+    """Write a sweep of two settings and two seeds, in which one point failed with one seed and one with both."""
+    points = [f"learning_rate={rate},bandwidth={width}" for rate in ("0.1", "1e-05") for width in ("null", "median")]
+    plan = {"cell": "hybrid", "seeds": [0, 3], "points": points}
+    write_json("data/plan/toy/evaluate_sweep/mine.json", plan)
+    failed = {(points[1], 3), (points[2], 0), (points[2], 3)}
+    for point in points:
+        for seed in (0, 3):
+            end = {"status": "failed", "reason": "no code, none"} if (point, seed) in failed else {}
+            write_run(Path(f"data/sweeps/toy/mine/{point}/seed-{seed}"), **end)
+    return points
+
+
+def test_a_sweep_has_a_row_for_every_point_seed_and_metric_failed_ones_too(swept: list[str]) -> None:
+    stage("evaluate_sweep")("demo", "toy", "mine")
+    text = Path("reports/demo/sweeps/mine/results.csv").read_text(encoding="utf-8")
+    results = pd.read_csv(io.StringIO(text), keep_default_na=False)
+    assert list(results) == ["learning_rate", "bandwidth", "point", "seed", "status", "reason", "metric", "value"]
+    assert len(results) == 4 * 2 * 5
+    assert list(results["point"].unique()) == swept
+    assert results["bandwidth"].tolist() == (["null"] * 10 + ["median"] * 10) * 2
+    failed = results[results["status"] == "failed"]
+    assert len(failed) == 3 * 5
+    assert set(failed["reason"]) == {"no code, none"}
+    assert set(failed["value"]) == {""}
+    scores = results.loc[(results["status"] == "ok") & (results["metric"] == "acc"), "value"].astype(float)
+    assert scores.tolist() == pytest.approx([accuracy(Y, LABELS)] * 5, rel=1e-5)
+
+
+def test_a_sweep_stacks_its_traces_and_keeps_their_columns_apart_from_the_settings(swept: list[str]) -> None:
+    stage("evaluate_sweep")("demo", "toy", "mine")
+    traces = pd.read_csv("reports/demo/sweeps/mine/traces.csv")
+    assert list(traces.columns[:4]) == ["learning_rate", "bandwidth", "point", "seed"]
+    assert traces.groupby(["point", "seed"], sort=False).size().tolist() == [3] * 5
+    assert traces["learning_rate"].tolist() == [0.1] * 9 + [1e-5] * 6
+    assert set(traces["trace_learning_rate"].dropna()) == {1e-3}
+
+
+def test_a_sweep_is_drawn_with_what_its_traces_allow(swept: list[str]) -> None:
+    stage("evaluate_sweep")("demo", "toy", "mine")
+    assert pngs("reports/demo/sweeps/mine") == {"acc", "nmi", "half_steps", "scale_and_rank"}
+    for path in Path("data/sweeps").rglob("trace.csv"):
+        write_text(path, trace().drop(columns=["code_scale", "z_objective"]).to_csv(index=False))
+    for path in Path("reports/demo/sweeps/mine").iterdir():
+        path.unlink()
+    stage("evaluate_sweep")("demo", "toy", "mine")
+    assert pngs("reports/demo/sweeps/mine") == {"acc", "nmi"}
+
+
+def test_the_report_shows_sweeps_read_outs_and_variants_of_one_method_together(swept: list[str]) -> None:
+    for cell in ("hybrid", "hybrid_literal", "dec"):
+        write_run(Path(f"data/runs/toy/{cell}/seed-0"), method=cell.split("_")[0])
+        stage("evaluate")("demo", "toy", cell)
+    write_extras(Path("data/runs/toy/hybrid/seed-0"))
+    stage("evaluate")("demo", "toy", "hybrid")
+    stage("evaluate_sweep")("demo", "toy", "mine")
+    asked = {"name": "mine", "dataset": "toy", "cell": "hybrid", "base": {}, "grid": {}, "seeds": [0, 3]}
+    write_json("reports/demo/sweeps/index.json", [asked])
+    write_text("data/reported/reported_results.csv", REPORTED.read_text(encoding="utf-8"))
+    groups = {"plain": {"hybrid": {}, "hybrid_literal": {"uses": "hybrid"}, "dec": {}}}
+    write_text("params.yaml", json.dumps({"grid": "demo", "datasets": ["toy"], "methods": groups}))
+    stage("report")()
+    page = Path("reports/demo/README.md").read_text(encoding="utf-8")
+    shown = [line.split("](")[1].rstrip(")") for line in page.splitlines() if line.startswith("![")]
+    assert {stem for stem in shown if "sweeps/mine" in stem} == {
+        f"sweeps/mine/{name}.png" for name in ("acc", "nmi", "half_steps", "scale_and_rank")
+    }
+    assert "figures/half_steps_hybrid_toy.png" in shown
+    assert {f"cells/toy/hybrid/{name}.png" for name in PNGS} <= set(shown)
+    assert pngs("reports/demo/figures") == {"accuracy_toy", "half_steps_hybrid_toy"}  # dec is no variant of another
+    assert all(Path("reports/demo", stem).exists() for stem in shown)
+    assert "| learning_rate: 0.1, 1e-05; bandwidth: null, median |" in page
+    assert "hybrid/spectral" in Path("reports/demo/results.csv").read_text(encoding="utf-8")
+
+
+def test_fitting_knows_cells_and_sweeps_and_nothing_else(project: Path) -> None:
+    with pytest.raises(UserError, match="perhaps 'sweep', got 'swept'"):
+        stage("cluster")("toy", "mine", "swept")
