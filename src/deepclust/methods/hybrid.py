@@ -154,11 +154,9 @@ class Hybrid(DeepClusterer):
         data = self._start(X, network)
         width = self.n_candidates or default_width(len(X))
         in_code = knn_graph(self._codes(X), min(width, len(X) - 1))
-        supports = {"graph": graph, "code": gaussian_weights(in_code, bandwidth="local")}
-        support, other = (
-            torch.from_numpy(strongest_edges(weights, width)).to(data.device)
-            for _, weights in sorted(supports.items(), key=lambda item: item[0] != self.candidates)
-        )
+        from_code = gaussian_weights(in_code, bandwidth="local")
+        weights, others = (from_code, graph) if self.candidates == "code" else (graph, from_code)
+        support, other = (torch.from_numpy(strongest_edges(W, width)).to(data.device) for W in (weights, others))
         problem = _Problem(self, data, graph, _State(self.network_, data, support, self.safeguard))
         outcome = train(
             problem.state,
@@ -177,7 +175,7 @@ class Hybrid(DeepClusterer):
         Z = problem.state.affinity()
         elsewhere = sparse(problem.solve(other).coefficients, other)
         self._read_out(edges(Z), edges(elsewhere), problem.state.bank.cpu().numpy())
-        self.extras_ |= {"affinity": Z, "candidate_weights": _restricted(graph, support)}
+        self.extras_ |= {"affinity": Z, "candidate_weights": _restricted(weights, support)}
 
     def _read_out(self, affinity: sp.csr_matrix, elsewhere: sp.csr_matrix, H: np.ndarray) -> None:
         """Set every label, from |Z| + |Z'| on both sets of candidates and from H, and the candidate partitions."""
