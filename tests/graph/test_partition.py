@@ -154,10 +154,12 @@ def test_candidates_say_where_they_come_from(parted: Partition) -> None:
 # ---------------------------------------------------------------------------------------------------- the search itself
 
 
+@pytest.mark.parametrize("blocks", [1, 16])
 @pytest.mark.parametrize("start", ["random", "classes", "one large"])
 def test_modularity_never_falls_while_nodes_move(
-    digits: sp.csr_matrix, start: str, monkeypatch: pytest.MonkeyPatch
+    digits: sp.csr_matrix, start: str, blocks: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(module, "_BLOCKS", blocks)
     labels = {
         "random": np.random.default_rng(0).permutation(np.arange(digits.shape[0]) % 10),
         "classes": load_digits().target,
@@ -182,14 +184,25 @@ def test_modularity_never_falls_while_nodes_move(
 
 def test_no_single_move_is_left_that_would_raise_modularity(digits: sp.csr_matrix) -> None:
     graph = module._Graph.scaled(digits)
-    refined = module._refine(graph, load_digits().target, 0)
-    reached = graph.modularity(refined)
-    rng = np.random.default_rng(0)
-    for node in rng.choice(len(refined), 60, replace=False):
-        for k in range(10):
-            moved = refined.copy()
+    everyone = np.arange(digits.shape[0])
+    for seed in range(4):
+        refined = module._refine(graph, np.random.default_rng(seed).permutation(everyone % 10), seed)
+        gains, _ = module._best_moves(graph, everyone, refined, graph.volumes(refined, 10))
+        assert gains.max() <= module._RISE
+
+
+def test_gain_of_a_single_move_is_exact_and_the_best() -> None:
+    graph, labels = module._Graph.scaled(random_graph(50)), np.arange(50) % 4
+    gains, targets = module._best_moves(graph, np.arange(50), labels, graph.volumes(labels, 4))
+    for node in range(50):
+        rises = []
+        for k in range(4):
+            moved = labels.copy()
             moved[node] = k
-            assert graph.modularity(moved) <= reached + 1e-11
+            rises.append(graph.modularity(moved) - graph.modularity(labels))
+        rises[labels[node]] = -np.inf
+        assert targets[node] == np.argmax(rises)
+        assert gains[node] == pytest.approx(max(rises), abs=1e-14)
 
 
 def test_rise_of_moves_made_at_once_is_exact() -> None:
@@ -217,6 +230,24 @@ def test_a_cut_gains_what_it_says_and_falls_between_cliques() -> None:
     assert cut.gain == pytest.approx(graph.modularity(after) - graph.modularity(whole))
     assert set(cut.side) in [set(range(8)), set(range(8, 20)), set(range(13)), set(range(13, 20))]
     assert module._cut_in_two(graph, np.array([3])).gain == -np.inf
+
+
+def test_clusters_missing_are_made_by_cutting_where_modularity_gains_most() -> None:
+    W = side_by_side(clique(6), clique(9), clique(7))
+    graph = module._Graph.scaled(W)
+    for labels in (np.zeros(22, dtype=np.int64), np.repeat([0, 1, 1], [6, 9, 7])):
+        assert sorted(np.bincount(module._exactly(graph, labels, 3))) == [6, 7, 9]
+    assert len(np.unique(module._exactly(graph, np.zeros(22, dtype=np.int64), 22))) == 22
+
+
+def test_best_pair_is_merged_but_not_what_was_just_cut_apart() -> None:
+    W = side_by_side(clique(8), clique(4), clique(3)).tolil()
+    W[8, 12] = W[12, 8] = 1
+    graph = module._Graph.scaled(sp.csr_matrix(W))
+    cut = np.repeat([0, 2, 1, 3, 1], [4, 4, 2, 2, 3])  # no cluster of the first clique may be 3, nor be lost
+    np.testing.assert_array_equal(module._merge_once(graph, cut, 3, 1), np.repeat([0, 0, 1, 2, 1], [4, 4, 2, 2, 3]))
+    both = np.repeat([0, 3, 1, 2], [4, 4, 4, 3])
+    np.testing.assert_array_equal(module._merge_once(graph, both, 3, 0), np.repeat([0, 2, 1, 1], [4, 4, 4, 3]))
 
 
 # ---------------------------------------------------------------------------------------------------------- repetition

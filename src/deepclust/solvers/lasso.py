@@ -22,7 +22,7 @@ from torch import Tensor
 from deepclust.solvers.prox import prox_l1, prox_nonnegative_l1
 
 _STEPS = 60  # of the active-set method on a row, far above what some ten atoms take
-_RIDGE = 1e-11  # relative to the largest squared norm: Gram matrices of duplicate atoms stay positive definite
+_RIDGE = 1e-13  # relative to the largest squared norm: Gram matrices of duplicate atoms stay positive definite
 _MARGIN = 1e-9  # relative to alpha: correlations this little above it are rounding
 _COLUMN_ROUNDS = 50  # of rows that may use all atoms, likewise
 _SPARE_CANDIDATES = 10  # beyond the rank: how many atoms may enter in a round
@@ -103,7 +103,7 @@ class SeparableLasso(Lasso):
 
     @abstractmethod
     def polish(self, z: Tensor) -> Tensor:
-        """Return minimisers but for rounding and luck, by the active-set method from z, feasible, (B, n)."""
+        """Return where the active-set method ends, started from a feasible z, (B, n): in all likelihood minimisers."""
 
 
 class OwnAtoms(SeparableLasso):
@@ -134,7 +134,7 @@ class OwnAtoms(SeparableLasso):
         """Return (gram + rho I)^-1, (B, k, k)."""
         shifted = self.gram.clone()
         shifted.diagonal(dim1=1, dim2=2).add_(penalty)
-        return torch.cholesky_inverse(torch.linalg.cholesky(shifted))
+        return torch.cholesky_inverse(torch.linalg.cholesky_ex(shifted).L)  # of a failure the certificate takes nothing
 
     def minimize(self, factor: Tensor, w: Tensor, penalty: Tensor) -> Tensor:
         return _times(factor, self.linear + penalty * w)
@@ -178,7 +178,7 @@ class SharedAtoms(SeparableLasso):
         return self._cleared(super().prox(x, step))
 
     def project(self, x: Tensor) -> Tensor:
-        return self._cleared(super().project(x))
+        return self._cleared(super().project(x).clone())
 
     def violation(self, q: Tensor) -> Tensor:
         return self._cleared(super().violation(q))
@@ -201,28 +201,30 @@ class SharedAtoms(SeparableLasso):
         n_candidates = self.n_candidates(n_free, len(self.squares))
         part, result = self, torch.zeros_like(z)
         rows = each = torch.arange(len(z), device=z.device)
-        score, z = self.violation(self.fit(z).correlations), result
+        score, z = self._score(z), result
         for _ in range(_COLUMN_ROUNDS):
             candidates = score.topk(n_candidates, dim=1).indices
             atoms = part.atoms[candidates]
-            linear, chosen = 2 * _times(atoms, part.h), z.gather(1, candidates)
+            gram, linear, chosen = 2 * atoms @ atoms.mT, 2 * _times(atoms, part.h), z.gather(1, candidates)
             z = torch.zeros_like(z)
-            z[each[:, None], candidates] = active_set(
-                2 * atoms @ atoms.mT, linear, chosen, self.alpha, self.nonnegative
-            )
-            z = part._cleared(z)
+            z[each[:, None], candidates] = active_set(gram, linear, chosen, self.alpha, self.nonnegative)
             result[rows] = z
-            score = torch.where(z != 0, torch.inf, part.violation(part.fit(z).correlations))
-            going = (score.nan_to_num(posinf=0.0) > self.alpha * (1 + _MARGIN)).any(dim=1)
+            score = part._score(z)
+            going = ((score > self.alpha * (1 + _MARGIN)) & (z == 0)).any(dim=1)
+            score = score.masked_fill(z != 0, torch.inf)
             if not going.any():
                 break
             part, rows, z, score = part.subset(going), rows[going], z[going], score[going]
             each = each[: len(z)]
         return result
 
-    def _cleared(self, x: Tensor) -> Tensor:
+    def _score(self, z: Tensor) -> Tensor:
+        """Return the violations, with -1, below all others, where a coefficient is fixed."""
+        return self._cleared(super().violation(self.fit(z).correlations), -1.0)
+
+    def _cleared(self, x: Tensor, value: float = 0.0) -> Tensor:
         if self.own is not None:
-            x[torch.arange(len(x), device=x.device), self.own] = 0
+            x[torch.arange(len(x), device=x.device), self.own] = value
         return x
 
 

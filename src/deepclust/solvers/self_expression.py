@@ -30,7 +30,7 @@ Solver = Literal["admm", "fista", "subgradient"]
 
 _PENALTY = 0.02  # ADMM's first rho, relative to twice the largest squared norm among a row's atoms
 _CHECK_EVERY = 10  # iterations of the subgradient method, as of the others
-_WORKSPACE = {"cpu": 2**25, "cuda": 2**30}  # bytes a chunk of rows may take: a CPU's caches, a GPU's parallelism
+_CPU_WORKSPACE, _GPU_WORKSPACE = 2**25, 2**30  # bytes a chunk of rows may take: near the caches; enough to fill a GPU
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def sparse_self_expression(
     Parameters
     ----------
     H : Tensor of shape (N, P), float32 or float64, on any device
-    support : Tensor of shape (N, k), int64, in [0, N), on H's device
+    support : Tensor of shape (N, k), int64, in [0, N)
         Candidates of each row, never the row itself.
     alpha : float > 0
         A row whose 2 |h_j'h_i| (2 h_j'h_i if `nonnegative`) are all at most alpha gets exactly 0.
@@ -93,7 +93,7 @@ def sparse_self_expression(
     """
     _check_common(H, alpha, tolerance, max_iter, solver)
     _check_support(support, H)
-    k = support.shape[1]
+    support, k = support.to(H.device), support.shape[1]
     _check_start(start, (len(H), k), nonnegative)
     chunk = _rows_at_once("chunk", chunk, 8 * k * (6 * k + 2 * H.shape[1] + 12), H)
     exact = H.detach().double()
@@ -324,7 +324,7 @@ def _rounded(problem: Lasso, result: Result, start: Tensor, dtype: torch.dtype) 
 
 def _rows_at_once(name: str, rows: int | None, bytes_a_row: int, H: Tensor) -> int:
     if rows is None:
-        return max(1, _WORKSPACE[H.device.type] // bytes_a_row)
+        return max(1, (_CPU_WORKSPACE if H.device.type == "cpu" else _GPU_WORKSPACE) // bytes_a_row)
     if rows < 1:
         raise UserError(f"{name} must be >= 1, got {rows}; leave it out to take what fits")
     return rows
