@@ -47,16 +47,17 @@ class Hybrid(DeepClusterer):
 
     with H (N, P) the code, a = `alpha` times the mean of ||h_i||^2 at the start, L the normalised Laplacian of the
     graph; squared norms, sums over features. An epoch is a Z-step, which is convex and solved row by row to a duality
-    gap, then a theta-step, one pass of Adam. Labels are a partition of the graph |Z| + |Z'| of highest modularity;
-    `readouts_` holds spectral clustering of the same graph, k-means on H, and the partition of the union of the
-    affinities on both sets of candidates.
+    gap, then a theta-step, one pass of Adam. Labels are a partition of the affinity |Z| + |Z'| of highest modularity;
+    `readouts_` holds spectral clustering of the same affinity and k-means on H.
 
     Eq. (4) as printed has no useful minimiser, so by default four constraints are added, each with a setting that
     takes it away (`docs/papers/hybrid.md` has the reasons and the experiments):
 
-    1. diag(Z) = 0 (always), and Z >= 0 (`nonnegative`) on the `n_candidates` strongest edges of each sample, in the
-       graph or in a graph of the pretrained code (`candidates`); None stands for the integer nearest to ln N, the order
-       at which random neighbourhood graphs become connected.
+    1. diag(Z) = 0 (always), and Z >= 0 (`nonnegative`) on the `n_candidates` strongest edges of each sample in a graph
+       of the pretrained code. None stands for the integer nearest to ln N, the order at which random neighbourhood
+       graphs become connected. `candidates: both` reads labels off the union of this affinity and the one on candidates
+       from the input graph, each scaled to sum 1 (`readouts_["code"]`: the former alone); `code` and `graph` train and
+       read one of the two.
     2. `code: whitened`: H is the code affinely mapped to mean 0 and H'H / N = I over all data. `standardized` maps each
        feature by itself, `unit` divides by each row's norm, `plain` leaves the code as it is.
     3. `edges: bank`: the theta-step's gradient of both global terms uses the codes of all samples as last seen, and
@@ -81,7 +82,7 @@ class Hybrid(DeepClusterer):
         "beta": _WEIGHT,
         "gamma": _WEIGHT,
         "lambda2": _WEIGHT,
-        "candidates": [StrOptions({"graph", "code"})],
+        "candidates": [StrOptions({"both", "code", "graph"})],
         "n_candidates": [*_COUNT, None],
         "n_neighbors": _COUNT,
         "bandwidth": [StrOptions({"median"}), None],
@@ -104,7 +105,7 @@ class Hybrid(DeepClusterer):
         beta: float = 1.0,
         gamma: float = 1.0,
         lambda2: float = 0.0,
-        candidates: str = "code",
+        candidates: str = "both",
         n_candidates: int | None = None,
         bandwidth: str | None = None,
         nonnegative: bool = True,
@@ -155,7 +156,7 @@ class Hybrid(DeepClusterer):
         width = self.n_candidates or default_width(len(X))
         in_code = knn_graph(self._codes(X), min(width, len(X) - 1))
         from_code = gaussian_weights(in_code, bandwidth="local")
-        weights, others = (from_code, graph) if self.candidates == "code" else (graph, from_code)
+        weights, others = (graph, from_code) if self.candidates == "graph" else (from_code, graph)
         support, other = (torch.from_numpy(strongest_edges(W, width)).to(data.device) for W in (weights, others))
         problem = _Problem(self, data, graph, _State(self.network_, data, support, self.safeguard))
         outcome = train(
@@ -173,12 +174,16 @@ class Hybrid(DeepClusterer):
         self.trace_ = [*outcome.trace, {"phase": "cluster", "epoch": self.epochs, "loss": None, **last}]
         self.n_iter_, self.converged_ = outcome.n_iter, bool(last["z_converged"])
         Z = problem.state.affinity()
-        elsewhere = sparse(problem.solve(other).coefficients, other)
-        self._read_out(edges(Z), edges(elsewhere), problem.state.bank.cpu().numpy())
+        affinity = edges(Z)
+        if self.candidates == "both":
+            affinity = union(affinity, edges(sparse(problem.solve(other).coefficients, other)))
+        self._read_out(affinity, problem.state.bank.cpu().numpy())
+        if self.candidates == "both":
+            self.readouts_["code"] = partition(edges(Z), self.n_clusters, random_state=self._seed).labels
         self.extras_ |= {"affinity": Z, "candidate_weights": _restricted(weights, support)}
 
-    def _read_out(self, affinity: sp.csr_matrix, elsewhere: sp.csr_matrix, H: np.ndarray) -> None:
-        """Set every label, from |Z| + |Z'| on both sets of candidates and from H, and the candidate partitions."""
+    def _read_out(self, affinity: sp.csr_matrix, H: np.ndarray) -> None:
+        """Set every label, from the affinity and from H, and the candidate partitions."""
         found = partition(affinity, self.n_clusters, random_state=self._seed)
         kmeans = KMeans(self.n_clusters, n_init=20, random_state=self._seed)
         vectors = smallest_eigenvectors(affinity, self.n_clusters, random_state=self._seed).vectors
@@ -189,7 +194,6 @@ class Hybrid(DeepClusterer):
         self.readouts_ = {
             "spectral": kmeans.fit(vectors).labels_.astype(np.int64),
             "kmeans": kmeans.fit(H).labels_.astype(np.int64),
-            "union": partition(union(affinity, elsewhere), self.n_clusters, random_state=self._seed).labels,
         }
         candidates = found.candidates
         self.extras_: dict[str, Any] = {
