@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from deepclust.solvers.admm import admm
+from deepclust.solvers.admm import _balance, _State, admm
 from deepclust.solvers.composite import Result
 from deepclust.solvers.fista import fista
 from deepclust.solvers.lasso import OwnAtoms
@@ -63,3 +63,19 @@ def test_no_check_loses_ground(H: Tensor, support: Tensor, scale: float, start: 
     assert list(found.history) == sorted(found.history, reverse=True)
     assert (found.objective <= problem.certificate(start)[0]).all()
     torch.testing.assert_close(found.objective, problem.certificate(found.x)[0], rtol=1e-12, atol=0)
+
+
+def test_balancing_keeps_the_multiplier(H: Tensor, support: Tensor, scale: float) -> None:
+    problem = OwnAtoms(H[support], H, scale, True)
+    generator = torch.Generator().manual_seed(0)
+    z, before, v, u = (torch.randn(support.shape, generator=generator, dtype=torch.float64) for _ in range(4))
+    v[:30] = z[:30] + 1e-3 * v[:30]
+    before[30:60] = z[30:60] + 1e-3 * before[30:60]
+    rho = problem.curvature()
+    state = _balance(problem, _State(z, before, v, u, rho, problem.factor(rho)))
+    change = (state.rho / rho)[:, 0]
+    assert ((change < 0.5)[:30]).all()  # v = z but for little: the penalty may fall
+    assert ((change > 2)[30:60]).all()  # z hardly moves: it must rise
+    assert ((change == 1)[60:]).any()
+    torch.testing.assert_close(state.rho * state.u, rho * u)
+    torch.testing.assert_close(state.factor, problem.factor(state.rho))

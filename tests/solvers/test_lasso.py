@@ -39,6 +39,7 @@ def test_no_bound_is_above_the_minimum(
     for problem, n in zip(problems(H, support, 1e-3 * scale, nonnegative), sizes, strict=True):
         solved = problem.polish(torch.zeros(len(H), n, dtype=torch.float64))
         minimum, bound = problem.certificate(solved)
+        assert torch.equal(solved, problem.project(solved))
         assert (minimum - bound <= 1e-5 * minimum).all()
         for seed in range(5):
             _, bound = problem.certificate(size * points(problem, n, seed))

@@ -290,6 +290,20 @@ def test_no_row_is_worse_than_its_start(
             assert (found.objective <= before * (1 + 1e-13)).all()
 
 
+def test_rounding_makes_no_row_worse_than_its_start(H: Tensor, support: Tensor, scale: float) -> None:
+    """At a tiny alpha the last digit of a float32 coefficient matters, and other roundings may be better."""
+    codes, alpha = H.float(), 1e-10 * scale
+    with quietly():
+        good = sparse_self_expression(codes, support, alpha).coefficients
+    rng = torch.Generator().manual_seed(0)
+    for _ in range(10):
+        start = good * (1 + 1e-7 * torch.randn(good.shape, generator=rng))
+        Z = torch.zeros(len(H), len(H), dtype=torch.float64).scatter_add(1, support, start.double())
+        with quietly():
+            found = sparse_self_expression(codes, support, alpha, start=start)
+        assert (found.objective <= objective(codes.double(), Z, alpha) * (1 + 1e-9)).all()
+
+
 def test_smoothed_is_not_worse_than_its_start(
     H: Tensor, support: Tensor, scale: float, smoothness: sp.csr_matrix
 ) -> None:
