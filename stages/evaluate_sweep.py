@@ -53,7 +53,9 @@ def write(path: Path, table: pd.DataFrame) -> None:
 def draw(target: Path, title: str, traces: dict[str, pd.DataFrame]) -> None:
     """Draw a line for every point and seed, where the traces have the columns and a figure can hold the points."""
     columns = set.intersection(*(set(trace) for trace in traces.values()))
-    if len(traces) <= figures.SERIES and columns >= figures.HALF_STEPS:
+    if columns >= figures.GAPS:
+        figures.save(figures.gaps(pd.concat(traces.values()), title), target / "gaps")
+    elif len(traces) <= figures.SERIES and columns >= figures.HALF_STEPS:
         figures.save(figures.half_steps(traces, title), target / "half_steps")
     if len(traces) <= figures.SERIES and columns >= figures.CODE:
         figures.save(figures.scale_and_rank(traces, title), target / "scale_and_rank")

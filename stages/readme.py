@@ -1,4 +1,4 @@
-"""Write the generated blocks of README.md: the methods there are, and the results under reports/benchmark.
+"""Write the generated blocks of README.md: the methods there are, and the results of the grids it names.
 
 Not a stage of the pipeline: `make readme` runs it. With the argument `check` it changes nothing and fails if a block is
 stale.
@@ -15,12 +15,15 @@ from deepclust.files import write_text
 from deepclust.reporting.readme import methods_block, replace_block, results_block
 
 PAGE = Path("README.md")
+GRIDS = ["benchmark", "hybrid", "heldout"]  # whose results stand on it, each in the block of its name
 
 
 def main(command: str = "write") -> None:
     old = PAGE.read_text(encoding="utf-8")
     new = replace_block(old, "methods", methods_block(map(describe, methods.names())))
-    new = replace_block(new, "results", results_block(pd.read_csv("reports/benchmark/summary.csv")))
+    for grid in GRIDS:
+        folder = f"reports/{grid}"
+        new = replace_block(new, grid, results_block(pd.read_csv(f"{folder}/summary.csv"), folder))
     if command == "check" and new != old:
         raise UserError(f"the generated blocks of {PAGE} are stale; run make readme")
     if new != old:

@@ -23,6 +23,7 @@ SWEEP_FIGURES = {
     "nmi": "NMI",
     "half_steps": "objective after every half-step",
     "scale_and_rank": "scale and effective rank of the code",
+    "gaps": "duality gap of the Z-step against the iterations allowed",
 }
 
 

@@ -23,6 +23,7 @@ from deepclust.reporting.figures import (
     candidates,
     confusion,
     curves,
+    gaps,
     half_steps,
     sample,
     save,
@@ -245,6 +246,15 @@ def test_a_scale_that_is_held_is_a_level_line_and_one_of_zero_is_left_out() -> N
     low, high = scale_and_rank({"a": held, "b": collapsed}).axes[0].get_ylim()
     assert high / low == pytest.approx(10)
     assert low < 10 < high
+
+
+def test_gaps_are_of_the_first_z_step_and_means_over_seeds_in_order_of_the_budget() -> None:
+    rows = [("fista", "200", 0, 0.1), ("fista", "200", 0, 9.0), ("fista", "10", 0, 1.0), ("fista", "200", 1, 0.3)]
+    traces = pd.DataFrame([*rows, ("admm", "10", 0, 0.0)], columns=["solver", "solver_iterations", "seed", "z_gap"])
+    fista, admm, paper = gaps(traces).axes[0].lines
+    assert along(fista) == ([10, 200], pytest.approx([1.0, 0.2]))
+    assert along(admm)[1][0] > 0
+    assert along(paper)[0] == [50, 50]
 
 
 def test_the_candidate_of_largest_modularity_is_ringed_whatever_its_accuracy() -> None:

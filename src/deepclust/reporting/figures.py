@@ -32,11 +32,13 @@ SAMPLE = 5000
 SERIES = 32  # lines that colour and dash keep apart
 HALF_STEPS = frozenset({"z_objective", "theta_objective", "accepted"})  # columns of a trace that `half_steps` reads
 CODE = frozenset({"code_scale", "code_rank"})  # and `scale_and_rank`
+GAPS = frozenset({"solver", "solver_iterations", "z_gap"})  # and `gaps`, the first two being settings of a sweep
 
 # Okabe and Ito's palette, safe for colour-blind readers; grey instead of black, which would drown the others
 _COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#666666"]
 _MARKERS = ["o", "x", "^", "+", "s", "v", "D", "*"]
 _DASHES = ["-", "--", ":", "-."]
+_SMALLEST_GAP = 1e-12  # a gap of zero has no place on a log axis
 _BINS = 200  # of an affinity's rows and columns: fewer than its pixels, so that no lone edge is lost
 _STYLE: list[str | dict[str, Any]] = [
     "default",
@@ -254,6 +256,33 @@ def scale_and_rank(traces: Mapping[str, pd.DataFrame], title: str = "") -> Figur
     axes[1].set(xlabel="epoch", ylabel="effective rank")
     axes[1].set_ylim(bottom=0)
     _name_series(figure, traces, {})
+    return figure
+
+
+@matplotlib.style.context(_STYLE)
+def gaps(traces: pd.DataFrame, title: str = "") -> Figure:
+    """Return the largest duality gap over the rows of Z after the first Z-step against the solver's budget, log axes.
+
+    Parameters
+    ----------
+    traces
+        Traces of all points with the columns `GAPS`: a gap is relative to the objective; the first Z-step of each run
+        counts. A line for each solver, the mean over seeds; the dashed line is the 50 iterations of the hybrid's paper.
+    """
+    figure = Figure(figsize=(WIDTH, 2.2), layout="constrained")
+    axes = figure.subplots()
+    first = (
+        traces.dropna(subset=["z_gap"]).groupby(["solver", "solver_iterations", "seed"], sort=False)["z_gap"].first()
+    )
+    for colour, (solver, found) in zip(_COLOURS, first.groupby("solver", sort=False), strict=False):
+        means = found.groupby("solver_iterations").mean()
+        budget = means.index.to_numpy(float)
+        order = np.argsort(budget)
+        shown = np.maximum(means.to_numpy()[order], _SMALLEST_GAP)
+        axes.plot(budget[order], shown, marker="o", markersize=2.5, color=colour, label=solver)
+    axes.axvline(50, color="#666666", linestyle="--", linewidth=0.8)
+    axes.set(xscale="log", yscale="log", title=title, xlabel="iterations allowed", ylabel="largest relative gap")
+    axes.legend()
     return figure
 
 

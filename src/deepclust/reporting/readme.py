@@ -39,9 +39,7 @@ def results_block(summary: pd.DataFrame, reports: str = "reports/benchmark") -> 
     metrics = ["acc", "nmi", "ari"]
     datasets, cells = summary["dataset"].unique(), list(summary["cell"].unique())
     places = {cell: place for place, cell in enumerate(cells)}
-    cells.sort(
-        key=lambda cell: places[cell.split("/")[0]]
-    )  # a read-out known on a later data set alone follows its cell
+    cells.sort(key=lambda cell: places[cell.split("/")[0]])  # a read-out first met on a later data set follows its cell
     records = {(r["dataset"], r["cell"], r["metric"]): r for r in summary.to_dict("records")}
 
     def show(dataset: str, cell: str) -> str:
