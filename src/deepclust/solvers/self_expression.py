@@ -6,8 +6,8 @@ For the rows h_i of H (N, P), the problem is convex, and without `laplacian` one
 
 Sums, squared, no factor 1/2: alpha is on the scale of ||h||^2, and the caller chooses it relative to that.
 
-Whatever H's dtype, the work is done in float64: in float32 rounding keeps gaps above 1e-4 once alpha is below some
-1e-3 ||h||^2. Coefficients come back in H's dtype, and objective and gap are those of the rounded coefficients.
+Whatever H's dtype, the work is done in float64: bounds are right up to rounding of ||h||^2, which in float32 is of the
+size of the gaps at small alpha. Coefficients come back in H's dtype, and objective and gap are of these, rounded.
 """
 
 import math

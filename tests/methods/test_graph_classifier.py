@@ -1,0 +1,75 @@
+"""The classifier taught by a graph: whom it learns from, what it shows them, and where it overrules the graph."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from torch import Tensor
+
+from deepclust.graph.knn import knn_graph
+from deepclust.graph.weights import gaussian_weights
+from deepclust.methods import graph_classifier
+from deepclust.methods.graph_classifier import GraphClassifier
+from deepclust.metrics import accuracy
+from deepclust.nets.autoencoder import Autoencoder
+from deepclust.training.loop import train
+from deepclust.training.pretrain import pretrain, read_settings
+
+X, Y = load_digits().data[:600].astype(np.float32) / 16, load_digits().target[:600]
+GRAPH = gaussian_weights(knn_graph(X, 8), bandwidth="local")
+SETTINGS: dict[str, dict[str, Any]] = {
+    "mlp": {"hidden": [64, 64], "n_embedding": 8, "epochs": 10, "batch_size": 64},
+    "conv": {"architecture": "conv", "channels": [8, 16], "n_embedding": 8, "epochs": 4, "batch_size": 64},
+}
+
+
+@pytest.fixture(scope="module")
+def networks() -> dict[str, Autoencoder]:
+    data, shape = torch.from_numpy(X), (1, 8, 8)
+    return {name: pretrain(data, read_settings(s), seed=0, image_shape=shape)[0] for name, s in SETTINGS.items()}
+
+
+def classifier(**settings: Any) -> GraphClassifier:
+    return GraphClassifier(10, **{"epochs": 15, "batch_size": 64, "random_state": 0, "device": "cpu", **settings})
+
+
+@pytest.mark.parametrize("kind", ["mlp", "conv"])
+def test_it_learns_the_graphs_labels_and_labels_new_samples(kind: str, networks: dict[str, Autoencoder]) -> None:
+    method = classifier(agreement=0.6, epochs=60).fit(X, graph=GRAPH, network=networks[kind])
+    assert accuracy(method.readouts_["graph"], method.labels_) > 0.8
+    np.testing.assert_array_equal(method.predict(X[:50]), method.labels_[:50])
+    assert accuracy(Y, method.labels_) > 0.6  # chance is below 0.2: the labels mean something
+
+
+def test_only_those_whose_neighbours_agree_teach(
+    networks: dict[str, Autoencoder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taught: list[int] = []
+
+    def counting(module: Any, rows: Tensor, *args: Any, **kwargs: Any) -> Any:
+        taught.append(len(rows))
+        return train(module, rows, *args, **kwargs)
+
+    monkeypatch.setattr(graph_classifier, "train", counting)
+    for agreement in (0.0, 0.9, 1.0):
+        classifier(agreement=agreement, epochs=1).fit(X, graph=GRAPH, network=networks["mlp"])
+    assert taught[0] == len(X)
+    assert taught[0] > taught[1] > taught[2] > 0
+
+
+def test_images_are_shown_moved_and_other_data_as_they_are(
+    networks: dict[str, Autoencoder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shapes: list[tuple[int, ...]] = []
+
+    def spy(x: Tensor, settings: Any, generator: Any, shape: tuple[int, int, int]) -> Tensor:
+        shapes.append(tuple(shape))
+        return x
+
+    monkeypatch.setattr(graph_classifier, "augment", spy)
+    classifier(epochs=1).fit(X, graph=GRAPH, network=networks["mlp"])
+    assert shapes == []
+    classifier(epochs=1).fit(X, graph=GRAPH, network=networks["conv"])
+    assert set(shapes) == {(1, 8, 8)}
