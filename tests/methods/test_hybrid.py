@@ -219,7 +219,6 @@ def test_frozen_statistics_do_not_move_and_others_do(network: Autoencoder) -> No
         {"beta": 0.0},
         {"lambda2": 0.1, "epochs": 2},
         {"bandwidth": "median"},
-        {"candidates": "code"},
         {"candidates": "graph"},
         {"epochs": 0},
         *[{"code": code} for code in CODES],
@@ -234,7 +233,7 @@ def test_variants_run_and_say_how_it_went(settings: dict[str, Any], network: Aut
         assert sum(named) + row.get("z_smoothness_of_z", 0) == pytest.approx(row["z_objective"])
         assert row["z_gap"] >= 0
         assert 1 <= row["code_rank"] <= 6
-    assert set(method.readouts_) == {"spectral", "kmeans"} | ({"code"} if method.candidates == "both" else set())
+    assert set(method.readouts_) == {"spectral", "kmeans", "union"}
     for labels in [method.labels_, *method.readouts_.values()]:
         assert labels.shape == (N,)
         assert set(labels) <= set(range(10))
@@ -256,7 +255,7 @@ def test_batch_edges_are_all_edges_when_the_batch_is_everything(network: Autoenc
 
 
 def test_labels_are_the_candidate_of_largest_modularity(network: Autoencoder) -> None:
-    method = hybrid(candidates="code").fit(X, graph=GRAPH, network=network)
+    method = hybrid().fit(X, graph=GRAPH, network=network)
     table, labels = method.extras_["candidates"], method.extras_["candidate_labels"]
     best = int(table["modularity"].to_numpy().argmax())
     np.testing.assert_array_equal(labels[best], method.labels_)

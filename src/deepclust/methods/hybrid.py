@@ -48,16 +48,15 @@ class Hybrid(DeepClusterer):
     with H (N, P) the code, a = `alpha` times the mean of ||h_i||^2 at the start, L the normalised Laplacian of the
     graph; squared norms, sums over features. An epoch is a Z-step, which is convex and solved row by row to a duality
     gap, then a theta-step, one pass of Adam. Labels are a partition of the affinity |Z| + |Z'| of highest modularity;
-    `readouts_` holds spectral clustering of the same affinity and k-means on H.
+    `readouts_` holds spectral clustering of the same affinity, k-means on H, and the partition of the union of this
+    affinity and the one on the other set of candidates, each scaled to sum 1.
 
     Eq. (4) as printed has no useful minimiser, so by default four constraints are added, each with a setting that
     takes it away (`docs/papers/hybrid.md` has the reasons and the experiments):
 
     1. diag(Z) = 0 (always), and Z >= 0 (`nonnegative`) on the `n_candidates` strongest edges of each sample in a graph
-       of the pretrained code. None stands for the integer nearest to ln N, the order at which random neighbourhood
-       graphs become connected. `candidates: both` reads labels off the union of this affinity and the one on candidates
-       from the input graph, each scaled to sum 1 (`readouts_["code"]`: the former alone); `code` and `graph` train and
-       read one of the two.
+       of the pretrained code, or in the input graph (`candidates`). None stands for the integer nearest to ln N, the
+       order at which random neighbourhood graphs become connected.
     2. `code: whitened`: H is the code affinely mapped to mean 0 and H'H / N = I over all data. `standardized` maps each
        feature by itself, `unit` divides by each row's norm, `plain` leaves the code as it is.
     3. `edges: bank`: the theta-step's gradient of both global terms uses the codes of all samples as last seen, and
@@ -82,7 +81,7 @@ class Hybrid(DeepClusterer):
         "beta": _WEIGHT,
         "gamma": _WEIGHT,
         "lambda2": _WEIGHT,
-        "candidates": [StrOptions({"both", "code", "graph"})],
+        "candidates": [StrOptions({"code", "graph"})],
         "n_candidates": [*_COUNT, None],
         "n_neighbors": _COUNT,
         "bandwidth": [StrOptions({"median"}), None],
@@ -105,7 +104,7 @@ class Hybrid(DeepClusterer):
         beta: float = 1.0,
         gamma: float = 1.0,
         lambda2: float = 0.0,
-        candidates: str = "both",
+        candidates: str = "code",
         n_candidates: int | None = None,
         bandwidth: str | None = None,
         nonnegative: bool = True,
@@ -174,12 +173,9 @@ class Hybrid(DeepClusterer):
         self.trace_ = [*outcome.trace, {"phase": "cluster", "epoch": self.epochs, "loss": None, **last}]
         self.n_iter_, self.converged_ = outcome.n_iter, bool(last["z_converged"])
         Z = problem.state.affinity()
-        affinity = edges(Z)
-        if self.candidates == "both":
-            affinity = union(affinity, edges(sparse(problem.solve(other).coefficients, other)))
-        self._read_out(affinity, problem.state.bank.cpu().numpy())
-        if self.candidates == "both":
-            self.readouts_["code"] = partition(edges(Z), self.n_clusters, random_state=self._seed).labels
+        self._read_out(edges(Z), problem.state.bank.cpu().numpy())
+        both = union(edges(Z), edges(sparse(problem.solve(other).coefficients, other)))
+        self.readouts_["union"] = partition(both, self.n_clusters, random_state=self._seed).labels
         self.extras_ |= {"affinity": Z, "candidate_weights": _restricted(weights, support)}
 
     def _read_out(self, affinity: sp.csr_matrix, H: np.ndarray) -> None:
