@@ -1,4 +1,4 @@
-"""Hold one cell's labels against the true ones: metrics, run records and figures. The first stage to see y."""
+"""Hold one cell's labels against the true ones: metrics, traces, run records and figures. The first stage to see y."""
 
 from pathlib import Path
 
@@ -18,6 +18,7 @@ def main(grid: str, dataset: str, cell: str) -> None:
     runs = Path("data/runs") / dataset / cell
     reports = Path("reports") / grid
     y = read_array(f"data/prepared/{dataset}/y.npy")
+    meta = read_json(f"data/prepared/{dataset}/meta.json")
     numbers = sorted(int(folder.name.removeprefix("seed-")) for folder in runs.iterdir())
     folders = {number: runs / f"seed-{number}" for number in numbers}
     records = {number: read_json(folder / RECORD) for number, folder in folders.items()}
@@ -33,33 +34,37 @@ def main(grid: str, dataset: str, cell: str) -> None:
     if readouts:
         content["readouts"] = {readout: metrics[f"readouts/{readout}.npy"] for readout in readouts}
     write_json(reports / "metrics" / dataset / f"{cell}.json", content)
-    method = records[numbers[0]]["method"]
-    write_json(
-        reports / "runs" / dataset / f"{cell}.json",
-        {"dataset": dataset, "cell": cell, "method": method, "seeds": {str(n): r for n, r in records.items()}},
-    )
 
-    target = reports / "cells" / dataset / cell
-    if not finished:
-        write_text(target / "why-no-figures.txt", "".join(f"seed {n}: {r['reason']}\n" for n, r in records.items()))
-        return
-    shown = min(finished)
-    draw(target, f"{cell} on {dataset}, seed {shown}", y, finished[shown])
     traces = {n: pd.read_csv(f / "trace.csv") for n, f in finished.items() if (f / "trace.csv").exists()}
-    if traces:
-        draw_traces(target, f"{cell} on {dataset}", traces)
+    stacked = pd.concat(traces, names=["seed"]).reset_index("seed") if traces else pd.DataFrame(columns=["seed"])
+    write_table(reports / "traces" / dataset / f"{cell}.csv", stacked)
+    target = reports / "cells" / dataset / cell
+    if finished:
+        shown = min(finished)
+        draw(target, f"{cell} on {dataset}, seed {shown}", y, finished[shown], meta["image_shape"])
+        draw_traces(target, f"{cell} on {dataset}", traces, meta["k"])
+    else:
+        write_text(target / "why-no-figures.txt", "".join(f"seed {n}: {r['reason']}\n" for n, r in records.items()))
+
+    about = {"dataset": dataset, "cell": cell, "method": records[numbers[0]]["method"]}
+    drawn = sorted(file.stem for file in target.glob("*.png"))
+    seeds = {str(n): record for n, record in records.items()}
+    write_json(reports / "runs" / dataset / f"{cell}.json", about | {"figures": drawn, "seeds": seeds})
 
 
-def draw(target: Path, title: str, y: np.ndarray, folder: Path) -> None:
+def draw(target: Path, title: str, y: np.ndarray, folder: Path, image_shape: list[int] | None) -> None:
     """Draw one seed: its confusion matrix, and what else the files of its run allow."""
     labels = read_array(folder / "labels.npy")
     figures.save(figures.confusion(y, labels, title), target / "confusion")
     if (folder / "embedding.npy").exists():
-        embedding = read_array(folder / "embedding.npy")
-        seed = derive_seed(0, title)
-        rows = figures.sample(len(embedding), seed)
-        places = figures.tsne(embedding, seed)
-        figures.save(figures.tsne_map(places, y[rows], labels[rows], title), target / "tsne")
+        draw_embedding(target, title, y, labels, folder)
+    if image_shape and (folder / "decoded_centers.npy").exists():
+        images = read_array(folder / "decoded_centers.npy")
+        figures.save(figures.centers(images, image_shape, y, labels, title), target / "centers")
+    if (folder / "singular_values.csv").exists():
+        table = pd.read_csv(folder / "singular_values.csv")
+        write_table(target / "singular_values.csv", table)
+        figures.save(figures.singular_values(table, title), target / "singular_values")
     if (folder / "candidates.csv").exists():
         table = pd.read_csv(folder / "candidates.csv")
         accuracies = [accuracy(y, candidate) for candidate in read_array(folder / "candidate_labels.npy")]
@@ -70,15 +75,38 @@ def draw(target: Path, title: str, y: np.ndarray, folder: Path) -> None:
         figures.save(figures.affinity(before, Z + Z.T, y, title), target / "affinity")
 
 
-def draw_traces(target: Path, title: str, traces: dict[int, pd.DataFrame]) -> None:
-    """Write the traces of all seeds, one below the other, and draw what they have the columns for."""
-    stacked = pd.concat(traces, names=["seed"]).reset_index("seed")
-    write_text(target / "trace.csv", stacked.to_csv(index=False, lineterminator="\n", float_format="%.6g"))
-    if "loss" in stacked and stacked["loss"].notna().any():
+def draw_embedding(target: Path, title: str, y: np.ndarray, labels: np.ndarray, folder: Path) -> None:
+    """Draw the map of the codes; where the run kept those from before clustering too, both maps, and both's cosines."""
+    embedding = read_array(folder / "embedding.npy")
+    seed = derive_seed(0, title)
+    rows = figures.sample(len(embedding), seed)
+    places = figures.tsne(embedding, seed)
+    if not (folder / "embedding_before.npy").exists():
+        figures.save(figures.tsne_map(places, y[rows], labels[rows], title), target / "tsne")
+        return
+    before = read_array(folder / "embedding_before.npy")
+    figures.save(figures.tsne_before_after(figures.tsne(before, seed), places, y[rows], title), target / "tsne")
+    rows = figures.sample_of_classes(y, seed)
+    figures.save(figures.cosine(before[rows], embedding[rows], y[rows], title), target / "cosine")
+
+
+def draw_traces(target: Path, title: str, traces: dict[int, pd.DataFrame], n_clusters: int) -> None:
+    """Draw of the traces of all seeds what they have the columns for."""
+    by_seed = {f"seed {number}": trace for number, trace in traces.items()}
+    columns = set[str]().union(*traces.values())
+    recorded = set[str]().union(*(trace.dropna(axis="columns", how="all") for trace in traces.values()))
+    if "loss" in recorded:
         figures.save(figures.curves(traces, title), target / "curves")
-    if set(stacked.columns) >= figures.HALF_STEPS:
-        by_seed = {f"seed {number}": trace for number, trace in traces.items()}
+    if columns >= figures.HALF_STEPS:
         figures.save(figures.half_steps(by_seed, title), target / "half_steps")
+    if recorded & figures.CONVERGENCE:
+        figures.save(figures.convergence(by_seed, title), target / "convergence")
+    if "alive" in recorded:
+        figures.save(figures.alive(by_seed, n_clusters, title), target / "alive")
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    write_text(path, table.to_csv(index=False, lineterminator="\n", float_format="%.6g"))
 
 
 if __name__ == "__main__":

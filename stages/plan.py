@@ -35,7 +35,7 @@ def main(command: str = "write", grid: str = "") -> None:
 def write(params: config.Config, dataset: str) -> None:
     graph, networks, cells = config.resolve(params, dataset)
     compute = params.compute.model_dump()
-    seeds = {"seeds": params.seeds}
+    seeds = {"seeds": params.seeds_of(dataset)}
 
     def put(unit: str, stage: str, settings: dict[str, Any], *modules: str) -> None:
         code = code_of([STAGES / f"{stage}.py"], modules)

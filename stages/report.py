@@ -10,14 +10,6 @@ from deepclust.errors import run_as_script
 from deepclust.files import read_json, read_yaml, write_text
 from deepclust.reporting import aggregate, figures, readme, tables
 
-CELL_FIGURES = {
-    "tsne": "t-SNE of the embedding",
-    "confusion": "confusion matrix",
-    "curves": "training curves",
-    "half_steps": "objective after every half-step",
-    "candidates": "accuracy and modularity of the candidate partitions",
-    "affinity": "the candidates' weights and the affinity found, samples by class",
-}
 SWEEP_FIGURES = {
     "acc": "ACC",
     "nmi": "NMI",
@@ -42,11 +34,15 @@ def main() -> None:
     by_paper = tables.paper_tables(comparison)
     for stem, parts in ({name: [table] for name, table in by_dataset.items()} | by_paper).items():
         tables.write(parts, root / "tables" / stem)
-    captions = draw(root, summary, reported, cells)
+    captions = draw(root, summary, reported)
+    drawn = {
+        dataset: {cell: read_json(root / "runs" / dataset / f"{cell}.json")["figures"] for cell in cells}
+        for dataset in params["datasets"]
+    }
     sweeps = read_json(root / "sweeps/index.json")
     write_text(
         root / "README.md",
-        readme.index(params["grid"], summary, by_dataset, by_paper, captions, sweeps=of_sweeps(root, sweeps)),
+        readme.index(params["grid"], summary, by_dataset, by_paper, captions, drawn, of_sweeps(root, sweeps)),
     )
 
 
@@ -65,18 +61,17 @@ def present(root: Path, folder: str, names: list[str], figures: dict[str, str]) 
     return {stem: caption for stem, caption in stems.items() if (root / f"{stem}.png").exists()}
 
 
-def draw(root: Path, summary: pd.DataFrame, reported: pd.DataFrame, cells: list[str]) -> dict[str, dict[str, str]]:
-    """Draw each data set's accuracies; return the captions of these figures and of the cells' own, by their stems."""
+def draw(root: Path, summary: pd.DataFrame, reported: pd.DataFrame) -> dict[str, dict[str, str]]:
+    """Draw each data set's accuracies and alternating methods; return the figures' captions by their stems."""
     captions: dict[str, dict[str, str]] = defaultdict(dict)
     for dataset in summary["dataset"].unique():
         stem = f"figures/accuracy_{dataset}"
         figures.save(figures.accuracy_bars(summary, reported, dataset), root / stem)
         captions[dataset][stem] = f"Accuracy on {dataset}, ours and as reported"
-        for method, traces in half_step_traces(root / "cells" / dataset, summary).items():
+        for method, traces in half_step_traces(root / "traces" / dataset, summary).items():
             stem = f"figures/half_steps_{method}_{dataset}"
             figures.save(figures.half_steps(traces, f"variants of {method} on {dataset}"), root / stem)
             captions[dataset][stem] = f"Variants of `{method}` on {dataset}: objective after every half-step"
-        captions[dataset] |= present(root, f"cells/{dataset}", cells, CELL_FIGURES)
     return captions
 
 
@@ -84,7 +79,7 @@ def half_step_traces(folder: Path, summary: pd.DataFrame) -> dict[str, dict[str,
     """Return by method and cell the traces of methods that alternate, where more than one cell uses the method."""
     found: dict[str, dict[str, pd.DataFrame]] = defaultdict(dict)
     for cell, method in summary[["cell", "method"]].drop_duplicates().itertuples(index=False):
-        path = folder / cell / "trace.csv"
+        path = folder / f"{cell}.csv"
         if path.exists() and set(trace := pd.read_csv(path)) >= figures.HALF_STEPS:
             found[method][cell] = trace
     return {method: traces for method, traces in found.items() if len(traces) > 1}

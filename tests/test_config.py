@@ -19,7 +19,7 @@ from deepclust.files import read_json, read_yaml
 
 ROOT = Path(__file__).parents[1]
 GRIDS = sorted(path.stem for path in (ROOT / "grids").glob("*.yaml"))
-REDUCED = [grid for grid in GRIDS if "null" in (ROOT / f"grids/{grid}.yaml").read_text()]  # that take cells out
+REDUCED = [grid for grid in GRIDS if "cells:" in (ROOT / f"grids/{grid}.yaml").read_text()]  # that take cells out
 COMMITTED = (ROOT / "params.yaml").read_bytes()
 
 Plan = Callable[..., str]
@@ -127,11 +127,11 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], None], list[str]]] = {
     ),
     "above_the_range": (
         change(2, "networks", "mlp", "learning_rate"),
-        ["networks.mlp.learning_rate", "less than 1", "got 2"],
+        ["networks.mlp.learning_rate", "less than or equal to 1", "got 2"],
     ),
     "not_a_number": (
         change(float("nan"), "networks", "mlp", "learning_rate"),
-        ["networks.mlp.learning_rate", "less than 1", "nan"],
+        ["networks.mlp.learning_rate", "less than or equal to 1", "nan"],
     ),
     "out_of_range_in_a_list": (
         change([16, 0], "networks", "mlp", "hidden"),
@@ -162,7 +162,7 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], None], list[str]]] = {
         ["methods.plain.mine", "'dec'", "move it to methods.mlp"],
     ),
     "cell_in_two_groups": (change({}, "methods", "mlp", "kmeans"), ["methods", "'kmeans'", "two groups", "unique"]),
-    "group_without_a_stage": (change({}, "methods", "sphere"), ["methods", "dvc.yaml", "add or remove sphere"]),
+    "group_without_a_stage": (change({}, "methods", "cube"), ["methods", "dvc.yaml", "add or remove cube"]),
     "stage_without_a_group": (remove("methods", "conv"), ["methods", "dvc.yaml", "add or remove conv"]),
     "group_without_its_network": (remove("networks", "conv"), ["methods.conv.conv_kmeans", "'conv'", "networks"]),
     "unknown_setting": (
@@ -225,8 +225,8 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], None], list[str]]] = {
         ["overrides.digits.graph", "n_neighbors", "greater than or equal to 1", "got 0"],
     ),
     "override_of_a_network_out_of_range": (
-        override(networks={"mlp": {"epochs": 0}}),
-        ["overrides.digits.networks.mlp", "epochs", "greater than or equal to 1", "got 0"],
+        override(networks={"mlp": {"epochs": -1}}),
+        ["overrides.digits.networks.mlp", "epochs", "greater than or equal to 0", "got -1"],
     ),
     "override_of_a_setting_out_of_range": (
         override(methods={"kmeans": {"n_init": 0}}),
@@ -380,7 +380,7 @@ def test_a_named_grid_applies_and_passes_the_check(grid: str, project: Path) -> 
             value, expected = written[section], wanted[section]
             for key in place:
                 value, expected = value.get(key) if isinstance(value, dict) else value[key], expected[key]
-            assert isinstance(expected, dict) or value == expected  # what is null is gone
+            assert isinstance(expected, dict) or value == expected
 
 
 def test_the_committed_file_is_the_demo_grid_to_the_byte(project: Path) -> None:
@@ -395,6 +395,25 @@ def test_grid_that_takes_cells_out_is_left_by_bringing_the_file_back(grid: str, 
     with pytest.raises(UserError, match=r"grids/demo\.yaml changes .*, which params.yaml lacks; git checkout"):
         config.apply(Path("grids/demo.yaml"))
     assert Path("params.yaml").read_bytes() == written
+
+
+def test_a_grid_keeps_the_cells_it_lists_and_the_networks_they_read(project: Path) -> None:
+    Path("grids/few.yaml").write_text("grid: few\ncells: [kmeans, dec, decs]\n", encoding="utf-8")
+    config.apply(Path("grids/few.yaml"))
+    written = config.load()
+    assert written.cells() == ["kmeans", "dec", "decs"]
+    assert list(written.networks) == ["mlp", "conv"]
+    config.check(written)
+
+
+def test_a_cell_defined_in_another_group_moves_there(project: Path) -> None:
+    overlay = "grid: few\nmethods: {sigmoid: {ae_kmeans: {uses: ae_kmeans, n_init: 3}}}\n"
+    Path("grids/few.yaml").write_text(overlay, encoding="utf-8")
+    config.apply(Path("grids/few.yaml"))
+    params = config.load()
+    assert "ae_kmeans" not in params.methods["mlp"]
+    cell = config.resolve(params, "digits")[2]["ae_kmeans"]
+    assert (cell.network, cell.settings) == ("sigmoid", {"n_init": 3})
 
 
 @pytest.mark.parametrize("grid", sorted(set(GRIDS) - set(REDUCED)))
@@ -438,11 +457,23 @@ def test_all_grids_set_the_same_keys_so_that_nothing_of_one_stays_under_another(
         ("grid: wrong\ngraph: {n_neighbors: 0}\n", ["grids/wrong.yaml", "graph.n_neighbors", "equal to 1", "got 0"]),
         ("grid: wrong\nmethods: {mlp: {dec: {gamma: 1}}}\n", ["methods.mlp.dec.gamma", "takes alpha"]),
         ("grid: wrong\ndatasets: [digit]\n", ["'digit'", "digits"]),
+        ("grid: wrong\ncells: [kmeans, kmeens]\n", ["grids/wrong.yaml: cells: 'kmeens'", "not among methods: kmeans"]),
+        ("grid: wrong\ncells: kmeans\n", ["grids/wrong.yaml: cells: 'kmeans'", "list some"]),
         ("grid: [\n", ["grids/wrong.yaml is not YAML", "line"]),
         ("- grid\n", ["grids/wrong.yaml"]),
         ("", ["grids/wrong.yaml"]),
     ],
-    ids=["unknown_key", "out_of_range", "unknown_setting", "unknown_data_set", "not_yaml", "a_list", "empty"],
+    ids=[
+        "unknown_key",
+        "out_of_range",
+        "unknown_setting",
+        "unknown_data_set",
+        "unknown_cell",
+        "no_list_of_cells",
+        "not_yaml",
+        "a_list",
+        "empty",
+    ],
 )
 def test_a_wrong_grid_ends_in_one_line_and_leaves_the_file_alone(
     overlay: str, words: list[str], project: Path, plan: Plan
@@ -560,6 +591,25 @@ def test_the_plan_of_a_sweep_holds_what_the_plan_of_its_cell_does_at_every_point
     assert (scores["seeds"], scores["cell"], "evaluate_sweep.py" in scores["code"]) == ([2], "dec", True)
     (listed,) = read_json("reports/demo/sweeps/index.json")
     assert (listed["name"], listed["dataset"], listed["cell"], listed["base"]) == ("mine", "digits", "dec", {})
+
+
+def test_a_data_set_may_have_seeds_of_its_own(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    params = planned(change({"digits": {"seeds": [4]}}, "overrides"))
+    assert (params.seeds_of("digits"), params.seeds_of("usps")) == ([4], params.seeds)
+    monkeypatch.setattr(sys, "argv", ["stages/plan.py"])
+    runpy.run_path("stages/plan.py", run_name="__main__")
+    for unit in ("pretrain/mlp", "cluster/dec", "cluster/kmeans"):
+        assert read_json(f"data/plan/digits/{unit}.json")["seeds"] == [4]
+
+
+def test_a_sweep_takes_its_data_sets_own_seeds(project: Path) -> None:
+    def edit(content: dict[str, Any]) -> None:
+        sweep(seeds=[0])(content)
+        change({"digits": {"seeds": [4]}}, "overrides")(content)
+
+    params = planned(edit)
+    with pytest.raises(UserError, match=r"sweeps.mine.seeds: 0 is not among digits's seeds: 4"):
+        config.points(params, "mine")
 
 
 def test_the_plan_of_a_data_set_has_one_file_per_unit(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

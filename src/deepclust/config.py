@@ -74,6 +74,7 @@ class Graph(Strict):
 class Overrides(Strict):
     """What differs for one data set; merged into the sections of the same names."""
 
+    seeds: Seeds | None = Field(None, description="instead of the grid's")
     graph: dict[str, Any] = Field(default_factory=dict)
     networks: dict[str, dict[str, Any]] = Field(default_factory=dict)
     methods: dict[str, dict[str, Any]] = Field(default_factory=dict)
@@ -114,6 +115,10 @@ class Config(Strict):
     methods: dict[Name, dict[Name, dict[str, Any]]]
     overrides: dict[Name, Overrides]
     sweeps: dict[Name, Sweep]
+
+    def seeds_of(self, dataset: str) -> list[int]:
+        """Return the seeds that a data set is run with."""
+        return self.overrides.get(dataset, Overrides()).seeds or self.seeds
 
     def cells(self) -> list[str]:
         """Return the names of all cells, in the order of the file, which is the order of the tables."""
@@ -182,10 +187,11 @@ def points(config: Config, sweep: str) -> dict[str, Cell]:
     if asked.cell not in config.cells():
         known = ", ".join(config.cells())
         raise UserError(f"{at}.cell: '{asked.cell}' is not among methods: {known}; add it there or correct it")
-    if missing := [seed for seed in asked.seeds if seed not in config.seeds]:
+    seeds = config.seeds_of(asked.dataset)
+    if missing := [seed for seed in asked.seeds if seed not in seeds]:
         raise UserError(
-            f"{at}.seeds: {missing[0]} is not among seeds: {', '.join(map(str, config.seeds))}, whose networks are "
-            "what a sweep reads; take one of them"
+            f"{at}.seeds: {missing[0]} is not among {asked.dataset}'s seeds: {', '.join(map(str, seeds))}, whose "
+            "networks are what a sweep reads; take one of them"
         )
     cell = resolve(config, asked.dataset)[2][asked.cell]
     _check_settings(f"{at}.base", cell.method, asked.base, "there")
@@ -209,8 +215,8 @@ def apply(overlay: Path, path: Path | str = "params.yaml") -> None:
     """Write the values of the YAML file `overlay` into params.yaml, comments kept; nothing is written if any is wrong.
 
     Mappings are merged, but for `overrides` and `sweeps`, which belong to one grid and are replaced like everything
-    else. A network or cell given as null is taken out, and a cell with `uses` may be new; other names must be there
-    already.
+    else. A cell with `uses` may be new, or move to another group; other names must be there already. `cells`, where the
+    overlay has it, lists the cells that stay: the others go, and with them the networks that none of those left reads.
     """
     if not overlay.exists():
         known = ", ".join(sorted(file.stem for file in overlay.parent.glob("*.yaml")))
@@ -230,10 +236,31 @@ def apply(overlay: Path, path: Path | str = "params.yaml") -> None:
         document[section] = changes.pop(section, {})
         if section in document.ca.items:
             document.ca.items[section][3] = None  # the comment above the first entry of what stood there
+    for group, members in changes.get("methods", {}).items():
+        for other in set(document["methods"]) - {group}:
+            for cell in [cell for cell, new in members.items() if "uses" in new]:
+                document["methods"][other].pop(cell, None)  # it moves
+    kept = changes.pop("cells", None)
     _merge(document, changes)
+    if kept is not None:
+        _keep(document, kept, str(overlay))
     check(_validated(Config, json.loads(json.dumps(document)), str(overlay)))
     with atomic(path, "w") as file:
         editor.dump(document, file)
+
+
+def _keep(document: Any, cells: Any, where: str) -> None:
+    """Take out all cells but those listed, and the networks that no cell reads then."""
+    known = _definitions(document)
+    if not isinstance(cells, list) or (unknown := [cell for cell in cells if cell not in known]):
+        wrong = repr(unknown[0]) if isinstance(cells, list) else repr(cells)
+        raise UserError(f"{where}: cells: {wrong} is not among methods: {', '.join(known)}; list some of these")
+    for group in document["methods"].values():
+        for cell in set(group) - set(cells):
+            del group[cell]
+    read = {part for group, members in document["methods"].items() if members for part in group.split("_")}
+    for network in set(document["networks"]) - read:
+        del document["networks"][network]
 
 
 def _definitions(content: Any) -> dict[str, Any]:
@@ -294,8 +321,6 @@ def _merge(base: Any, changes: dict[str, Any]) -> None:
             _merge(base[key], value)
         elif isinstance(value, list) and isinstance(base.get(key), list):
             base[key][:] = value
-        elif value is None and isinstance(base.get(key), dict):
-            del base[key]
         else:
             base[key] = value
 

@@ -10,9 +10,10 @@ from sklearn.datasets import load_digits, make_blobs, make_circles, make_moons
 from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import GaussianMixture
 
-from deepclust.errors import SeedFailed
+from deepclust.errors import SeedFailed, UserError
 from deepclust.graph.knn import knn_graph
 from deepclust.graph.weights import gaussian_weights
+from deepclust.methods._readouts import neighbour_graph
 from deepclust.methods.gmm import GMM
 from deepclust.methods.kmeans import KMeans
 from deepclust.methods.sc_ncut import SCNcut
@@ -129,3 +130,10 @@ def test_normalised_cuts_find_the_components_of_a_graph() -> None:
     y = np.repeat([0, 1, 2], [30, 20, 10])
     X = np.random.default_rng(0).normal(size=(60, 2)) + 1000 * y[:, None]
     assert adjusted_rand_score(y, SCNcut(3, n_neighbors=5, random_state=0).fit(X).labels_) == 1
+
+
+def test_a_graph_made_by_fit_joins_all_samples_where_there_are_too_few() -> None:
+    X = np.random.default_rng(0).normal(size=(5, 2))
+    assert (neighbour_graph(X, 10).toarray() > 0).tolist() == (~np.eye(5, dtype=bool)).tolist()
+    with pytest.raises(UserError, match="at least 2 samples, got n_samples=1"):
+        neighbour_graph(X[:1], 10)

@@ -38,6 +38,47 @@ def test_weights_are_uniform_with_variance_a_third_of_one_over_fan_in(layer: nn.
     assert not layer.bias.any()
 
 
+@pytest.mark.parametrize(
+    ("layer", "fans"),
+    [(nn.Linear(300, 200), 500), (nn.Conv2d(32, 64, 3), 96 * 9), (nn.ConvTranspose2d(64, 32, 3), 96 * 9)],
+    ids=["linear", "convolution", "transposed"],
+)
+def test_glorots_weights_are_uniform_with_variance_two_over_the_sum_of_the_fans(layer: nn.Linear, fans: int) -> None:
+    initialise(layer, torch.Generator().manual_seed(0), "glorot")
+    weights = layer.weight.detach().double()
+    assert 0.99 * (6 / fans) ** 0.5 < weights.abs().max() <= (6 / fans) ** 0.5 * (1 + 1e-6)
+    assert weights.var().item() == pytest.approx(2 / fans, rel=5 * (0.8 / weights.numel()) ** 0.5)
+
+
+def test_glorots_bound_is_four_times_as_wide_for_sigmoid_units() -> None:
+    bounds = [
+        float(
+            build(
+                read_settings({"hidden": [50], "initial": "glorot", "activation": activation}),
+                500,
+                None,
+                torch.Generator().manual_seed(0),
+            )
+            .state_dict()["encoder.0.weight"]
+            .abs()
+            .max()
+        )
+        for activation in ("relu", "sigmoid")
+    ]
+    assert bounds[1] == pytest.approx(4 * bounds[0])
+
+
+def test_a_networks_settings_say_its_scheme() -> None:
+    weights = {
+        scheme: build(
+            read_settings({"hidden": [50], "initial": scheme}), 500, None, torch.Generator().manual_seed(0)
+        ).state_dict()["encoder.0.weight"]
+        for scheme in ("glorot", "fan_in")
+    }
+    ratio = float(weights["glorot"].abs().max() / weights["fan_in"].abs().max())
+    assert ratio == pytest.approx((6 / 550 * 500) ** 0.5, rel=1e-3)
+
+
 @pytest.mark.parametrize("dimensions", [1, 2])
 def test_normalisations_start_as_the_identity(dimensions: int) -> None:
     layer = nn.BatchNorm1d(5) if dimensions == 1 else nn.BatchNorm2d(5)

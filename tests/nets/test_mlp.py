@@ -30,10 +30,14 @@ def test_decoder_mirrors_the_encoder(hidden: tuple[int, ...], n_embedding: int, 
 
 
 @pytest.mark.parametrize("batch_norm", [False, True])
-def test_batch_norm_sits_between_each_hidden_layer_and_its_relu(batch_norm: bool) -> None:
-    hidden = [nn.Linear, nn.BatchNorm1d, nn.ReLU] if batch_norm else [nn.Linear, nn.ReLU]
-    for stack in mlp.layers(11, (7, 5), 2, batch_norm):
-        assert [type(layer) for layer in stack] == [*hidden, *hidden, nn.Linear]
+@pytest.mark.parametrize(("activation", "kind"), [("relu", nn.ReLU), ("sigmoid", nn.Sigmoid)])
+def test_batch_norm_sits_between_each_hidden_layer_and_its_activation(
+    batch_norm: bool, activation: str, kind: type[nn.Module]
+) -> None:
+    hidden = [nn.Linear, nn.BatchNorm1d, kind] if batch_norm else [nn.Linear, kind]
+    last = [nn.Linear, nn.Sigmoid] if activation == "sigmoid" else [nn.Linear]
+    for stack in mlp.layers(11, (7, 5), 2, batch_norm, activation):
+        assert [type(layer) for layer in stack] == [*hidden, *hidden, *last]
 
 
 def test_forward_returns_code_and_reconstruction() -> None:

@@ -20,16 +20,23 @@ from deepclust.reporting import figures
 from deepclust.reporting.figures import (
     accuracy_bars,
     affinity,
+    alive,
     candidates,
+    centers,
     confusion,
+    convergence,
+    cosine,
     curves,
     gaps,
     half_steps,
     sample,
+    sample_of_classes,
     save,
     scale_and_rank,
+    singular_values,
     sweep,
     tsne,
+    tsne_before_after,
     tsne_map,
 )
 
@@ -57,6 +64,13 @@ def alternating() -> pd.DataFrame:
     ]
     trace = pd.DataFrame(rows).assign(phase="cluster", code_scale=[10.0, 8.0, 8.0, 5.0], code_rank=[9.0, 8.0, 8.0, 6.0])
     return pd.read_csv(io.StringIO(trace.to_csv(index=False)))
+
+
+def admm(n_epochs: int = 100) -> pd.DataFrame:
+    """Return a trace whose residual falls far and whose clustering cost hardly; no label change in the first epoch."""
+    epoch = np.arange(n_epochs)
+    trace = pd.DataFrame({"phase": "cluster", "epoch": epoch, "primal_residual": 2.0 * np.exp(-epoch / 15)})
+    return trace.assign(clustering=9 - epoch / n_epochs, label_change=[np.nan, *0.2 / epoch[1:]])
 
 
 def points(grid: Mapping[str, Sequence[str]], values: dict[int, list[float]]) -> pd.DataFrame:
@@ -159,6 +173,27 @@ def test_twenty_classes_differ_in_colour_or_marker(mapped: np.ndarray) -> None:
     assert len(shapes) == 20
 
 
+def test_maps_before_and_after_colour_and_name_the_same_samples_by_class(mapped: np.ndarray) -> None:
+    _, y = blobs()
+    after = mapped[:, ::-1] * [3, 1]
+    figure = tsne_before_after(mapped, after, y)
+    assert [axes.get_title() for axes in figure.axes] == ["before clustering", "after clustering"]
+    assert printed(figure) == ["0", "1", "2"] * 2
+    left, right = (axes.collections[0] for axes in figure.axes)
+    assert np.allclose(left.get_offsets(), mapped)
+    assert np.allclose(right.get_offsets(), after)
+    assert np.array_equal(np.asarray(left.get_facecolor()), np.asarray(right.get_facecolor()))
+
+
+def test_sample_of_classes_is_at_most_a_hundred_of_each_in_the_order_of_the_classes() -> None:
+    y = np.random.default_rng(0).permutation(np.repeat([4, 0, 2], [30, 100, 500]))
+    chosen = sample_of_classes(y, 1)
+    assert y[chosen].tolist() == [0] * 100 + [2] * 100 + [4] * 30
+    assert len(np.unique(chosen)) == 230
+    assert np.array_equal(chosen, sample_of_classes(y, 1))
+    assert not np.array_equal(chosen, sample_of_classes(y, 2))
+
+
 def test_confusion_prints_the_shares_of_each_class() -> None:
     y = np.repeat([0, 1], [10, 5])
     labels = np.array([7] * 8 + [3] * 2 + [3] * 5)
@@ -172,6 +207,60 @@ def test_confusion_takes_any_number_of_classes_and_clusters(classes: int, cluste
     figure = confusion(rng.integers(classes, size=900), rng.integers(clusters, size=900))
     assert shares(figure).shape == (classes, clusters)
     save(figure, tmp_path / "confusion")
+
+
+def named_tiles(figure: Figure) -> list[tuple[str, np.ndarray]]:
+    """Return the name and the pixels of each image of a grid, in reading order."""
+    (axes,) = figure.axes
+    title, *names = printed(figure)
+    assert title == "title"
+    return list(zip(names, [np.asarray(image.get_array()) for image in axes.images], strict=True))
+
+
+def test_centers_are_named_by_most_of_their_members_in_the_order_of_classes() -> None:
+    y = np.repeat([0, 1, 2], [6, 6, 4])
+    labels = np.array([3] * 5 + [0] * 7 + [1] * 4)  # cluster 2 has no member
+    images = np.arange(4 * 6).reshape(4, 6) / 30
+    drawn = named_tiles(centers(images, (1, 2, 3), y, labels, "title"))
+    assert [name for name, _ in drawn] == ["0", "1", "2", "empty"]
+    for (_, pixels), cluster in zip(drawn, [3, 0, 1, 2], strict=True):
+        assert np.allclose(pixels, images[cluster].reshape(2, 3))
+
+
+def test_a_duplicated_centre_stands_beside_its_like_and_points_to_the_class_it_is_matched_to() -> None:
+    y = np.repeat([0, 1, 2], [10, 5, 6])
+    labels = np.array([2] * 4 + [0] * 6 + [1] * 11)  # classes 1 and 2 share a cluster, class 0 has two
+    drawn = named_tiles(centers(np.eye(3, 4), (1, 2, 2), y, labels, "title"))
+    assert [name for name, _ in drawn] == ["0", "0\N{RIGHTWARDS ARROW}1", "2"]
+    assert [int(pixels.argmax()) for _, pixels in drawn] == [0, 2, 1]
+
+
+def test_clusters_beyond_the_classes_bear_the_class_of_most_alone() -> None:
+    drawn = named_tiles(centers(np.zeros((4, 4)), (1, 2, 2), np.repeat([0, 1], 6), np.arange(12) // 3, "title"))
+    assert [name for name, _ in drawn] == ["0", "0", "1", "1"]
+
+
+def test_three_channels_are_colours_and_values_are_clipped() -> None:
+    images = np.random.default_rng(0).normal(size=(2, 3 * 4 * 5))
+    y = np.arange(8) % 2
+    for (_, pixels), image in zip(named_tiles(centers(images, (3, 4, 5), y, y, "title")), images, strict=True):
+        assert pixels.shape == (4, 5, 3)
+        assert np.allclose(pixels[..., 1], np.clip(image, 0, 1).reshape(3, 4, 5)[1])
+
+
+@pytest.mark.parametrize("k", [1, 2, 5, 6, 23, 100])
+def test_centers_of_any_number_are_square_inside_the_figure_and_apart(k: int) -> None:
+    labels = np.arange(200) % k
+    figure = centers(np.zeros((k, 64)), (1, 8, 8), labels, labels, "title")
+    (axes,) = figure.axes
+    figure.canvas.draw()
+    boxes = [image.get_window_extent() for image in axes.images]
+    assert len(boxes) == k
+    assert all(box.width == pytest.approx(box.height) for box in boxes)
+    every = [*boxes, *(text.get_window_extent() for text in axes.texts)]
+    assert all(figure.bbox.containsx(x) for box in every for x in box.intervalx)
+    assert all(figure.bbox.containsy(y) for box in every for y in box.intervaly)
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(every, 2))
 
 
 def test_curves_show_every_seed_and_term_once() -> None:
@@ -248,6 +337,53 @@ def test_a_scale_that_is_held_is_a_level_line_and_one_of_zero_is_left_out() -> N
     assert low < 10 < high
 
 
+def test_convergence_has_a_panel_for_each_measure_recorded() -> None:
+    figure = convergence({"seed 0": admm(), "seed 1": admm(50)})
+    residual, clustering, change = figure.axes
+    assert [axes.get_yscale() for axes in figure.axes] == ["log", "linear", "symlog"]
+    assert [len(axes.lines) for axes in figure.axes] == [2, 2, 2]
+    assert along(residual.lines[1])[0] == list(range(50))
+    assert along(residual.lines[1])[1] == pytest.approx(2 * np.exp(-np.arange(50) / 15))
+    assert along(change.lines[0])[0][0] == 1  # no change is known of the first epoch
+    assert along(change.lines[0])[1][:2] == pytest.approx([20, 10])
+    assert clustering.get_ylabel() == "clustering cost of Y"
+    assert change.get_ylim()[0] == 0
+
+
+def test_convergence_leaves_out_what_is_not_recorded_and_keeps_cosines_below_zero() -> None:
+    cosines = admm().assign(largest_cosine=np.linspace(0.9, -0.1, 100), primal_residual=np.nan)
+    change, cosine = convergence({"seed 0": cosines.drop(columns="clustering")}).axes
+    assert [axes.get_yscale() for axes in (change, cosine)] == ["symlog", "linear"]
+    assert cosine.get_ylim()[0] < -0.1
+
+
+def test_a_residual_that_starts_at_zero_is_on_a_log_axis_without_that_point() -> None:
+    trace = admm()
+    trace.loc[0, "primal_residual"] = 0.0
+    axes = convergence({"seed 0": trace}).axes[0]
+    assert axes.get_yscale() == "log"
+    assert 0.1 * trace["primal_residual"][99] < axes.get_ylim()[0] <= trace["primal_residual"][99]
+    with np.errstate(divide="ignore"):
+        height = axes.lines[0].get_transform().transform([(0, 0.0)])[0, 1]
+    assert not np.isfinite(height)  # masked, where clipped would be a line down to the axis
+
+
+def test_lines_of_equally_many_alive_clusters_lie_apart_by_less_than_a_cluster() -> None:
+    trace = pd.DataFrame({"epoch": range(4), "alive": [9, 9, 8, 8]})
+    figure = alive({f"seed {seed}": trace for seed in range(5)}, 10)
+    (axes,) = figure.axes
+    *lines, top = axes.lines
+    assert along(top)[1] == [10, 10]
+    assert printed(figure) == ["K = 10"]
+    assert [along(line)[1] for line in lines] == [[9, 9, 8, 8]] * 5
+    to_data = axes.transData.inverted()
+    heights = [to_data.transform(line.get_transform().transform((0, 9)))[1] for line in lines]
+    assert (np.diff(heights) > 0.05).all()
+    assert heights[-1] - heights[0] < 0.5
+    low, high = axes.get_xlim()
+    assert low <= 0 < 3 <= high < 4
+
+
 def test_gaps_are_of_the_first_z_step_and_means_over_seeds_in_order_of_the_budget() -> None:
     rows = [("fista", "200", 0, 0.1), ("fista", "200", 0, 9.0), ("fista", "10", 0, 1.0), ("fista", "200", 1, 0.3)]
     traces = pd.DataFrame([*rows, ("admm", "10", 0, 0.0)], columns=["solver", "solver_iterations", "seed", "z_gap"])
@@ -302,6 +438,60 @@ def test_binned_densities_average_to_one() -> None:
     drawn = np.asarray(affinity(Z, Z, rng.integers(3, size=700)).axes[0].images[0].get_array())
     share = np.bincount(np.arange(700) * 200 // 700) / 700
     assert share @ drawn @ share == pytest.approx(1)
+
+
+def test_cosines_are_in_the_order_of_classes_with_their_means_over_other_samples() -> None:
+    y = np.array([1, 0, 1, 0])
+    after = np.array([[0.0, 2.0], [3.0, 0.0], [0.0, 1.0], [5.0, 0.0]])
+    before = np.array([[1.0], [1.0], [1.0], [-1.0]])
+    left, right = cosine(before, after, y).axes[:2]
+    assert np.allclose(np.asarray(right.images[0].get_array()), np.kron(np.eye(2), np.ones((2, 2))))
+    assert np.allclose(np.asarray(left.images[0].get_array()), np.outer([1, -1, 1, 1], [1, -1, 1, 1]))
+    assert left.images[0].get_clim() == right.images[0].get_clim() == (-1, 1)
+    assert right.get_title().splitlines() == ["after clustering", "within classes 1.00", "between classes 0.00"]
+    assert left.get_title().splitlines()[1:] == ["within classes 0.00", "between classes 0.00"]
+    assert [label.get_text() for label in right.get_xticklabels()] == ["0", "1"]
+
+
+def test_a_block_of_cosines_is_their_mean() -> None:
+    rng = np.random.default_rng(0)
+    codes, y = rng.normal(size=(600, 5)), np.arange(600) // 100
+    figure = cosine(codes, -codes, y)
+    unit = codes / np.linalg.norm(codes, axis=1, keepdims=True)
+    expected = (unit @ unit.T).reshape(200, 3, 200, 3).mean(axis=(1, 3))
+    for axes in figure.axes[:2]:
+        assert np.allclose(np.asarray(axes.images[0].get_array()), expected)
+    within = unit.reshape(6, 100, 5) @ unit.reshape(6, 100, 5).transpose(0, 2, 1)
+    mean = (within.sum() - 600) / (6 * 100 * 99)
+    assert f"within classes {mean:.2f}".replace("-", "\N{MINUS SIGN}") in figure.axes[0].get_title()
+
+
+@pytest.mark.parametrize("y", [np.arange(4), np.zeros(4, dtype=int)], ids=["a class each", "one class"])
+def test_cosines_of_collapsed_codes_and_of_classes_without_pairs_are_drawn(y: np.ndarray, tmp_path: Path) -> None:
+    figure = cosine(np.zeros((4, 3)), np.ones((4, 2)), y)
+    assert (np.asarray(figure.axes[0].images[0].get_array()) == 0).all()
+    assert figure.axes[1].get_title().count("no pairs") == 1
+    save(figure, tmp_path / "cosine")
+
+
+def test_singular_values_are_pairs_with_their_means_and_an_empty_cluster_has_none() -> None:
+    table = pd.DataFrame({"cluster": [0, 1, 2], "n": [5, 0, 7], "before": [60, np.nan, 50], "after": [20, np.nan, 40]})
+    figure = singular_values(table)
+    before_mean, before, after_mean, after = figure.axes[0].lines
+    assert [along(line)[1][0] for line in (before_mean, after_mean)] == [55, 30]
+    for line, name in ((before, "before"), (after, "after")):
+        assert np.allclose(np.asarray(line.get_ydata()), table[name], equal_nan=True)
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == ["before fusion, mean 55.0 %", "after fusion, mean 30.0 %"]
+
+
+@pytest.mark.parametrize("alive", [0, 1])
+def test_singular_values_keep_the_places_of_clusters_that_have_none(alive: int, tmp_path: Path) -> None:
+    values = np.where(np.arange(10) < alive, 97.0, np.nan)
+    figure = singular_values(pd.DataFrame({"cluster": range(10), "before": values, "after": values}))
+    low, high = figure.axes[0].get_xlim()
+    assert low < 0 < 9 < high
+    save(figure, tmp_path / "singular_values")
 
 
 def test_a_sweep_of_one_setting_is_a_line_of_means_with_a_dot_a_seed() -> None:
@@ -396,7 +586,18 @@ def test_figures_are_one_column_wide_and_small_on_disk(mapped: np.ndarray, tmp_p
     places = rng.integers(200, size=(2, 20_000)) + 200 * rng.integers(10, size=20_000)  # ten classes of 200
     W = sp.csr_matrix((rng.random(20_000), places), shape=(2000, 2000))
     table = pd.DataFrame({"modularity": rng.random(20), "normalized_cut": rng.random(20)})
+    shares = pd.DataFrame(
+        {"cluster": range(100), "before": rng.uniform(40, 60, 100), "after": rng.uniform(20, 40, 100)}
+    )
+    codes, of_class = rng.normal(size=(1000, 10)), np.arange(1000) // 100
+    seeds = {f"seed {seed}": admm().assign(alive=100 - seed, largest_cosine=0.5) for seed in range(5)}
     drawn = {
+        "centers": centers(rng.random((100, 784)), (1, 28, 28), np.arange(500) % 10, np.arange(500) % 100, "title"),
+        "before_after": tsne_before_after(mapped, mapped, y),
+        "cosine": cosine(codes, codes + 2 * np.eye(10)[of_class], of_class, "title"),
+        "singular_values": singular_values(shares, "title"),
+        "convergence": convergence(seeds, "title"),
+        "alive": alive(seeds, 100, "title"),
         "map": tsne_map(mapped, y, y),
         "confusion": confusion(y, y),
         "curves": curves({0: trace(0)}),
@@ -410,7 +611,9 @@ def test_figures_are_one_column_wide_and_small_on_disk(mapped: np.ndarray, tmp_p
         save(figure, tmp_path / name)
         with Image.open(tmp_path / f"{name}.png") as image:
             assert image.width == 680
-        assert (tmp_path / f"{name}.png").stat().st_size < 200_000
+        noisiest = 300_000 if name in {"centers", "cosine"} else 200_000  # images of noise, which no run draws
+        assert (tmp_path / f"{name}.png").stat().st_size < noisiest
+        assert (tmp_path / f"{name}.pdf").stat().st_size < noisiest
 
 
 def test_reporting_and_metrics_import_neither_torch_nor_pyplot_nor_tsne() -> None:

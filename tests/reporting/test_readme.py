@@ -123,7 +123,10 @@ def test_index_links_only_to_files_that_exist(grid: Path, summary: pd.DataFrame,
     for suffix in ("png", "pdf"):
         (grid / "figures").mkdir(exist_ok=True)
         (grid / "figures" / f"usps_accuracy.{suffix}").touch()
-    page = index("demo", summary, tables, papers, figures, ["figures/usps/dec/tsne"])
+    for name in tables:
+        (grid / "cells" / name / "dec").mkdir(parents=True)
+        (grid / "cells" / name / "dec/tsne.png").touch()
+    page = index("demo", summary, tables, papers, figures, {name: {"dec": ["tsne"]} for name in tables})
     links = re.findall(r"\]\(([^)]+)\)", page)
     assert "![Accuracy on usps](figures/usps_accuracy.png)" in page
     for link in links:
@@ -133,18 +136,22 @@ def test_index_links_only_to_files_that_exist(grid: Path, summary: pd.DataFrame,
             assert (grid / link).exists(), link
 
 
-def test_index_names_what_did_not_finish_and_what_is_missing(summary: pd.DataFrame, comparison: pd.DataFrame) -> None:
-    page = index("demo", summary, {"usps": dataset_table("usps", summary, comparison)}, {}, {}, ["x/dec/tsne"])
+def test_index_names_what_did_not_finish_and_the_figures_of_cells(
+    summary: pd.DataFrame, comparison: pd.DataFrame
+) -> None:
+    drawn = {"usps": {"dec": ["confusion", "tsne"], "hybrid": []}}
+    page = index("demo", summary, {"usps": dataset_table("usps", summary, comparison)}, {}, {}, drawn)
     assert "`make repro GRID=demo`" in page
     assert "[`usps/hybrid`](runs/usps/hybrid.json): 0 finished, 3 failed, status failed. loss_kl is nan" in page
     assert "[`toy/idec`](runs/toy/idec.json): 2 finished, 1 failed, status ok." in page
     assert "[`toy/vade`](runs/toy/vade.json): 0 finished, 0 failed, status skipped. no network fits" in page
     assert "`usps/dec`" not in page
-    assert "- `x/dec/tsne`" in page
+    assert "\n- `dec`: [confusion](cells/usps/dec/confusion.png), [tsne](cells/usps/dec/tsne.png)\n" in page
+    assert "- `hybrid`:" not in page
 
 
 def test_index_says_when_everything_finished(summary: pd.DataFrame, comparison: pd.DataFrame) -> None:
     dec = summary[summary["cell"] == "dec"]
     page = index("demo", dec, {"usps": dataset_table("usps", dec, comparison[comparison["cell"] == "dec"])}, {}, {})
     assert "Every seed of every cell finished." in page
-    assert "not here" not in page
+    assert "own figures" not in page

@@ -63,10 +63,23 @@ def write_extras(folder: Path) -> None:
     write_sparse(folder / "affinity.npz", -W)
 
 
+def write_extras_of_training(folder: Path) -> None:
+    """Write what DC-Kmeans, ULHE-DC and PC-X leave beside their labels, all in one."""
+    rng = np.random.default_rng(0)
+    write_array(folder / "embedding.npy", rng.normal(size=(60, 3)))
+    write_array(folder / "embedding_before.npy", rng.normal(size=(60, 5)))
+    write_array(folder / "decoded_centers.npy", rng.random((3, 8), dtype=np.float32))
+    table = {"cluster": range(3), "n": 20, "before": [100 / 3, 50, 60], "after": [200 / 7, 30, 20]}
+    write_text(folder / "singular_values.csv", pd.DataFrame(table).to_csv(index=False))
+    epochs = {"phase": "cluster", "epoch": range(3), "loss": [3.0, 2.0, 1.0], "primal_residual": [2.0, 1.0, 0.5]}
+    write_text(folder / "trace.csv", pd.DataFrame(epochs).assign(alive=[3, 3, 2]).to_csv(index=False))
+
+
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     write_array("data/prepared/toy/y.npy", Y)
+    write_json("data/prepared/toy/meta.json", {"k": 3, "image_shape": [2, 2, 2]})
     return tmp_path
 
 
@@ -96,6 +109,39 @@ def test_what_a_run_left_is_drawn(project: Path) -> None:
     write_extras(project / "data/runs/toy/hybrid/seed-0")
     stage("evaluate")("demo", "toy", "hybrid")
     assert pngs("reports/demo/cells/toy/hybrid") == PNGS
+    assert read_json("reports/demo/runs/toy/hybrid.json")["figures"] == sorted(PNGS)
+
+
+def test_what_training_left_is_drawn(project: Path) -> None:
+    write_run(project / "data/runs/toy/pc_x/seed-0", method="pc_x")
+    write_extras_of_training(project / "data/runs/toy/pc_x/seed-0")
+    stage("evaluate")("demo", "toy", "pc_x")
+    drawn = {"confusion", "curves", "tsne", "cosine", "centers", "singular_values", "convergence", "alive"}
+    assert pngs("reports/demo/cells/toy/pc_x") == drawn
+    table = Path("reports/demo/cells/toy/pc_x/singular_values.csv").read_text(encoding="utf-8")
+    assert table.splitlines()[:2] == ["cluster,n,before,after", "0,20,33.3333,28.5714"]
+
+
+def test_centres_of_data_without_an_image_shape_are_not_drawn(project: Path) -> None:
+    write_json("data/prepared/toy/meta.json", {"k": 3, "image_shape": None})
+    write_run(project / "data/runs/toy/pc_x/seed-0", method="pc_x")
+    write_array("data/runs/toy/pc_x/seed-0/decoded_centers.npy", np.zeros((3, 8)))
+    stage("evaluate")("demo", "toy", "pc_x")
+    assert pngs("reports/demo/cells/toy/pc_x") == {"confusion", "curves", "half_steps"}
+
+
+def test_a_largest_cosine_is_reason_enough_for_the_figure_of_convergence_and_an_empty_column_is_none(
+    project: Path,
+) -> None:
+    write_run(project / "data/runs/toy/ulhe_dc/seed-0", method="ulhe_dc")
+    table = pd.DataFrame({"phase": "cluster", "epoch": range(3), "largest_cosine": [0.5, 0.2, -0.1], "alive": np.nan})
+    write_text("data/runs/toy/ulhe_dc/seed-0/trace.csv", table.to_csv(index=False))
+    stage("evaluate")("demo", "toy", "ulhe_dc")
+    assert pngs("reports/demo/cells/toy/ulhe_dc") == {"confusion", "convergence"}
+    write_text("data/runs/toy/ulhe_dc/seed-0/trace.csv", table.assign(largest_cosine=np.nan).to_csv(index=False))
+    Path("reports/demo/cells/toy/ulhe_dc/convergence.png").unlink()
+    stage("evaluate")("demo", "toy", "ulhe_dc")
+    assert pngs("reports/demo/cells/toy/ulhe_dc") == {"confusion"}
 
 
 def test_what_a_run_did_not_leave_is_not_missed(project: Path) -> None:
@@ -104,6 +150,17 @@ def test_what_a_run_did_not_leave_is_not_missed(project: Path) -> None:
     stage("evaluate")("demo", "toy", "kmeans")
     assert [path.name for path in Path("reports/demo/cells/toy/kmeans").iterdir()] == ["confusion.png", "confusion.pdf"]
     assert "readouts" not in read_json("reports/demo/metrics/toy/kmeans.json")
+    assert read_json("reports/demo/runs/toy/kmeans.json")["figures"] == ["confusion"]
+    assert pd.read_csv("reports/demo/traces/toy/kmeans.csv").empty
+
+
+def test_a_cell_without_a_finished_seed_says_why_it_has_no_figures(project: Path) -> None:
+    write_run(project / "data/runs/toy/dec/seed-0", method="dec", status="failed", reason="loss is not finite")
+    stage("evaluate")("demo", "toy", "dec")
+    (why,) = Path("reports/demo/cells/toy/dec").iterdir()
+    assert why.read_text(encoding="utf-8") == "seed 0: loss is not finite\n"
+    assert read_json("reports/demo/runs/toy/dec.json")["figures"] == []
+    assert pd.read_csv("reports/demo/traces/toy/dec.csv").empty
 
 
 def test_a_trace_without_a_loss_has_no_curves(project: Path) -> None:
@@ -118,7 +175,7 @@ def test_the_traces_of_all_seeds_are_stacked(project: Path) -> None:
     for seed in (1, 10):
         write_run(project / f"data/runs/toy/hybrid/seed-{seed}")
     stage("evaluate")("demo", "toy", "hybrid")
-    stacked = pd.read_csv("reports/demo/cells/toy/hybrid/trace.csv")
+    stacked = pd.read_csv("reports/demo/traces/toy/hybrid.csv")
     assert stacked.columns[0] == "seed"
     assert stacked["seed"].tolist() == [1, 1, 1, 10, 10, 10]
     expected = pd.read_csv(io.StringIO(trace().to_csv(index=False)))
@@ -195,7 +252,7 @@ def test_the_report_shows_sweeps_read_outs_and_variants_of_one_method_together(s
         f"sweeps/mine/{name}.png" for name in ("acc", "nmi", "half_steps", "scale_and_rank")
     }
     assert "figures/half_steps_hybrid_toy.png" in shown
-    assert {f"cells/toy/hybrid/{name}.png" for name in PNGS} <= set(shown)
+    assert all(f"[{name}](cells/toy/hybrid/{name}.png)" in page for name in PNGS)
     assert pngs("reports/demo/figures") == {"accuracy_toy", "half_steps_hybrid_toy"}  # dec is no variant of another
     assert all(Path("reports/demo", stem).exists() for stem in shown)
     assert "| learning_rate: 0.1, 1e-05; bandwidth: null, median |" in page

@@ -16,7 +16,8 @@ from sklearn.datasets import load_digits
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from deepclust.errors import NotApplicable
-from deepclust.nets.autoencoder import Autoencoder
+from deepclust.nets.autoencoder import Autoencoder, build
+from deepclust.seeding import derive_seed
 from deepclust.training.loop import Outcome
 from deepclust.training.pretrain import _blocks, _drop, pretrain, read_settings
 from deepclust.training.runtime import Runtime
@@ -74,6 +75,52 @@ def test_reconstruction_error_falls_below_that_of_the_mean_image(kind: str) -> N
     error = F.mse_loss(network.eval()(X)[1], X).item()
     assert error < 0.7 * F.mse_loss(X.mean(dim=0).expand_as(X), X).item()
     assert error == pytest.approx(losses[-1], rel=0.25)  # the same measure, a few steps and batches apart
+
+
+def test_no_epochs_leave_the_initial_weights() -> None:
+    network, outcome = train("mlp", epochs=0, layerwise_epochs=0)
+    assert (outcome.trace, outcome.n_iter) == ([], 0)
+    started = build(
+        read_settings(NETWORKS["mlp"]), 64, SHAPE, torch.Generator().manual_seed(derive_seed(0, "weights"))
+    ).state_dict()
+    assert all(torch.equal(value, started[name]) for name, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adadelta", "sgd"])
+def test_every_optimizer_lowers_the_reconstruction_error(optimizer: str) -> None:
+    rates = {"adam": 5e-3, "adadelta": 1.0, "sgd": 0.1}
+    _, outcome = train("mlp", optimizer=optimizer, learning_rate=rates[optimizer], layerwise_epochs=0, epochs=20)
+    losses = [row["loss"] for row in outcome.trace]
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_norm_term_draws_the_codes_onto_the_unit_sphere() -> None:
+    free, drawn = (train("mlp", norm_weight=weight, learning_rate=5e-3, epochs=20)[0] for weight in (0.0, 1.0))
+    with torch.no_grad():
+        spread = [float((network.encode(digits()).norm(dim=1) - 1).abs().mean()) for network in (free, drawn)]
+    assert spread[1] < 0.1 < spread[0]
+
+
+def test_norm_term_is_traced_beside_the_reconstruction() -> None:
+    _, outcome = train("mlp", norm_weight=0.5)
+    row = outcome.trace[-1]
+    assert row["loss"] == pytest.approx(row["loss_reconstruction"] + row["loss_norm"])
+    z = train("mlp", norm_weight=0.5, epochs=0, layerwise_epochs=0)[0].encode(digits())
+    settings: dict[str, Any] = {"epochs": 1, "batch_size": 320, "learning_rate": 1e-9, "layerwise_epochs": 0}
+    first = train("mlp", norm_weight=0.5, **settings)[1].trace[-1]
+    assert first["loss_norm"] == pytest.approx(float(0.5 * (z.norm(dim=1) - 1).square().mean().detach()), rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["mlp", "conv"])
+def test_augmentation_needs_images(kind: str) -> None:
+    settings = read_settings(NETWORKS[kind] | {"augmentation": {}})
+    with pytest.raises(NotApplicable, match="image"):
+        pretrain(digits(), settings, seed=0)
+
+
+@pytest.mark.parametrize("kind", ["mlp", "conv"])
+def test_network_knows_the_shape_of_its_images(kind: str) -> None:
+    assert train(kind, epochs=0)[0].image_shape == SHAPE
 
 
 @pytest.mark.parametrize("kind", ["mlp", "conv"])

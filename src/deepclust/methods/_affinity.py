@@ -55,6 +55,11 @@ def to_unit_covariance(codes: Tensor, *, whiten: bool) -> tuple[Tensor, Tensor]:
     return shift, directions @ torch.diag(variances.clamp(min=_SMALLEST**2 * largest).rsqrt()) @ directions.T
 
 
+def scaled_alpha(H: Tensor, alpha: float) -> float:
+    """Return `alpha` times the mean over samples of ||h_i||^2 (times 1 where that is 0), the scale of ||H - Z H||^2."""
+    return alpha * (float(H.double().square().sum(dim=1).mean()) or 1.0)
+
+
 def self_expression(
     H: Tensor,
     support: Tensor,

@@ -2,7 +2,7 @@
 
 import contextlib
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,11 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deepclust.errors import SeedFailed
+from deepclust.errors import NotApplicable, SeedFailed
+from deepclust.graph.partition import partition
+from deepclust.methods._readouts import neighbour_graph
 from deepclust.methods.base import Clusterer
 from deepclust.nets.autoencoder import Autoencoder, build
+from deepclust.nets.settings import Augmentation
 from deepclust.runs import require_ok
 from deepclust.seeding import derive_seed
+from deepclust.training.augment import augment
 from deepclust.training.checkpoint import load_tensors
 from deepclust.training.loop import in_chunks
 from deepclust.training.pretrain import pretrain, read_settings
@@ -59,6 +63,21 @@ class DeepClusterer(Clusterer):
     def _codes(self, X: np.ndarray) -> np.ndarray:
         codes: np.ndarray = self._encode(on_device(X, self.device_)).cpu().numpy()
         return codes
+
+    def _augmenter(self) -> Callable[[Tensor, torch.Generator], Tensor]:
+        """Return what a batch goes through before it is encoded: random affine maps where `augment`, else nothing."""
+        shape = self.network_.image_shape
+        if not self.augment:
+            return lambda x, _: x
+        if shape is None:
+            raise NotApplicable("augmentation needs images, and this data set has no image shape")
+        return lambda x, generator: augment(x, Augmentation(), generator, shape)
+
+    def _modularity(self, codes: np.ndarray) -> np.ndarray:
+        """Return labels (N,) of the highest modularity on the graph of 10 nearest neighbours of codes (N, P)."""
+        if len(codes) < 2:
+            return np.zeros(len(codes), dtype=np.int64)
+        return partition(neighbour_graph(codes, 10), self.n_clusters, random_state=self._seed).labels
 
     @classmethod
     def read_network(cls, folder: Path) -> Autoencoder:

@@ -1,74 +1,42 @@
-"""The two classic ways to read clusters off features, shared by the methods that differ in the features alone."""
+"""A graph from features, and what is read off a graph: shared by the methods that cut one."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
-from sklearn.cluster import KMeans
-from sklearn.mixture import GaussianMixture
-from sklearn.utils._param_validation import Integral, Interval, Real, StrOptions
+import pandas as pd
+import scipy.sparse as sp
 
-from deepclust.errors import SeedFailed
-
-_COUNT = [Interval(Integral, 1, None, closed="left")]
-
-
-class KMeansReadout:
-    """k-means++ starts and Lloyd's iterations, the best of `n_init` by inertia (scikit-learn)."""
-
-    readout_constraints: ClassVar[dict[str, list[Any]]] = {"n_init": _COUNT}
-    n_clusters: int
-    n_init: int
-    _seed: int
-
-    def _cluster(self, features: np.ndarray) -> None:
-        self._model = KMeans(self.n_clusters, n_init=self.n_init, random_state=self._seed).fit(features)
-        self.labels_ = self._model.labels_.astype(np.int64)
-        self.cluster_centers_ = self._model.cluster_centers_
-        self.n_iter_ = int(self._model.n_iter_)
-        self.converged_ = self.n_iter_ < self._model.max_iter
-
-    def _assign(self, features: np.ndarray) -> np.ndarray:
-        features = features.astype(self.cluster_centers_.dtype, copy=False)
-        labels: np.ndarray = self._model.predict(features).astype(np.int64)
-        return labels
+from deepclust.errors import UserError
+from deepclust.graph.knn import knn_graph
+from deepclust.graph.partition import Partition
+from deepclust.graph.spectral import smallest_eigenvectors
+from deepclust.graph.weights import Bandwidth, gaussian_weights
 
 
-class GMMReadout:
-    """Mixture of Gaussians by EM from k-means starts, the best of `n_init` by likelihood (scikit-learn), in float64.
+def neighbour_graph(features: np.ndarray, n_neighbors: int, bandwidth: Bandwidth = "local") -> sp.csr_matrix:
+    """Return edge weights (N, N) between each row of features (N, P) and its nearest ones, all where they are fewer.
 
-    `regularization` is added to the covariances' diagonals: features that never vary within a cluster, such as an
-    image's border or a dead unit of the code, would otherwise make them singular.
+    Raises UserError for a single sample, which has no neighbour.
     """
+    if len(features) < 2:
+        raise UserError(f"a graph needs at least 2 samples, got n_samples={len(features)}")
+    return gaussian_weights(knn_graph(features, min(n_neighbors, len(features) - 1)), bandwidth=bandwidth)
 
-    readout_constraints: ClassVar[dict[str, list[Any]]] = {
-        "covariance": [StrOptions({"full", "tied", "diag", "spherical"})],
-        "regularization": [Interval(Real, 0, None, closed="left")],
-        "n_init": _COUNT,
+
+def ncut_vectors(W: sp.csr_matrix, n_components: int, *, random_state: int) -> np.ndarray:
+    """Return the smallest generalised eigenvectors v of L v = lambda D v, (N, n_components); 0 at isolated nodes.
+
+    The relaxed normalised cut: v = D^-1/2 u with u the eigenvectors, of norm 1, of the normalised Laplacian.
+    """
+    vectors = smallest_eigenvectors(W, n_components, random_state=random_state).vectors
+    degree = np.asarray(W.sum(axis=1)).ravel()
+    return vectors * np.divide(1, np.sqrt(degree), out=np.zeros_like(degree), where=degree > 0)[:, None]
+
+
+def candidate_extras(found: Partition) -> dict[str, Any]:
+    """Return `candidates`, a table (origin, modularity, normalised cut), and `candidate_labels` (its rows, N) int32."""
+    columns = ("origin", "modularity", "normalized_cut")
+    return {
+        "candidates": pd.DataFrame({name: [getattr(c, name) for c in found.candidates] for name in columns}),
+        "candidate_labels": np.stack([c.labels for c in found.candidates]).astype(np.int32),
     }
-    n_clusters: int
-    covariance: str
-    regularization: float
-    n_init: int
-    _seed: int
-
-    def _cluster(self, features: np.ndarray) -> None:
-        self._model = GaussianMixture(
-            self.n_clusters,
-            covariance_type=self.covariance,
-            reg_covar=self.regularization,
-            n_init=self.n_init,
-            random_state=self._seed,
-        )
-        try:
-            self.labels_ = self._model.fit_predict(features.astype(np.float64)).astype(np.int64)
-        except ValueError as error:
-            if "ill-defined empirical covariance" not in str(error):
-                raise
-            raise SeedFailed(f"a covariance became singular; raise regularization={self.regularization}") from error
-        self.cluster_centers_ = self._model.means_
-        self.n_iter_ = int(self._model.n_iter_)
-        self.converged_ = bool(self._model.converged_)
-
-    def _assign(self, features: np.ndarray) -> np.ndarray:
-        labels: np.ndarray = self._model.predict(features.astype(np.float64)).astype(np.int64)
-        return labels

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from deepclust.methods._deep import DeepClusterer
-from deepclust.methods._readouts import GMMReadout
+from deepclust.methods._mixtures import GMMReadout
 from deepclust.nets.autoencoder import Autoencoder
 
 

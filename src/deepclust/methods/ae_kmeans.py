@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from deepclust.methods._deep import DeepClusterer
-from deepclust.methods._readouts import KMeansReadout
+from deepclust.methods._mixtures import KMeansReadout
 from deepclust.nets.autoencoder import Autoencoder
 
 

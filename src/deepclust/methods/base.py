@@ -9,13 +9,18 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Integral, Interval, StrOptions
+from sklearn.utils._param_validation import Integral, Interval, Real, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 from threadpoolctl import threadpool_limits
 
 from deepclust.errors import UserError
 from deepclust.files import read_sparse
+
+# Ranges that settings are declared with, in `_parameter_constraints`
+COUNT = [Interval(Integral, 1, None, closed="left")]
+WEIGHT = [Interval(Real, 0, None, closed="left")]
+POSITIVE = [Interval(Real, 0, None, closed="neither")]
 
 
 def _can_predict(method: "Clusterer") -> bool:
@@ -40,7 +45,7 @@ class Clusterer(ClusterMixin, BaseEstimator):
     not_in_params: ClassVar[tuple[str, ...]] = ("n_clusters", "random_state", "device")  # the pipeline sets these
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "n_clusters": [Interval(Integral, 1, None, closed="left")],
+        "n_clusters": COUNT,
         "random_state": ["random_state"],
         "device": [StrOptions({"auto", "cpu", "cuda"})],
     }

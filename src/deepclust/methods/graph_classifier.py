@@ -7,16 +7,14 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
-from sklearn.utils._param_validation import Integral, Interval, Real
+from sklearn.utils._param_validation import Interval, Real
 from torch import Tensor, nn
 
-from deepclust.errors import UserError
-from deepclust.graph.knn import knn_graph
 from deepclust.graph.partition import partition
-from deepclust.graph.weights import gaussian_weights
 from deepclust.methods._affinity import (
     default_width,
     edges,
+    scaled_alpha,
     self_expression,
     sparse,
     strongest_edges,
@@ -24,14 +22,14 @@ from deepclust.methods._affinity import (
     union,
 )
 from deepclust.methods._deep import DeepClusterer
+from deepclust.methods._readouts import neighbour_graph
+from deepclust.methods.base import COUNT, POSITIVE
 from deepclust.nets.autoencoder import Autoencoder
 from deepclust.nets.settings import Augmentation
 from deepclust.seeding import derive_seed
 from deepclust.training.augment import augment
 from deepclust.training.checkpoint import save_tensors
 from deepclust.training.loop import in_chunks, make_optimizer, train
-
-_COUNT = [Interval(Integral, 1, None, closed="left")]
 
 
 class GraphClassifier(DeepClusterer):
@@ -52,13 +50,13 @@ class GraphClassifier(DeepClusterer):
     not_in_params: ClassVar[tuple[str, ...]] = (*DeepClusterer.not_in_params, "n_neighbors")
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **DeepClusterer._parameter_constraints,
-        "n_neighbors": _COUNT,
-        "alpha": [Interval(Real, 0, None, closed="neither")],
+        "n_neighbors": COUNT,
+        "alpha": POSITIVE,
         "agreement": [Interval(Real, 0, 1, closed="both")],
         "label_smoothing": [Interval(Real, 0, 1, closed="left")],
-        "epochs": _COUNT,
-        "batch_size": _COUNT,
-        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "epochs": COUNT,
+        "batch_size": COUNT,
+        "learning_rate": POSITIVE,
     }
 
     def __init__(
@@ -91,8 +89,8 @@ class GraphClassifier(DeepClusterer):
     def _fit(
         self, X: np.ndarray, graph: sp.csr_matrix | None = None, network: Autoencoder | None = None, **_: Any
     ) -> None:
-        if len(X) < 2:
-            raise UserError("a graph needs at least 2 samples, got n_samples=1")
+        if graph is None:
+            graph = neighbour_graph(X, self.n_neighbors)
         data = self._start(X, network)
         affinity = self._affinity(X, graph)
         taught = partition(affinity, self.n_clusters, random_state=self._seed).labels
@@ -127,15 +125,16 @@ class GraphClassifier(DeepClusterer):
         self.readouts_ = {"graph": taught}
         self.trace_, self.n_iter_, self.converged_ = outcome.trace, outcome.n_iter, True
 
-    def _affinity(self, X: np.ndarray, graph: sp.csr_matrix | None) -> sp.csr_matrix:
+    def _affinity(self, X: np.ndarray, graph: sp.csr_matrix) -> sp.csr_matrix:
         """Return the union of the affinities on candidates from the graph and from the code."""
         codes = self._codes(X)
-        shift, transform = to_unit_covariance(torch.from_numpy(codes).double(), whiten=True)
-        H = (torch.from_numpy(codes).double() - shift) @ transform
-        alpha = self.alpha * (float(H.square().sum(dim=1).mean()) or 1.0)
+        H = torch.from_numpy(codes).double()
+        shift, transform = to_unit_covariance(H, whiten=True)
+        H = (H - shift) @ transform
+        alpha = scaled_alpha(H, self.alpha)
         found = []
         width = default_width(len(X))
-        for weights in (_weights(X, self.n_neighbors) if graph is None else graph, _weights(codes, width)):
+        for weights in (graph, neighbour_graph(codes, width)):
             support = torch.from_numpy(strongest_edges(weights, width))
             found.append(edges(sparse(self_expression(H, support, alpha).coefficients, support)))
         return union(*found)
@@ -164,7 +163,3 @@ class _Classifier(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.head(self.encoder(x))
         return logits
-
-
-def _weights(features: np.ndarray, n_neighbors: int) -> sp.csr_matrix:
-    return gaussian_weights(knn_graph(features, min(n_neighbors, len(features) - 1)), bandwidth="local")

@@ -3,15 +3,11 @@
 from typing import Any, ClassVar
 
 import numpy as np
-import pandas as pd
 import scipy.sparse as sp
-from sklearn.utils._param_validation import Integral, Interval
 
-from deepclust.errors import UserError
-from deepclust.graph.knn import knn_graph
 from deepclust.graph.partition import partition
-from deepclust.graph.weights import gaussian_weights
-from deepclust.methods.base import Clusterer
+from deepclust.methods._readouts import candidate_extras, neighbour_graph
+from deepclust.methods.base import COUNT, Clusterer
 
 
 class GraphModularity(Clusterer):
@@ -28,7 +24,7 @@ class GraphModularity(Clusterer):
     transductive: ClassVar[str] = "modularity is defined on the graph's own nodes"
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **Clusterer._parameter_constraints,
-        "n_neighbors": [Interval(Integral, 1, None, closed="left")],
+        "n_neighbors": COUNT,
     }
     not_in_params: ClassVar[tuple[str, ...]] = (*Clusterer.not_in_params, "n_neighbors")
 
@@ -46,16 +42,10 @@ class GraphModularity(Clusterer):
         self.device = device
 
     def _fit(self, X: np.ndarray, graph: sp.csr_matrix | None = None, **_: Any) -> None:
-        if len(X) < 2:
-            raise UserError("a graph needs at least 2 samples, got n_samples=1")
         if graph is None:
-            graph = gaussian_weights(knn_graph(X, min(self.n_neighbors, len(X) - 1)), bandwidth="local")
+            graph = neighbour_graph(X, self.n_neighbors)
         found = partition(graph, self.n_clusters, random_state=self._seed)
         self.labels_ = found.labels
-        columns = ("origin", "modularity", "normalized_cut")
-        self.extras_: dict[str, Any] = {
-            "candidates": pd.DataFrame({name: [getattr(c, name) for c in found.candidates] for name in columns}),
-            "candidate_labels": np.stack([c.labels for c in found.candidates]).astype(np.int32),
-        }
+        self.extras_ = candidate_extras(found)
         self.n_iter_ = len(found.candidates)
         self.converged_ = True

@@ -5,23 +5,20 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-import pandas as pd
 import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
 from sklearn.cluster import KMeans
-from sklearn.utils._param_validation import Integral, Interval, Real, StrOptions
+from sklearn.utils._param_validation import Integral, Interval, StrOptions
 from torch import Tensor, nn
 
-from deepclust.errors import SeedFailed, UserError
-from deepclust.graph.knn import knn_graph
+from deepclust.errors import SeedFailed
 from deepclust.graph.laplacian import laplacian
 from deepclust.graph.partition import partition
-from deepclust.graph.spectral import smallest_eigenvectors
-from deepclust.graph.weights import gaussian_weights
 from deepclust.methods._affinity import (
     default_width,
     edges,
+    scaled_alpha,
     self_expression,
     sparse,
     strongest_edges,
@@ -29,14 +26,14 @@ from deepclust.methods._affinity import (
     union,
 )
 from deepclust.methods._deep import DeepClusterer
+from deepclust.methods._readouts import candidate_extras, ncut_vectors, neighbour_graph
+from deepclust.methods.base import COUNT, POSITIVE, WEIGHT
 from deepclust.nets.autoencoder import Autoencoder
 from deepclust.seeding import derive_seed
 from deepclust.solvers.self_expression import SelfExpression
 from deepclust.training.checkpoint import save_tensors
 from deepclust.training.loop import EpochSteps, in_chunks, make_optimizer, train
 
-_COUNT = [Interval(Integral, 1, None, closed="left")]
-_WEIGHT = [Interval(Real, 0, None, closed="left")]
 _ROUNDING = 1e-9  # by this share two evaluations of one value of F may differ
 
 
@@ -77,23 +74,23 @@ class Hybrid(DeepClusterer):
     transductive: ClassVar[str] = "the affinity Z is defined between the samples of the fit"
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **DeepClusterer._parameter_constraints,
-        "alpha": [Interval(Real, 0, None, closed="neither")],
-        "beta": _WEIGHT,
-        "gamma": _WEIGHT,
-        "lambda2": _WEIGHT,
+        "alpha": POSITIVE,
+        "beta": WEIGHT,
+        "gamma": WEIGHT,
+        "lambda2": WEIGHT,
         "candidates": [StrOptions({"code", "graph"})],
-        "n_candidates": [*_COUNT, None],
-        "n_neighbors": _COUNT,
+        "n_candidates": [*COUNT, None],
+        "n_neighbors": COUNT,
         "bandwidth": [StrOptions({"median"}), None],
         "nonnegative": ["boolean"],
         "code": [StrOptions({"whitened", "standardized", "unit", "plain"})],
         "edges": [StrOptions({"bank", "batch"})],
         "safeguard": ["boolean"],
         "solver": [StrOptions({"admm", "fista", "subgradient"})],
-        "solver_iterations": _COUNT,
+        "solver_iterations": COUNT,
         "epochs": [Interval(Integral, 0, None, closed="left")],
-        "batch_size": _COUNT,
-        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "batch_size": COUNT,
+        "learning_rate": POSITIVE,
     }
 
     def __init__(
@@ -106,7 +103,7 @@ class Hybrid(DeepClusterer):
         lambda2: float = 0.0,
         candidates: str = "code",
         n_candidates: int | None = None,
-        bandwidth: str | None = None,
+        bandwidth: Literal["median"] | None = None,
         nonnegative: bool = True,
         code: str = "whitened",
         edges: str = "bank",
@@ -146,15 +143,11 @@ class Hybrid(DeepClusterer):
     def _fit(
         self, X: np.ndarray, graph: sp.csr_matrix | None = None, network: Autoencoder | None = None, **_: Any
     ) -> None:
-        if len(X) < 2:
-            raise UserError("a graph needs at least 2 samples, got n_samples=1")
         if graph is None or self.bandwidth is not None:
-            knn = knn_graph(X, min(self.n_neighbors, len(X) - 1))
-            graph = gaussian_weights(knn, bandwidth="median" if self.bandwidth == "median" else "local")
+            graph = neighbour_graph(X, self.n_neighbors, self.bandwidth or "local")
         data = self._start(X, network)
         width = self.n_candidates or default_width(len(X))
-        in_code = knn_graph(self._codes(X), min(width, len(X) - 1))
-        from_code = gaussian_weights(in_code, bandwidth="local")
+        from_code = neighbour_graph(self._codes(X), width)
         weights, others = (graph, from_code) if self.candidates == "graph" else (from_code, graph)
         support, other = (torch.from_numpy(strongest_edges(W, width)).to(data.device) for W in (weights, others))
         problem = _Problem(self, data, graph, _State(self.network_, data, support, self.safeguard))
@@ -182,26 +175,14 @@ class Hybrid(DeepClusterer):
         """Set every label, from the affinity and from H, and the candidate partitions."""
         found = partition(affinity, self.n_clusters, random_state=self._seed)
         kmeans = KMeans(self.n_clusters, n_init=20, random_state=self._seed)
-        vectors = smallest_eigenvectors(affinity, self.n_clusters, random_state=self._seed).vectors
-        degree = np.asarray(affinity.sum(axis=1)).ravel()
-        vectors *= np.divide(1, np.sqrt(degree), out=np.zeros_like(degree), where=degree > 0)[:, None]
+        vectors = ncut_vectors(affinity, self.n_clusters, random_state=self._seed)
         self.embedding_ = H
         self.labels_ = found.labels
         self.readouts_ = {
             "spectral": kmeans.fit(vectors).labels_.astype(np.int64),
             "kmeans": kmeans.fit(H).labels_.astype(np.int64),
         }
-        candidates = found.candidates
-        self.extras_: dict[str, Any] = {
-            "candidates": pd.DataFrame(
-                {
-                    "origin": [c.origin for c in candidates],
-                    "modularity": [c.modularity for c in candidates],
-                    "normalized_cut": [c.normalized_cut for c in candidates],
-                }
-            ),
-            "candidate_labels": np.stack([c.labels for c in candidates]).astype(np.int32),
-        }
+        self.extras_ = candidate_extras(found)
 
     def save_model(self, folder: Path) -> None:
         save_tensors(folder / "model.safetensors", self.network_.state_dict())
@@ -248,8 +229,7 @@ class _Problem:
         self.optimizer = make_optimizer("adam", state.network, settings.learning_rate)
         self._encode_all()
         self.reached = np.inf  # F after the last accepted half-step
-        scale = float(state.bank.double().square().sum(dim=1).mean())
-        self.alpha = settings.alpha * (scale or 1.0)
+        self.alpha = scaled_alpha(state.bank, settings.alpha)
 
     def update_z(self) -> dict[str, Any]:
         """Minimise F over Z with the codes of the bank, and return the trace's columns of this half-step."""

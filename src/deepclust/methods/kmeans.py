@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from deepclust.methods._readouts import KMeansReadout
+from deepclust.methods._mixtures import KMeansReadout
 from deepclust.methods.base import Clusterer
 
 

@@ -12,8 +12,11 @@ from deepclust.nets.settings import ConvSettings, MLPSettings
 class Autoencoder(nn.Module):
     """An encoder (B, D) -> (B, P) and a decoder (B, P) -> (B, D); images are flat outside, whatever is inside."""
 
-    def __init__(self, encoder: nn.Sequential, decoder: nn.Sequential) -> None:
+    def __init__(
+        self, encoder: nn.Sequential, decoder: nn.Sequential, image_shape: tuple[int, int, int] | None = None
+    ) -> None:
         super().__init__()
+        self.image_shape = image_shape  # (C, H, W) of the data, known for MLPs too: augmentation asks for it
         self.encoder = encoder
         self.decoder = decoder
 
@@ -46,11 +49,14 @@ def build(
     """
     with torch.device("meta"):
         if isinstance(settings, MLPSettings):
-            encoder, decoder = mlp.layers(n_features, settings.hidden, settings.n_embedding, settings.batch_norm)
+            encoder, decoder = mlp.layers(
+                n_features, settings.hidden, settings.n_embedding, settings.batch_norm, settings.activation
+            )
         else:
             if image_shape is None:
                 raise NotApplicable("a convolutional network needs images, and this data set has no image shape")
             encoder, decoder = conv.layers(image_shape, settings.channels, settings.n_embedding, settings.batch_norm)
-    network = Autoencoder(encoder, decoder).to_empty(device="cpu")
-    initialise(network, generator)
+    network = Autoencoder(encoder, decoder, image_shape).to_empty(device="cpu")
+    sigmoid = isinstance(settings, MLPSettings) and settings.activation == "sigmoid"
+    initialise(network, generator, settings.initial, 4 if sigmoid else 1)  # Glorot and Bengio's factor for the sigmoid
     return network

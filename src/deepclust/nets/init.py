@@ -4,18 +4,20 @@ import torch
 from torch import nn
 
 
-def initialise(module: nn.Module, generator: torch.Generator) -> None:
-    """Fill every layer in place: weights uniform in +-1/sqrt(fan_in), biases zero, normalisations the identity.
+def initialise(module: nn.Module, generator: torch.Generator, scheme: str = "fan_in", gain: float = 1) -> None:
+    """Fill every layer in place: weights uniform in +-bound, biases zero, normalisations the identity.
 
-    The weights' variance is 1 / (3 fan_in), the scheme of the common implementations of DEC and IDEC. DEC's paper
-    draws from N(0, 0.01^2), which only trains after a layer-wise start.
+    `fan_in` has the bound 1/sqrt(fan_in), a variance of 1 / (3 fan_in): the scheme of the common implementations of DEC
+    and IDEC. (DEC's paper draws from N(0, 0.01^2), which only trains after a layer-wise start.) `glorot` has the bound
+    gain * sqrt(6 / (fan_in + fan_out)), which keeps the signal's scale (Glorot and Bengio 2010; PC-X).
     """
     for layer in module.modules():
         if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
-            fan_in = layer.weight[0].numel()
+            fan_in, fan_out = layer.weight[0].numel(), layer.weight[:, 0].numel()
             if isinstance(layer, nn.ConvTranspose2d):  # stored as (in, out, h, w)
-                fan_in = layer.weight[:, 0].numel()
-            nn.init.uniform_(layer.weight, -(fan_in**-0.5), fan_in**-0.5, generator=generator)
+                fan_in, fan_out = fan_out, fan_in
+            bound = fan_in**-0.5 if scheme == "fan_in" else gain * (6 / (fan_in + fan_out)) ** 0.5
+            nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
         elif isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):

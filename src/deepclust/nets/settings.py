@@ -36,9 +36,13 @@ class NetworkSettings(Strict):
     """What every architecture shares: the code's size and the training of the reconstruction."""
 
     n_embedding: PositiveInt = Field(10, description="P, features of the code")
-    epochs: PositiveInt = 50
+    initial: Literal["fan_in", "glorot"] = Field("fan_in", description="scheme of the initial weights (nets/init.py)")
+    epochs: NonNegativeInt = Field(50, description="0 leaves the initial weights (PC-X)")
     batch_size: PositiveInt = 256
-    learning_rate: float = Field(1e-3, gt=0, lt=1, description="Adam's")
+    optimizer: Literal["adam", "adadelta", "sgd"] = "adam"
+    learning_rate: float = Field(1e-3, gt=0, le=1, description="AdaDelta's is a factor of its own steps: 1")
+    norm_weight: float = Field(0.0, ge=0, description="of mean (||z|| - 1)^2 (ULHE-DC)")
+    augmentation: Augmentation | None = None
 
 
 class MLPSettings(NetworkSettings):
@@ -46,6 +50,7 @@ class MLPSettings(NetworkSettings):
 
     architecture: Literal["mlp"] = "mlp"
     hidden: tuple[PositiveInt, ...] = Field((500, 500, 2000), min_length=1, strict=False)  # a list in YAML
+    activation: Literal["relu", "sigmoid"] = "relu"
     batch_norm: bool = False
     layerwise_epochs: NonNegativeInt = Field(0, description="epochs a layer of the denoising start; 0 for none")
     corruption: float = Field(0.2, ge=0, lt=1, description="share of inputs zeroed in the denoising start")

@@ -1,4 +1,4 @@
-"""Figures one column (3.4 in) wide: maps of the embedding, confusion matrices, training curves, accuracy bars, sweeps.
+"""Figures one column (3.4 in) wide: what a run found, how it got there, accuracy bars, sweeps.
 
 The same inputs give the same bytes: fonts and settings are matplotlib's own, not the user's, and files carry no date.
 """
@@ -19,6 +19,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
+from matplotlib.transforms import Affine2D
 
 from deepclust import files
 from deepclust.errors import UserError
@@ -29,17 +30,26 @@ from deepclust.reporting.tables import HEADINGS, number
 
 WIDTH = 3.4
 SAMPLE = 5000
+SAMPLE_OF_CLASS = 100
 SERIES = 32  # lines that colour and dash keep apart
 HALF_STEPS = frozenset({"z_objective", "theta_objective", "accepted"})  # columns of a trace that `half_steps` reads
 CODE = frozenset({"code_scale", "code_rank"})  # and `scale_and_rank`
 GAPS = frozenset({"solver", "solver_iterations", "z_gap"})  # and `gaps`, the first two being settings of a sweep
+CONVERGENCE = frozenset({"primal_residual", "largest_cosine", "certainty"})  # any of these is reason for `convergence`
 
 # Okabe and Ito's palette, safe for colour-blind readers; grey instead of black, which would drown the others
 _COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#666666"]
 _MARKERS = ["o", "x", "^", "+", "s", "v", "D", "*"]
 _DASHES = ["-", "--", ":", "-."]
 _SMALLEST_GAP = 1e-12  # a gap of zero has no place on a log axis
-_BINS = 200  # of an affinity's rows and columns: fewer than its pixels, so that no lone edge is lost
+_BINS = 200  # of a matrix's rows and columns: fewer than its pixels, so that no lone entry is lost
+_MEASURES = {  # a panel of `convergence` each: the label of its axis, and what its values are multiplied by
+    "primal_residual": ("primal residual", 1),
+    "clustering": ("clustering cost of Y", 1),
+    "label_change": ("labels changed (%)", 100),
+    "largest_cosine": ("largest cosine\nof two centroids", 1),
+    "certainty": ("mean largest\nassignment", 1),
+}
 _STYLE: list[str | dict[str, Any]] = [
     "default",
     {
@@ -63,6 +73,13 @@ def sample(n: int, random_state: int) -> np.ndarray:
     if n <= SAMPLE:
         return np.arange(n)
     return np.sort(np.random.default_rng(random_state).choice(n, SAMPLE, replace=False))
+
+
+def sample_of_classes(y: np.ndarray, random_state: int) -> np.ndarray:
+    """Return which samples `cosine` compares, shape (M,), class by class: of each all, or 100 without replacement."""
+    rng = np.random.default_rng(random_state)
+    members = [np.flatnonzero(y == k) for k in np.unique(y)]
+    return np.concatenate([np.sort(rng.permutation(found)[:SAMPLE_OF_CLASS]) for found in members])
 
 
 def tsne(embedding: np.ndarray, random_state: int) -> np.ndarray:
@@ -106,19 +123,18 @@ def tsne_map(coordinates: np.ndarray, y: np.ndarray | None, labels: np.ndarray, 
     Clusters bear the name and colour of the class they are matched to. Names stand among their points, so that no
     legend is needed and colours may repeat (with another marker) beyond eight.
     """
-    panels = {"clusters": labels} if y is None else {"classes": y, "clusters, named by their class": match(y, labels)}
-    names = np.unique(np.concatenate(list(panels.values())))
-    figure = Figure(figsize=(WIDTH, 3.2 if y is None else 2.0), layout="constrained")
-    figure.suptitle(title, fontsize=7.5)
-    for axes, (heading, groups) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
-        axes.set_title(heading)
-        axes.set(xticks=[], yticks=[], aspect="equal")
-        axes.spines[:].set_visible(False)
-        _scatter(axes, coordinates, np.searchsorted(names, groups))
-        size = 7 if len(names) <= 10 else 5.5
-        halo = [withStroke(linewidth=1.5, foreground="white")]
-        for name, place in _places(coordinates, groups).items():
-            axes.text(*place, str(name), ha="center", va="center", fontsize=size, fontweight="bold", path_effects=halo)
+    if y is None:
+        return _maps({"clusters": (coordinates, labels)}, title)
+    groups = {"classes": y, "clusters, named by their class": match(y, labels)}
+    return _maps({heading: (coordinates, found) for heading, found in groups.items()}, title)
+
+
+@matplotlib.style.context(_STYLE)
+def tsne_before_after(before: np.ndarray, after: np.ndarray, y: np.ndarray, title: str = "") -> Figure:
+    """Return the maps of the same M samples before and after clustering, coloured and named by class."""
+    figure = _maps({"before clustering": (before, y), "after clustering": (after, y)}, title)
+    for axes in figure.axes:
+        axes.set(adjustable="datalim", box_aspect=1)  # maps of different shapes side by side
     return figure
 
 
@@ -152,6 +168,52 @@ def confusion(y: np.ndarray, labels: np.ndarray, title: str = "") -> Figure:
             axes.text(
                 column, row, f"{share:.0f}", ha="center", va="center", color=colour, fontsize=4.8 if size > 12 else 6
             )
+    return figure
+
+
+@matplotlib.style.context(_STYLE)
+def centers(
+    images: np.ndarray, image_shape: Sequence[int], y: np.ndarray, labels: np.ndarray, title: str = ""
+) -> Figure:
+    """Return the decoded centres of clusters as a grid of images, each named by the class of most of its members.
+
+    They are in the order of these classes, so that duplicates stand side by side. Where a cluster is matched to another
+    class, as in `confusion`, an arrow leads to that one. A cluster without members is named empty.
+
+    Parameters
+    ----------
+    images
+        Centres (K, C * H * W), where row k belongs to label k; drawn from black at 0 to white at 1, values beyond
+        clipped. Three channels are red, green and blue; of any other number the mean is drawn.
+    image_shape
+        (C, H, W)
+    """
+    channels, height, width = image_shape
+    tiles = np.clip(images, 0, 1).reshape(len(images), channels, height, width)
+    named = _classes_of_clusters(y, labels)
+    order = sorted(named, key=lambda cluster: (named[cluster][0], len(set(named[cluster]))))
+    order += [cluster for cluster in range(len(images)) if cluster not in named]
+
+    # everything below is in inches, the axes' units too
+    columns = min(len(images), max(5, min(10, math.ceil(math.sqrt(2 * len(images))))))
+    step = (WIDTH - 0.04) / max(columns, 5)  # fewer than five images are no larger than five
+    side, left = step - 0.04, (WIDTH - columns * step + 0.04) / 2
+    top, head, tall = 0.22 if title else 0.02, 0.15, side * height / width
+    size = WIDTH, top + math.ceil(len(images) / columns) * (head + tall) + 0.02
+    figure = Figure(figsize=size)
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, size[0]), ylim=(size[1], 0))
+    axes.set_axis_off()
+    axes.text(WIDTH / 2, 0.04, title, ha="center", va="top", fontsize=7.5)
+    for place, cluster in enumerate(order):
+        row, column = divmod(place, columns)
+        x, upper = left + column * step, top + row * (head + tall) + head
+        tile = tiles[cluster].transpose(1, 2, 0) if channels == 3 else tiles[cluster].mean(axis=0)
+        extent = (x, x + side, upper + tall, upper)
+        axes.imshow(tile, cmap="gray", vmin=0, vmax=1, interpolation="none", extent=extent)
+        most, matched = named.get(cluster, ("empty", "empty"))
+        name = str(most) if most == matched else f"{most}\N{RIGHTWARDS ARROW}{matched}"
+        colour = "black" if most == matched != "empty" else _COLOURS[5]
+        axes.text(x + side / 2, upper - 0.03, name, ha="center", va="baseline", fontsize=7, color=colour)
     return figure
 
 
@@ -244,9 +306,7 @@ def scale_and_rank(traces: Mapping[str, pd.DataFrame], title: str = "") -> Figur
     """
     figure, axes = _figure_of_series(traces, title, 2)
     for panel, name in zip(axes, ("code_scale", "code_rank"), strict=True):
-        for series, style in _styles(traces).items():
-            for trace in _by_seed(traces[series].dropna(subset=[name])):
-                panel.plot(trace["epoch"], trace[name], marker="." if len(trace) == 1 else "", **style)
+        _plot_series(panel, traces, name)
     scales = np.concatenate([trace["code_scale"].dropna() for trace in traces.values()])
     if (positive := scales[scales > 0]).size:
         low, high = positive.min(), positive.max()
@@ -255,6 +315,56 @@ def scale_and_rank(traces: Mapping[str, pd.DataFrame], title: str = "") -> Figur
     axes[0].set(yscale="log", ylabel=r"scale, mean of $\|h\|^2$")
     axes[1].set(xlabel="epoch", ylabel="effective rank")
     axes[1].set_ylim(bottom=0)
+    _name_series(figure, traces, {})
+    return figure
+
+
+@matplotlib.style.context(_STYLE)
+def convergence(traces: Mapping[str, pd.DataFrame], title: str = "") -> Figure:
+    """Return what tells of convergence over the epochs, one panel a measure that is recorded.
+
+    The primal residual of ADMM, the objective, the share of labels changed and the largest cosine of two centroids. The
+    third is on an axis that is linear below 0.1 % and else logarithmic, the others on a log axis where they fall far,
+    without their zeros.
+    `traces` as in `half_steps`, with at least one of `CONVERGENCE`.
+    """
+    rows = pd.concat(traces.values()).dropna(axis="columns", how="all")
+    shown = [name for name in _MEASURES if name in rows]
+    figure, axes = _figure_of_series(traces, title, len(shown))
+    for panel, name in zip(axes, shown, strict=True):
+        label, factor = _MEASURES[name]
+        _plot_series(panel, traces, name, factor)
+        if name == "label_change":
+            panel.set_yscale("symlog", linthresh=0.1, linscale=0.4)
+            panel.yaxis.set_major_formatter("{x:g}")
+            panel.set_ylim(bottom=0)
+        else:
+            values = rows[name].to_numpy(float)
+            _log_if_wide(panel, values[values != 0])  # ADMM starts at a residual of zero
+        panel.set_ylabel(label)
+    axes[-1].set_xlabel("epoch")
+    _name_series(figure, traces, {})
+    return figure
+
+
+@matplotlib.style.context(_STYLE)
+def alive(traces: Mapping[str, pd.DataFrame], n_clusters: int, title: str = "") -> Figure:
+    """Return the number of clusters that have members after every epoch, below a dashed line at K.
+
+    `traces` as in `half_steps`, with the column `alive`. Lines are drawn apart, by half a cluster in all, so that
+    equal ones show.
+    """
+    figure, (axes,) = _figure_of_series(traces, title, 1)
+    _plot_series(axes, traces, "alive")
+    lines = list(axes.lines)
+    for place, line in enumerate(lines):
+        lift = (place - (len(lines) - 1) / 2) / max(10, 2 * len(lines))
+        line.set_transform(Affine2D().translate(0, lift) + axes.transData)
+    axes.axhline(n_clusters, color="#666666", linestyle="--", linewidth=0.8, zorder=1)
+    above: dict[str, Any] = {"xytext": (0, 4), "textcoords": "offset points", "ha": "right"}
+    axes.annotate(f"K = {n_clusters}", (1, n_clusters), xycoords=axes.get_yaxis_transform(), **above)
+    axes.set(xlabel="epoch", ylabel="clusters alive", ylim=(0, 1.15 * n_clusters))
+    axes.locator_params(axis="y", integer=True)
     _name_series(figure, traces, {})
     return figure
 
@@ -319,11 +429,7 @@ def affinity(before: sp.csr_matrix, after: sp.csr_matrix, y: np.ndarray, title: 
     A colour is a density: a bin's share of the weight over its share of the pairs of samples, so that 1 is an even
     spread. Bins without weight are black. The titles give the share of the weight between samples of different classes.
     """
-    n_bins = min(len(y), _BINS)
-    bins = np.empty(len(y), dtype=np.int64)
-    bins[np.argsort(y, kind="stable")] = np.arange(len(y)) * n_bins // len(y)
-    classes, sizes = np.unique(y, return_counts=True)
-    ends = np.concatenate([[0], np.cumsum(sizes)]) * n_bins / len(y) - 0.5
+    bins, n_bins = _bins_by_class(y)
     heads = ["candidates' weights W", "affinity $|Z| + |Z^T|$"]
     densities = [_densities(weights, bins, n_bins) for weights in (before, after)]
     weighty = np.concatenate([density[density > 0] for density in densities])
@@ -333,15 +439,72 @@ def affinity(before: sp.csr_matrix, after: sp.csr_matrix, y: np.ndarray, title: 
     figure.suptitle(title, fontsize=7.5)
     panels = figure.subplots(1, 2, sharey=True)
     cmap = colormaps["cividis"].with_extremes(bad="black", under="black")
-    step = math.ceil(len(classes) / 10)
     for axes, head, weights, density in zip(panels, heads, (before, after), densities, strict=True):
         image = axes.imshow(np.where(density > 0, density, np.nan), cmap=cmap, norm=LogNorm(*limits), aspect="equal")
         axes.set_title(f"{head}\n{_between_classes(weights, y)}", fontsize=7)
-        axes.set_xticks(((ends[1:] + ends[:-1]) / 2)[::step], [str(k) for k in classes[::step]])
-        axes.set_yticks(((ends[1:] + ends[:-1]) / 2)[::step], [str(k) for k in classes[::step]])
-        axes.tick_params(length=0, labelsize=6)
-        axes.set_xlabel("samples, by class")
+        _name_classes(axes, y, n_bins)
     figure.colorbar(image, ax=panels, label="weight, 1 = even spread", shrink=0.8)
+    return figure
+
+
+@matplotlib.style.context(_STYLE)
+def cosine(before: np.ndarray, after: np.ndarray, y: np.ndarray, title: str = "") -> Figure:
+    """Return the cosines between samples before and after clustering side by side, in the order of their classes.
+
+    Up to 200 samples a pixel is a pair; beyond that it is the mean over a block of pairs. A code of zero has the cosine
+    0 with all others. The titles give the mean over pairs of different samples. Lines part the classes, up to 20.
+
+    Parameters
+    ----------
+    before, after
+        Codes (M, P) of the same M samples; the two sizes P may differ.
+    y
+        Their classes, shape (M,).
+    """
+    bins, n_bins = _bins_by_class(y)
+    _, sizes = np.unique(y, return_counts=True)
+    cmap = colormaps["RdBu_r"].resampled(65)  # no coarser to the eye than 256 colours, and smaller
+    figure = Figure(figsize=(WIDTH, 2.2), layout="constrained")
+    figure.suptitle(title, fontsize=7.5)
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, head, codes in zip(panels, ("before clustering", "after clustering"), (before, after), strict=True):
+        unit = _unit(codes)
+        means = _sums(unit, bins) / np.bincount(bins)[:, None]
+        # the mean over a block of pairs is the product of the means; einsum's sums do not depend on threads
+        blocks = np.einsum("ip,jp->ij", means, means)
+        image = axes.imshow(blocks, cmap=cmap, vmin=-1, vmax=1, interpolation="none", aspect="equal")
+        axes.set_title(f"{head}\n{_mean_cosines(unit, y)}", fontsize=7)
+        _name_classes(axes, y, n_bins)
+        if len(sizes) <= 20:
+            for end in np.cumsum(sizes)[:-1] * n_bins / len(y) - 0.5:
+                axes.axhline(end, color="#666666", linewidth=0.3)
+                axes.axvline(end, color="#666666", linewidth=0.3)
+    figure.colorbar(image, ax=panels, label="cosine similarity", shrink=0.8, ticks=[-1, -0.5, 0, 0.5, 1])
+    return figure
+
+
+@matplotlib.style.context(_STYLE)
+def singular_values(table: pd.DataFrame, title: str = "") -> Figure:
+    """Return the share of the largest singular value of every cluster's codes, before and after the fusion.
+
+    Parameters
+    ----------
+    table
+        One row a cluster: `cluster`, and in percent `before` and `after`, nan without codes. Dashed lines are means.
+    """
+    figure = Figure(figsize=(WIDTH, 2.3), layout="constrained")
+    axes = figure.subplots()
+    axes.vlines(table["cluster"], table["before"], table["after"], color="#BBBBBB", linewidth=0.8, zorder=1)
+    mark: dict[str, Any] = {"linestyle": "none", "markersize": 3.5 if len(table) <= 20 else 2}
+    for name, colour, marker in (("before", _COLOURS[0], "o"), ("after", _COLOURS[5], "s")):
+        mean = table[name].mean()
+        axes.axhline(mean, color=colour, linestyle="--", linewidth=0.8, zorder=1)
+        label = f"{name} fusion, mean {mean:.1f} %"
+        axes.plot(table["cluster"], table[name], color=colour, marker=marker, label=label, **mark)
+    axes.locator_params(axis="x", integer=True, nbins=12)
+    axes.set(title=title, xlabel="cluster", ylabel="largest singular value\n(% of the sum)")
+    axes.set(xlim=(table["cluster"].min() - 0.6, table["cluster"].max() + 0.6), ylim=(0, 105))
+    figure.legend(loc="outside lower center", ncols=2, columnspacing=1.2)
     return figure
 
 
@@ -420,6 +583,24 @@ def save(figure: Figure, stem: Path | str) -> None:
         figure.savefig(file, format="pdf", dpi=300, metadata=nothing)
 
 
+def _maps(panels: Mapping[str, tuple[np.ndarray, np.ndarray]], title: str) -> Figure:
+    """Draw under each heading points (M, 2) in the colours of their groups (M,), which are alike in all panels."""
+    names = np.unique(np.concatenate([groups for _, groups in panels.values()]))
+    figure = Figure(figsize=(WIDTH, 3.2 if len(panels) == 1 else 2.0), layout="constrained")
+    figure.suptitle(title, fontsize=7.5)
+    grid = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, (heading, (coordinates, groups)) in zip(grid, panels.items(), strict=True):
+        axes.set_title(heading)
+        axes.set(xticks=[], yticks=[], aspect="equal")
+        axes.spines[:].set_visible(False)
+        _scatter(axes, coordinates, np.searchsorted(names, groups))
+        size = 7 if len(names) <= 10 else 5.5
+        halo = [withStroke(linewidth=1.5, foreground="white")]
+        for name, place in _places(coordinates, groups).items():
+            axes.text(*place, str(name), ha="center", va="center", fontsize=size, fontweight="bold", path_effects=halo)
+    return figure
+
+
 def _scatter(axes: Axes, coordinates: np.ndarray, groups: np.ndarray) -> None:
     """Draw points in the order of the samples, so that no group covers another; a marker for each eight groups."""
     colours = np.array(_COLOURS)[groups % len(_COLOURS)]
@@ -447,6 +628,17 @@ def _places(coordinates: np.ndarray, groups: np.ndarray) -> dict[int, np.ndarray
     return places
 
 
+def _classes_of_clusters(y: np.ndarray, labels: np.ndarray) -> dict[int, tuple[int, int]]:
+    """Return of each cluster the class of most of its members, and that it is matched to; the former again if none."""
+    matched, classes = match(y, labels), np.unique(y)
+    found: dict[int, tuple[int, int]] = {}
+    for cluster in np.unique(labels):
+        members = labels == cluster
+        most, partner = int(np.bincount(y[members]).argmax()), int(matched[members][0])
+        found[int(cluster)] = most, partner if partner in classes else most
+    return found
+
+
 def _lines(axes: Axes, rows: pd.DataFrame, name: str, scale: float, colour: str, width: float) -> None:
     for _, trace in rows.dropna(subset=[name]).groupby("seed"):
         marker = "." if len(trace) == 1 else ""
@@ -456,7 +648,7 @@ def _lines(axes: Axes, rows: pd.DataFrame, name: str, scale: float, colour: str,
 def _log_if_wide(axes: Axes, values: np.ndarray) -> None:
     values = values[np.isfinite(values)]
     if values.size and values.min() > 0 and values.max() > 50 * values.min():
-        axes.set_yscale("log")
+        axes.set_yscale("log", nonpositive="mask")
 
 
 def _by_seed(trace: pd.DataFrame) -> list[pd.DataFrame]:
@@ -487,11 +679,69 @@ def _figure_of_series(series: Mapping[str, Any], title: str, n_axes: int) -> tup
     return figure, panels
 
 
+def _plot_series(axes: Axes, traces: Mapping[str, pd.DataFrame], name: str, factor: float = 1) -> None:
+    """Draw a column over the epochs, a line a seed."""
+    for series, style in _styles(traces).items():
+        for trace in _by_seed(traces[series].dropna(subset=[name])):
+            axes.plot(trace["epoch"], factor * trace[name], marker="." if len(trace) == 1 else "", **style)
+
+
 def _name_series(figure: Figure, series: Mapping[str, Any], marks: Mapping[str, str]) -> None:
     handles: list[Artist] = [Line2D([], [], label=name, **style) for name, style in _styles(series).items()]
     grey: dict[str, Any] = {"color": "#666666", "linestyle": "none", "markersize": 3}
     handles += [Line2D([], [], label=name, marker=marker, **grey) for name, marker in marks.items()]
-    figure.legend(handles=handles, loc="outside lower center", ncols=_columns([*series, *marks]), columnspacing=1.2)
+    n_rows = math.ceil(len(handles) / _columns([*series, *marks]))
+    columns = math.ceil(len(handles) / n_rows)
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, columnspacing=1.2)
+
+
+def _bins_by_class(y: np.ndarray) -> tuple[np.ndarray, int]:
+    """Return a bin for each sample, in the order of the classes, and how many there are."""
+    n_bins = min(len(y), _BINS)
+    bins = np.empty(len(y), dtype=np.int64)
+    bins[np.argsort(y, kind="stable")] = np.arange(len(y)) * n_bins // len(y)
+    return bins, n_bins
+
+
+def _name_classes(axes: Axes, y: np.ndarray, n_bins: int) -> None:
+    """Name both axes of a matrix of bins by at most ten of the classes."""
+    classes, sizes = np.unique(y, return_counts=True)
+    ends = np.concatenate([[0], np.cumsum(sizes)]) * n_bins / len(y) - 0.5
+    step = math.ceil(len(classes) / 10)
+    axes.set_xticks(((ends[1:] + ends[:-1]) / 2)[::step], [str(k) for k in classes[::step]])
+    axes.set_yticks(((ends[1:] + ends[:-1]) / 2)[::step], [str(k) for k in classes[::step]])
+    axes.tick_params(length=0, labelsize=6)
+    axes.set_xlabel("samples, by class")
+
+
+def _unit(codes: np.ndarray) -> np.ndarray:
+    """Return codes (M, P) scaled to length 1, those of length 0 as they are."""
+    codes = np.asarray(codes, dtype=np.float64)
+    lengths = np.linalg.norm(codes, axis=1, keepdims=True)
+    return codes / np.where(lengths > 0, lengths, 1)
+
+
+def _sums(rows: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Return the sums of rows (M, P) by their group (M,), shape (groups, P)."""
+    sums = np.zeros((groups.max() + 1, rows.shape[1]))
+    np.add.at(sums, groups, rows)
+    return sums
+
+
+def _mean_cosines(unit: np.ndarray, y: np.ndarray) -> str:
+    _, groups, sizes = np.unique(y, return_inverse=True, return_counts=True)
+    sums = _sums(unit, groups)
+    # sums over ordered pairs: of a sample with itself, of a class, of all
+    itself, same, every = (np.square(part).sum() for part in (unit, sums, sums.sum(axis=0)))
+    n_same = (sizes**2).sum()
+    within = _mean(same - itself, n_same - len(y))
+    return f"within classes {within}\nbetween classes {_mean(every - same, len(y) ** 2 - n_same)}"
+
+
+def _mean(total: float, n: int) -> str:
+    if n == 0:
+        return "no pairs"
+    return f"{round(total / n, 2) + 0.0:.2f}".replace("-", "\N{MINUS SIGN}")  # + 0.0: without the sign of a zero
 
 
 def _densities(weights: sp.csr_matrix, bins: np.ndarray, n_bins: int) -> np.ndarray:

@@ -80,7 +80,7 @@ def index(
     tables: Mapping[str, Table],
     papers: Mapping[str, Sequence[Table]],
     figures: Mapping[str, Mapping[str, str]],
-    missing: Sequence[str] = (),
+    drawn: Mapping[str, Mapping[str, Sequence[str]]] | None = None,
     sweeps: str = "",
 ) -> str:
     """Return the page `reports/GRID/README.md`: each data set's table and figures, and what did not finish.
@@ -93,8 +93,9 @@ def index(
         Of each file stem under `tables/`, the parts of a paper's table.
     figures
         Of each data set, captions by the figure's stem relative to the page; `STEM.png` and `STEM.pdf` exist.
-    missing
-        Figures that belong to the page but are not here, because their stage's outputs were not pulled.
+    drawn
+        Of each data set and cell, the names of its own figures, `cells/DATASET/CELL/NAME.png` and `.pdf`. They are in
+        DVC's cache, not in git, so that the page names them instead of showing them.
     sweeps
         What `sweeps_block` returned, where the grid has sweeps.
     """
@@ -111,6 +112,8 @@ def index(
     for dataset, table in tables.items():
         blocks += [table.markdown("runs").strip(), _formats(f"tables/{dataset}")]
         blocks += _shown(figures.get(dataset, {}))
+        if drawn:
+            blocks += [_drawn(dataset, drawn[dataset])]
     if sweeps:
         blocks += ["## Sweeps", sweeps]
     if papers:
@@ -120,9 +123,6 @@ def index(
                 f"- {'; '.join(t.title for t in parts)}: {_formats(f'tables/{stem}')}" for stem, parts in papers.items()
             )
         ]
-    if missing:
-        blocks += ["## Figures that are not here", "`dvc pull` or `make repro` brings them."]
-        blocks += ["\n".join(f"- `{name}`" for name in missing)]
     return "\n\n".join(blocks) + "\n"
 
 
@@ -185,6 +185,16 @@ def _shown(figures: Mapping[str, str]) -> list[str]:
     return [
         block for stem, text in figures.items() for block in (f"![{text}]({stem}.png)", f"{text} ([PDF]({stem}.pdf))")
     ]
+
+
+def _drawn(dataset: str, cells: Mapping[str, Sequence[str]]) -> str:
+    places = {cell: f"cells/{dataset}/{cell}" for cell in cells}
+    lines = [
+        f"- `{cell}`: {', '.join(f'[{name}]({places[cell]}/{name}.png)' for name in names)}"
+        for cell, names in cells.items()
+        if names
+    ]
+    return "\n".join(["Each cell's own figures (`dvc pull` or `make repro` brings them):", "", *lines])
 
 
 def _unfinished(summary: pd.DataFrame) -> str:

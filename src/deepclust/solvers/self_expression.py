@@ -91,10 +91,8 @@ def sparse_self_expression(
     UserError
         If an argument is outside its range.
     """
-    _check_common(H, alpha, tolerance, max_iter, solver)
-    _check_support(support, H)
+    _check(H, support, alpha, nonnegative, start, tolerance, max_iter, solver)
     support, k = support.to(H.device), support.shape[1]
-    _check_start(start, (len(H), k), nonnegative)
     chunk = _rows_at_once("chunk", chunk, 8 * k * (6 * k + 2 * H.shape[1] + 12), H)
     exact = H.detach().double()
 
@@ -143,9 +141,8 @@ def dense_self_expression(
     UserError
         If an argument is outside its range.
     """
-    _check_common(H, alpha, tolerance, max_iter, solver)
+    _check(H, None, alpha, nonnegative, start, tolerance, max_iter, solver)
     N = len(H)
-    _check_start(start, (N, N), nonnegative)
     if start is not None and zero_diagonal and start.diagonal().any():
         raise UserError("start must have a zero diagonal, got another; clear it with start.fill_diagonal_(0)")
     # A rotation of feature space changes no inner product; in the singular basis the features' Gram matrix is diagonal.
@@ -209,10 +206,8 @@ def smoothed_self_expression(
     The hybrid paper's Eq. (2). The dual point is the residual of both squares scaled by one factor for all rows, so the
     gap follows the worst row: it is sharp at the minimum only.
     """
-    _check_common(H, alpha, tolerance, max_iter)
-    _check_support(support, H)
+    _check(H, support, alpha, nonnegative, start, tolerance, max_iter)
     N, k = support.shape
-    _check_start(start, (N, k), nonnegative)
     if laplacian.shape != (N, N) or not np.isfinite(laplacian.data).all():
         found = f"{laplacian.shape}" if laplacian.shape != (N, N) else "NaN or infinity"
         raise UserError(f"laplacian must be finite and of shape ({N}, {N}), as H has {N} rows, got {found}")
@@ -330,7 +325,17 @@ def _rows_at_once(name: str, rows: int | None, bytes_a_row: int, H: Tensor) -> i
     return rows
 
 
-def _check_common(H: Tensor, alpha: float, tolerance: float, max_iter: int, solver: str = "fista") -> None:
+def _check(
+    H: Tensor,
+    support: Tensor | None,
+    alpha: float,
+    nonnegative: bool,
+    start: Tensor | None,
+    tolerance: float,
+    max_iter: int,
+    solver: str = "fista",
+) -> None:
+    """Raise UserError for an argument outside its range; without a support, all samples are every row's candidates."""
     if H.ndim != 2 or len(H) < 2 or H.shape[1] < 1 or H.dtype not in (torch.float32, torch.float64):
         raise UserError(f"H must be (N >= 2, P >= 1), float32 or float64, got {tuple(H.shape)}, {H.dtype}")
     if not torch.isfinite(H).all():
@@ -346,27 +351,23 @@ def _check_common(H: Tensor, alpha: float, tolerance: float, max_iter: int, solv
         raise UserError(f"max_iter must be >= 1, got {max_iter}")
     if solver not in _SOLVERS:
         raise UserError(f"unknown solver {solver!r}; choose from {', '.join(_SOLVERS)}")
-
-
-def _check_support(support: Tensor, H: Tensor) -> None:
-    N = len(H)
-    if support.ndim != 2 or len(support) != N or support.shape[1] < 1 or support.dtype != torch.int64:
-        found = f"{tuple(support.shape)}, {support.dtype}"
-        raise UserError(f"support must be (N={N}, k >= 1), int64, as H has N rows, got {found}")
-    if support.min() < 0 or support.max() >= N:
-        found = f"[{support.min().item()}, {support.max().item()}]"
-        raise UserError(f"support must be in [0, N-1={N - 1}], got {found}; it holds row numbers of H")
-    own = (support == torch.arange(N, device=support.device)[:, None]).any(dim=1)
-    if own.any():
-        row = int(own.nonzero()[0])
-        raise UserError(f"support must not name the row itself, got {row} in row {row}; leave it out")
-
-
-def _check_start(start: Tensor | None, shape: tuple[int, int], nonnegative: bool) -> None:
+    N = k = len(H)
+    if support is not None:
+        if support.ndim != 2 or len(support) != N or support.shape[1] < 1 or support.dtype != torch.int64:
+            found = f"{tuple(support.shape)}, {support.dtype}"
+            raise UserError(f"support must be (N={N}, k >= 1), int64, as H has N rows, got {found}")
+        if support.min() < 0 or support.max() >= N:
+            found = f"[{support.min().item()}, {support.max().item()}]"
+            raise UserError(f"support must be in [0, N-1={N - 1}], got {found}; it holds row numbers of H")
+        own = (support == torch.arange(N, device=support.device)[:, None]).any(dim=1)
+        if own.any():
+            row = int(own.nonzero()[0])
+            raise UserError(f"support must not name the row itself, got {row} in row {row}; leave it out")
+        k = support.shape[1]
     if start is None:
         return
-    if tuple(start.shape) != shape:
-        raise UserError(f"start must be of shape {shape}, got {tuple(start.shape)}; leave it out to start from 0")
+    if tuple(start.shape) != (N, k):
+        raise UserError(f"start must be of shape {(N, k)}, got {tuple(start.shape)}; leave it out to start from 0")
     if not torch.isfinite(start).all() or (nonnegative and (start < 0).any()):
         least = " and >= 0, as nonnegative is set" if nonnegative else ""
         raise UserError(f"start must be finite{least}, got other values; leave it out to start from 0")

@@ -56,10 +56,12 @@ class Outcome:
 
 def make_optimizer(
     name: str, module: nn.Module, learning_rate: float, momentum: float = 0.9
-) -> torch.optim.Adam | torch.optim.SGD:
-    """Return `adam` or `sgd` (with `momentum`), fused: one kernel for all weights."""
+) -> torch.optim.Adam | torch.optim.Adadelta | torch.optim.SGD:
+    """Return `adam`, `adadelta` or `sgd` (with `momentum`); fused, one kernel for all weights, where torch has it."""
     if name == "adam":
         return torch.optim.Adam(module.parameters(), lr=learning_rate, fused=True)
+    if name == "adadelta":
+        return torch.optim.Adadelta(module.parameters(), lr=learning_rate, foreach=True)
     return torch.optim.SGD(module.parameters(), lr=learning_rate, momentum=momentum, fused=True)
 
 

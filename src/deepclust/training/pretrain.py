@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from pydantic import TypeAdapter
 from torch import Tensor, nn
 
+from deepclust.errors import NotApplicable
 from deepclust.nets.autoencoder import Autoencoder, build
 from deepclust.nets.settings import AnyNetwork, ConvSettings, MLPSettings
 from deepclust.seeding import derive_seed
@@ -29,23 +30,33 @@ def pretrain(
 ) -> tuple[Autoencoder, Outcome]:
     """Return an autoencoder trained to reconstruct X (N, D) on X's device, and how its training went.
 
-    Minimises the mean over samples and features of (x - g(f(x)))^2 with Adam. `layerwise_epochs` first trains each
-    pair of mirrored layers as a denoising autoencoder of the layer below (DEC, Section 3.2); `augmentation` replaces
-    x by a random affine map of x, as input and target alike (DECS, Section 4.2).
+    Minimises the mean over samples and features of (x - g(f(x)))^2. `layerwise_epochs` first trains each pair of
+    mirrored layers as a denoising autoencoder of the layer below (DEC, Section 3.2); `augmentation` replaces x by a
+    random affine map of x, as input and target alike (DECS, Section 4.2); `norm_weight` adds that multiple of the mean
+    over samples of (||f(x)|| - 1)^2, which draws codes onto the unit sphere (ULHE-DC, Eq. (2)).
+
+    Raises
+    ------
+    NotApplicable
+        A convolutional network or augmentation for data without an image shape.
     """
+    augmentation = settings.augmentation
+    if augmentation is not None and image_shape is None:
+        raise NotApplicable("augmentation needs images, and this data set has no image shape")
     generator = torch.Generator().manual_seed(derive_seed(seed, "weights"))
     network = build(settings, X.shape[1], image_shape, generator).to(X.device)
     trace: list[dict[str, Any]] = []
     if isinstance(settings, MLPSettings) and settings.layerwise_epochs:
         trace = _layerwise(network, X, settings, seed)
 
-    augmentation = settings.augmentation if isinstance(settings, ConvSettings) else None
-
     def terms(x: Tensor, _: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        if augmentation is not None:
-            assert image_shape is not None  # a convolutional network was built
+        if augmentation is not None and image_shape is not None:
             x = augment(x, augmentation, generator, image_shape)
-        return {"reconstruction": F.mse_loss(network(x)[1], x)}
+        z, reconstruction = network(x)
+        found = {"reconstruction": F.mse_loss(reconstruction, x)}
+        if settings.norm_weight:
+            found["norm"] = settings.norm_weight * (z.norm(dim=1) - 1).square().mean()
+        return found
 
     outcome = _train(network, X, terms, settings, settings.epochs, derive_seed(seed, "batches"), "pretrain")
     return network, Outcome(trace + outcome.trace, outcome.n_iter, outcome.converged)
@@ -55,7 +66,7 @@ def _layerwise(network: Autoencoder, X: Tensor, settings: MLPSettings, seed: int
     """Train each encoder layer with its mirror in the decoder to restore the layer below from a corrupted copy.
 
     Inputs and hidden units are both dropped with probability `corruption` (DEC, Eq. (4)-(7)); the first pair restores
-    the data and the last makes the code, so these two have no ReLU there.
+    the data and the last makes the code, so these two have no activation there.
     """
     trace: list[dict[str, Any]] = []
     pairs = zip(_blocks(network.encoder), _blocks(network.decoder)[::-1], strict=True)
@@ -77,7 +88,7 @@ def _train(
     seed: int,
     phase: str,
 ) -> Outcome:
-    optimizer = make_optimizer("adam", module, settings.learning_rate)
+    optimizer = make_optimizer(settings.optimizer, module, settings.learning_rate)
     return train(
         module, X, terms, optimizer=optimizer, epochs=epochs, batch_size=settings.batch_size, seed=seed, phase=phase
     )

@@ -1,0 +1,229 @@
+"""One epoch of each deep method: against training its network alone, against ClustPy, against a paper's time table.
+
+A pass is what no epoch can do without: forward, backward and the optimiser's step over all batches, of encoder and
+decoder on the squared reconstruction error, or of the encoder on its squared code where a method trains no more than
+that. It shares the method's network, optimiser, batches of 256 and threads, and does nothing else. An epoch should cost
+at most 1.3 times its pass. ULHE-DC's labels come from all samples once an epoch: forward alone is a third of its pass.
+
+All contestants take turns in one run; what counts are the medians of the turns' ratios. Epochs are timed by the
+optimiser's steps, from the last of the first epoch to the last of the last one: this leaves out the k-means start and
+the read-outs, and has in it whatever a method recomputes between batches and between epochs. DEC and IDEC encode all
+samples for a new target every 140 batches, which at the default size is once in the epochs timed.
+
+The data are synthetic and of USPS's shape. The networks are 256-500-500-2000-10 and, for DECS, the convolutional one,
+pretrained for an epoch. Settings are the defaults, without a stop rule; ULHE-DC is fed all samples and PC-X has its
+entropy from the first epoch on. Left out are methods that train nothing (ae_*) or solve for a graph between epochs.
+
+    python bench/methods.py [--samples N] [--turns R] [--threads T]
+"""
+
+import argparse
+import copy
+import importlib.util
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deepclust.methods import load, names
+from deepclust.methods._deep import DeepClusterer
+from deepclust.nets.autoencoder import Autoencoder
+from deepclust.nets.settings import ConvSettings, MLPSettings
+from deepclust.reporting.aggregate import read_reported
+from deepclust.training.loop import make_optimizer
+from deepclust.training.pretrain import pretrain
+from deepclust.training.runtime import Runtime
+
+# isort: split
+import torch  # after the package, which says how OpenMP waits
+import torch.nn.functional as F
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+SIDE, N_CLUSTERS, BATCH = 16, 10, 256
+EPOCHS = 4  # of every training; the first is not timed
+MLP = MLPSettings(epochs=1, norm_weight=1)  # codes of the length that ULHE-DC asks for, and no other method minds
+NETWORKS: dict[str, MLPSettings | ConvSettings] = {
+    "mlp": MLP,
+    "sigmoid": MLPSettings(epochs=1, activation="sigmoid", initial="glorot"),
+    "conv": ConvSettings(epochs=1, augmentation=None),
+}
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What an epoch trains."""
+
+    network: str
+    decoder: bool
+    optimizer: str
+
+    def __str__(self) -> str:
+        return f"{self.network} {'encoder + decoder' if self.decoder else 'encoder'}, {self.optimizer}"
+
+
+PASSES = {
+    "dec": Pass("mlp", decoder=False, optimizer="sgd"),
+    "ulhe_dc": Pass("mlp", decoder=False, optimizer="sgd"),
+    "decs": Pass("conv", decoder=False, optimizer="sgd"),
+    "idec": Pass("mlp", decoder=True, optimizer="adam"),
+    "pc_x": Pass("mlp", decoder=True, optimizer="adam"),
+    "daec": Pass("sigmoid", decoder=True, optimizer="adadelta"),
+    "dc_kmeans": Pass("sigmoid", decoder=True, optimizer="adadelta"),
+    "dc_gmm": Pass("sigmoid", decoder=True, optimizer="adadelta"),
+}
+SETTINGS: dict[str, dict[str, Any]] = {"ulhe_dc": {"self_paced": False}, "pc_x": {"burn_in": 0}}
+CLUSTPY = {"DEC": PASSES["dec"], "IDEC": PASSES["idec"], "VaDE": PASSES["idec"]}
+REPORTED = Path(__file__).parents[1] / "data/reported/reported_results.csv"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--samples", type=int, default=9298, help="rounded down to whole batches")
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    n_batches = arguments.samples // BATCH
+    if n_batches < 1 or arguments.turns < 1:
+        parser.error(f"--samples must be at least {BATCH} and --turns at least 1")
+    torch.set_num_threads(arguments.threads)
+
+    X = blobs(n_batches * BATCH)
+    runtime = Runtime(arguments.threads)
+    with runtime.open():
+        networks = {
+            name: pretrain(torch.from_numpy(X), settings, seed=0, image_shape=(1, SIDE, SIDE))[0]
+            for name, settings in NETWORKS.items()
+        }
+    contestants: dict[str, Callable[[], object]] = {}
+    for method, passed in PASSES.items():  # a pass comes just before the methods that share it
+        contestants.setdefault(str(passed), within(runtime, train_alone(networks[passed.network], X, passed)))
+        contestants[method] = within(runtime, our_fit(method, networks[passed.network], X))
+    left_out = [name for name in names() if name not in PASSES and issubclass(load(name), DeepClusterer)]
+    if importlib.util.find_spec("clustpy"):
+        contestants |= {f"ClustPy {name}": clustpy_fit(name, X) for name in CLUSTPY}
+    else:
+        left_out.append("ClustPy (not installed: pip install -e '.[bench]')")
+
+    times: dict[str, list[float]] = {name: [] for name in contestants}
+    for _ in range(arguments.turns):
+        for name, fit in contestants.items():
+            times[name].append(seconds_an_epoch(fit, n_batches))
+
+    def ratio(a: str, b: str) -> float:
+        return statistics.median(x / y for x, y in zip(times[a], times[b], strict=True))
+
+    print(f"{len(X)} samples, {arguments.threads} threads, median of {arguments.turns} turns")
+    print(f"left out: {', '.join(left_out)}\n")
+    print("| epoch of | trains | time / pass | time / ClustPy's |")
+    print("|---|---|---:|---:|")
+    for method, passed in PASSES.items():
+        peer = f"ClustPy {method.upper()}"
+        against = f"{ratio(method, peer):.2f}" if peer in times else ""
+        print(f"| {method} | {passed} | {ratio(method, str(passed)):.2f} | {against} |")
+    for name, passed in CLUSTPY.items():
+        if f"ClustPy {name}" in times:
+            print(f"| ClustPy {name} | {passed} | {ratio(f'ClustPy {name}', str(passed)):.2f} | |")
+
+    print(
+        "\nTime over DAEC's: an epoch here; the whole run on USPS that Tian, Zhou and Guan (2017) report in Table 3.\n"
+    )
+    print("| | here | reported |")
+    print("|---|---:|---:|")
+    seconds = reported_seconds()
+    for method, value in seconds.items():
+        print(f"| {method} | {ratio(method, 'daec'):.2f} | {value / seconds['daec']:.2f} |")
+
+
+def seconds_an_epoch(fit: Callable[[], object], n_batches: int) -> float:
+    """Return the mean over a training's epochs but the first, whatever `fit` does before and after its batches."""
+    ends: list[float] = []
+    hook = register_optimizer_step_post_hook(lambda *_: ends.append(time.perf_counter()))
+    try:
+        fit()
+    finally:
+        hook.remove()
+    if len(ends) != EPOCHS * n_batches:
+        raise RuntimeError(f"{len(ends)} steps of an optimiser were seen, not {EPOCHS} epochs of {n_batches}")
+    return (ends[-1] - ends[n_batches - 1]) / (EPOCHS - 1)
+
+
+def train_alone(network: Autoencoder, X: np.ndarray, passed: Pass) -> Callable[[], object]:
+    data = torch.from_numpy(X)
+
+    def fit() -> None:
+        trained = copy.deepcopy(network).train()
+        module = trained if passed.decoder else trained.encoder
+        optimizer = make_optimizer(passed.optimizer, module, learning_rate=1e-3)
+        for _ in range(EPOCHS):
+            for x in data.split(BATCH):
+                loss = F.mse_loss(trained(x)[1], x) if passed.decoder else trained.encode(x).square().mean()
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+
+    return fit
+
+
+def our_fit(name: str, network: Autoencoder, X: np.ndarray) -> Callable[[], object]:
+    settings = {"n_init": 1, "epochs": EPOCHS, "batch_size": BATCH, "random_state": 0, "device": "cpu"}
+    method = load(name)(N_CLUSTERS, **settings, **SETTINGS.get(name, {}))
+    if "tolerance" in method.get_params():
+        method.set_params(tolerance=0.0)
+    return lambda: method.fit(X, network=network)
+
+
+def within(runtime: Runtime, fit: Callable[[], object]) -> Callable[[], object]:
+    def inside() -> object:
+        with runtime.open():
+            return fit()
+
+    return inside
+
+
+def clustpy_fit(name: str, X: np.ndarray) -> Callable[[], object]:
+    """Return a fit of ClustPy's method of that name: same layers, activation, batches and kind of optimiser."""
+    from clustpy import deep
+    from clustpy.deep.neural_networks import FeedforwardAutoencoder, VariationalAutoencoder
+
+    sgd = CLUSTPY[name].optimizer == "sgd"
+    start = {"n_init": 1} | ({"covariance_type": "diag"} if name == "VaDE" else {})
+    method = getattr(deep, name)(
+        N_CLUSTERS,
+        batch_size=BATCH,
+        pretrain_epochs=0,
+        clustering_epochs=EPOCHS,
+        optimizer_class=torch.optim.SGD if sgd else torch.optim.Adam,
+        clustering_optimizer_params={"lr": 1e-4} | ({"momentum": 0.9} if sgd else {}),
+        neural_network=(
+            VariationalAutoencoder if name == "VaDE" else FeedforwardAutoencoder,
+            {"layers": [X.shape[1], *MLP.hidden, MLP.n_embedding], "activation_fn": torch.nn.ReLU},
+        ),
+        initial_clustering_params=start,
+        device=torch.device("cpu"),
+        random_state=0,
+    )
+    return lambda: method.fit(X)
+
+
+def blobs(n_samples: int) -> np.ndarray:
+    """Return noisy copies of K random images (N, D), float32 in [0, 1]."""
+    rng = np.random.default_rng(0)
+    centers = rng.random((N_CLUSTERS, SIDE * SIDE))
+    noise = 0.1 * rng.standard_normal((n_samples, SIDE * SIDE))
+    return (centers[rng.integers(N_CLUSTERS, size=n_samples)] + noise).clip(0, 1).astype(np.float32)
+
+
+def reported_seconds() -> dict[str, float]:
+    """Return the seconds on USPS in Table 3 of the paper of DC-Kmeans and DC-GMM, by our names of its methods."""
+    reported = read_reported(REPORTED).query(
+        "paper == 'deepcluster_admm' and table == '3' and dataset == 'usps11k' and metric == 'time'"
+    )
+    return dict(zip(reported["method_id"], reported["value"], strict=True))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""Codes gathered around slowly moving centroids: PC-X's loss terms and its centroids' moving average."""
+
+import torch
+from torch import Tensor
+
+
+def squared_distances(z: Tensor, centroids: Tensor) -> Tensor:
+    """Return ||z_i - mu_k||^2 (B, K), summed over features, of codes z (B, P) to centroids (K, P).
+
+    Differences are taken directly: |z|^2 - 2 z'mu + |mu|^2 cancels where it matters, near the centroids.
+    """
+    return (z.unsqueeze(1) - centroids).square().sum(dim=2)
+
+
+def clustering_loss(squared: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Return the *mean* over the batch of weights_k ||z_i - mu_k||^2, k = labels_i (PC-X, Eq. (1) and (12)).
+
+    squared (B, K) as from `squared_distances`, labels (B,), weights (K,) or None for 1.
+    """
+    own = squared.gather(1, labels[:, None]).squeeze(1)
+    return own.mean() if weights is None else (weights[labels] * own).mean()
+
+
+def assignment_entropy(squared: Tensor, tau: float) -> Tensor:
+    """Return the *mean* over the batch of -sum_k lambda_ik ln lambda_ik in [0, ln K] (PC-X, Eq. (8)).
+
+    lambda_i = softmax(-tau ||z_i - mu_k||^2) over k (Eq. (2)), squared (B, K) as from `squared_distances`.
+    """
+    log_soft = torch.log_softmax(-tau * squared, dim=1)
+    return -(log_soft.exp() * log_soft).sum(dim=1).mean()
+
+
+def inverse_sizes(sizes: Tensor, smoothing: float) -> Tensor:
+    """Return 1 / omega_k (K,), omega_k the size of cluster k over the mean size (PC-X, Eq. (10) and (14)).
+
+    `smoothing` > 0 is added to every size (K,), and the total kept (Laplace): an empty cluster's weight is finite.
+    With the exact sizes and no smoothing, `clustering_loss` is the mean over clusters of their mean squared distances.
+    """
+    smoothed = (sizes + smoothing) * sizes.sum() / (sizes + smoothing).sum()
+    return smoothed.mean() / smoothed
+
+
+def moving_average(centroids: Tensor, z: Tensor, labels: Tensor, kappa: float) -> tuple[Tensor, Tensor]:
+    """Return the centroids (K, P) moved towards the batch, and how many of its samples each has (K,).
+
+    mu_k <- kappa mu_k + (1 - kappa) mean of the z_i with labels_i = k (PC-X, Eq. (6)); without one, mu_k is kept.
+    """
+    counts = z.new_zeros(len(centroids)).index_add_(0, labels, z.new_ones(len(z)))
+    sums = torch.zeros_like(centroids).index_add_(0, labels, z)
+    means = torch.where(counts[:, None] > 0, sums / counts.clamp(min=1)[:, None], centroids)
+    return torch.lerp(means, centroids, kappa), counts

@@ -1,0 +1,84 @@
+"""Losses of codes on the unit sphere: distance from it, spread of the clusters, width of each cluster (ULHE-DC)."""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Reduction = Literal["mean", "sum"]
+
+_SHORT = 1e-4  # vectors below this length count as having no direction: bounds the derivative of normalising
+_NEAR = 0.1  # 1 - cosine of 26 degrees; closer pairs repel with a force that grows no further
+
+
+def directions(z: Tensor) -> Tensor:
+    """Return z (..., P) scaled to rows of norm 1; rows shorter than 1e-4 stay proportionally shorter, 0 stays 0."""
+    unit: Tensor = F.normalize(z, dim=-1, eps=_SHORT)
+    return unit
+
+
+def norm_penalty(z: Tensor) -> Tensor:
+    """Return the *mean* over codes z (B, P) of (||z_i|| - 1)^2, Euclidean norm (ULHE-DC, Eq. (2))."""
+    penalty: Tensor = (torch.linalg.vector_norm(z, dim=1) - 1).square().mean()
+    return penalty
+
+
+def cluster_directions(u: Tensor, labels: Tensor, n_clusters: int) -> tuple[Tensor, Tensor]:
+    """Return the centroids Norm(sum of the members of cluster k) (K, P) and the clusters' sizes (K,).
+
+    u : (B, P), rows of norm 1; labels : (B,) int64 in [0, K). A cluster without members has the centroid 0. Gradient
+    reaches u (ULHE-DC, Eq. (7)).
+    """
+    means, _, sizes = _means(u, labels, n_clusters)
+    return directions(means), sizes
+
+
+def uniformity(centroids: Tensor, present: Tensor) -> Tensor:
+    """Return the *sum* over ordered pairs i != j of present clusters of 1 / (1 - m_i'm_j) (ULHE-DC, Eq. (11)).
+
+    Parameters
+    ----------
+    centroids : Tensor of shape (K, P)
+        Rows of norm 1. K <= P + 1 of them are lowest at a simplex, all cosines -1/(K-1): K (K-1)^2 / K = (K-1)^2.
+    present : Tensor of shape (K,), bool
+        Clusters left out of the sum are those absent from the batch.
+
+    Notes
+    -----
+    Where 1 - m_i'm_j is below 0.1, its reciprocal is continued by its tangent: finite at 0, and still repelling. The
+    printed sum includes i = j, whose infinite terms the paper takes to be 0.
+    """
+    # ||m_i - m_j||^2 / 2, which does not cancel for close pairs as 1 - m_i'm_j does
+    gap = (centroids.unsqueeze(1) - centroids).square().sum(dim=2) / 2
+    energy = torch.where(gap >= _NEAR, 1 / gap.clamp_min(_NEAR), (2 - gap / _NEAR) / _NEAR)
+    pairs = present.unsqueeze(1) & present
+    return (energy * pairs.fill_diagonal_(False)).sum()
+
+
+def compactness(u: Tensor, labels: Tensor, n_clusters: int, reduction: Reduction = "mean") -> Tensor:
+    """Return 1/K times the sum over clusters of 1 - u_i'u_j over the pairs of members (ULHE-DC, Eq. (12)).
+
+    u : (B, P), rows of norm 1; labels : (B,) int64 in [0, K). `reduction` is over a cluster's n^2 ordered pairs, each
+    member with itself among them: "sum" is what is printed and grows with n^2, "mean" lies in [0, 1]. Absent clusters
+    count as 0.
+
+    Notes
+    -----
+    The sum over pairs of 1 - u_i'u_j is n sum_i ||u_i - mean u||^2: O(B P), and 0 without cancellation where a
+    cluster's members coincide.
+    """
+    means, members, sizes = _means(u, labels, n_clusters)
+    spread = (u - members @ means).square().sum(dim=1)
+    weight = sizes if reduction == "sum" else 1 / sizes.clamp_min(1)
+    return (members @ weight * spread).sum() / n_clusters
+
+
+def _means(u: Tensor, labels: Tensor, n_clusters: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the means of the members (K, P), the membership (B, K) as 0 and 1, and the sizes (K,).
+
+    By matrix products: sums of scattered rows would depend on their order on a GPU.
+    """
+    members = (labels.unsqueeze(1) == torch.arange(n_clusters, device=u.device)).to(u.dtype)
+    sizes = members.sum(dim=0)
+    return members.T @ u / sizes.clamp_min(1).unsqueeze(1), members, sizes

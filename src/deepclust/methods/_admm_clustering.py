@@ -1,0 +1,265 @@
+"""DeepCluster's scheme (Tian, Zhou and Guan 2017, Algorithm 1): ADMM on a clustered copy Y of an autoencoder's code.
+
+    min  (1/N) sum_i [ ||x_i - xhat_i||^2 + lam g(y_i) ]   subject to   y_i = f(x_i)
+
+The scheme knows of the clustering only what `Clustering` says: g, a step over y, a step over the parameters.
+`Alternating` is what it shares with DAEC, which has no Y.
+"""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from sklearn.utils._param_validation import Interval, Real, StrOptions
+from torch import Tensor, nn
+
+from deepclust.methods._deep import DeepClusterer
+from deepclust.methods.base import COUNT, POSITIVE, WEIGHT
+from deepclust.nets.autoencoder import Autoencoder
+from deepclust.seeding import derive_seed
+from deepclust.training.checkpoint import save_tensors
+from deepclust.training.loop import EpochSteps, Refresh, make_optimizer, train
+
+
+class Clustering(nn.Module):
+    """A clustering's parameters, in float64 buffers, and its cost g(y) for rows y (N, P), in float64."""
+
+    centers: Tensor  # (K, P)
+
+    def assign(self, y: Tensor) -> Tensor:
+        """Return the label (N,) of each row."""
+        raise NotImplementedError
+
+    def value(self, y: Tensor) -> Tensor:
+        """Return the mean of g over the rows."""
+        raise NotImplementedError
+
+    def y_step(self, y: Tensor, v: Tensor, lam: float, rho: float) -> Tensor:
+        """Return, row by row, argmin_t lam b(t) + (rho / 2) ||t - v||^2, where b >= g and b(y) = g(y).
+
+        So lam g(t) + (rho / 2) ||t - v||^2 is nowhere larger at the result than at y.
+        """
+        raise NotImplementedError
+
+    def update(self, y: Tensor) -> None:
+        """Move the parameters so that `value(y)` does not rise (but for what keeps a covariance regular)."""
+        raise NotImplementedError
+
+
+class Centroids(Clustering):
+    """k-means: g(y) = (1/2) min_k ||y - c_k||^2 (Eq. (8))."""
+
+    def __init__(self, centers: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("centers", centers.double())
+
+    def assign(self, y: Tensor) -> Tensor:
+        return torch.cdist(y, self.centers, compute_mode="donot_use_mm_for_euclid_dist").argmin(dim=1)
+
+    def value(self, y: Tensor) -> Tensor:
+        return (y - self.centers[self.assign(y)]).square().sum(dim=1).mean() / 2
+
+    def y_step(self, y: Tensor, v: Tensor, lam: float, rho: float) -> Tensor:
+        return (lam * self.centers[self.assign(y)] + rho * v) / (lam + rho)  # Eq. (10)
+
+    def update(self, y: Tensor) -> None:
+        """Make each centroid the mean of the rows nearest to it; one without rows stays where it is."""
+        member = F.one_hot(self.assign(y), len(self.centers)).to(y)
+        counts = member.sum(dim=0)[:, None]
+        self.centers = torch.where(counts > 0, member.T @ y / counts.clamp(min=1), self.centers)
+
+
+class State(nn.Module):
+    """All that a checkpoint must hold: the network, the clustering, the labels (N,), and what subclasses add."""
+
+    labels: Tensor
+    begun: Tensor
+
+    def __init__(self, network: Autoencoder, clustering: Clustering, codes: Tensor) -> None:
+        super().__init__()
+        self.network = network
+        self.clustering = clustering
+        self.register_buffer("labels", clustering.assign(codes.double()))
+        self.register_buffer("begun", torch.zeros((), dtype=torch.bool, device=codes.device))  # is a theta-step taken
+
+    def penalty(self, z: Tensor, index: Tensor) -> Tensor:
+        """Return what the theta-step minimises beside the reconstruction, at the codes z (B, P) of the rows `index`."""
+        raise NotImplementedError
+
+    def update(self, codes: Tensor) -> None:
+        """Update all but the network from the codes (N, P) of all samples, in float64."""
+        raise NotImplementedError
+
+    def watched(self) -> Tensor:
+        """Return the labels (N,) that must stop changing."""
+        return self.labels
+
+    def measure(self, codes: Tensor) -> dict[str, float]:
+        """Return columns of the trace."""
+        raise NotImplementedError
+
+
+class ADMMState(State):
+    """Y and the scaled dual U of Algorithm 1, starting at Y = f(X), U = 0."""
+
+    Y: Tensor
+    U: Tensor
+    code_labels: Tensor
+
+    def __init__(
+        self, network: Autoencoder, clustering: Clustering, codes: Tensor, *, lam: float, rho: float, a: float
+    ) -> None:
+        super().__init__(network, clustering, codes)
+        self.lam, self.rho, self.a = lam, rho, a
+        self.register_buffer("Y", codes.double())
+        self.register_buffer("U", torch.zeros_like(self.Y))
+        self.register_buffer("code_labels", self.labels.clone())
+
+    def penalty(self, z: Tensor, index: Tensor) -> Tensor:
+        """Return a (rho / 2) ||y_i - f(x_i) + u_i||^2, averaged over the batch."""
+        residual = (self.Y[index] + self.U[index]).float() - z
+        return self.a * self.rho / 2 * residual.square().sum(dim=1).mean()
+
+    def update(self, codes: Tensor) -> None:
+        """Take steps 4 to 7 of Algorithm 1: Y, then U, then the clustering's parameters."""
+        self.Y = self.clustering.y_step(self.Y, codes - self.U, self.lam, self.rho)
+        self.U = self.U + self.Y - codes
+        self.clustering.update(self.Y)
+        self.labels = self.clustering.assign(self.Y)
+        self.code_labels = self.clustering.assign(codes)
+
+    def watched(self) -> Tensor:
+        """Return one number for the two labels of a sample, y_i's and f(x_i)'s.
+
+        The y_i, drawn to their centres at once, keep their labels for the first epochs whatever the network does.
+        """
+        return self.labels * len(self.clustering.centers) + self.code_labels
+
+    def measure(self, codes: Tensor) -> dict[str, float]:
+        """Return lam g(Y); root mean squares over samples of y_i - f(x_i), u_i and the code about its mean; and the
+        share of samples of which y_i and f(x_i) are in different clusters.
+        """
+        columns = {
+            "clustering": self.lam * self.clustering.value(self.Y),
+            "primal_residual": size(self.Y - codes),
+            "dual": size(self.U),
+            "spread": size(codes - codes.mean(dim=0)),
+            "disagreement": (self.labels != self.code_labels).double().mean(),
+        }
+        return dict(zip(columns, torch.stack(list(columns.values())).tolist(), strict=True))
+
+
+class Alternating(DeepClusterer):
+    """An epoch of mini-batches on the network, then closed-form updates of all else, until few labels change.
+
+    Subclasses say in `_state` where the clustering starts and what is alternated. Stops when fewer than `tolerance` of
+    the labels changed in an epoch, or after `epochs`. The batch loss is the mean over samples of the squared
+    reconstruction error, summed over features as printed, plus the state's penalty. A row of the trace has what was
+    measured before an epoch, then the epoch's losses; the last row has no epoch.
+
+    AdaDelta is the paper's, and has no learning rate there. Ours multiplies its steps by 0.1, because whole steps undo
+    the pretraining: the reconstruction error is then several times higher after an epoch than before.
+    """
+
+    reads: ClassVar[tuple[str, ...]] = ("sigmoid",)
+    network_settings: ClassVar[dict[str, Any]] = {"activation": "sigmoid", "initial": "glorot", "layerwise_epochs": 10}
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **DeepClusterer._parameter_constraints,
+        "lam": WEIGHT,
+        "tolerance": [Interval(Real, 0, 1, closed="left")],
+        "epochs": COUNT,
+        "batch_size": COUNT,
+        "optimizer": [StrOptions({"adadelta", "sgd", "adam"})],
+        "learning_rate": POSITIVE,
+    }
+
+    def _state(self, codes: Tensor) -> State:
+        raise NotImplementedError
+
+    def _fit(self, X: np.ndarray, network: Autoencoder | None = None, **_: Any) -> None:
+        data = self._start(X, network)
+        codes = self._encode(data)
+        self.extras_ = {"embedding_before": codes.cpu().numpy()}
+        state = self._state(codes)
+        columns = state.measure(codes.double())
+
+        def refresh() -> Tensor:
+            if state.begun:  # theta goes first
+                codes = self._encode(data).double()
+                state.update(codes)
+                columns.update(state.measure(codes))
+            state.begun.fill_(True)
+            return state.watched()
+
+        def terms(x: Tensor, index: Tensor, _: torch.Generator) -> dict[str, Tensor]:
+            z, output = self.network_(x)
+            return {"reconstruction": (x - output).square().sum(dim=1).mean(), "penalty": state.penalty(z, index)}
+
+        outcome = train(
+            state,
+            data,
+            terms,
+            optimizer=make_optimizer(self.optimizer, self.network_, self.learning_rate),
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            seed=derive_seed(self._seed, "batches"),
+            phase="cluster",
+            refresh=Refresh(max(1, len(data) // self.batch_size), refresh, self.tolerance),  # once an epoch
+            steps=EpochSteps(lambda: None, lambda: dict(columns)),
+        )
+        self.trace_, self.n_iter_, self.converged_ = outcome.trace, outcome.n_iter, outcome.converged
+        if not self.converged_:  # the last theta-step's other half
+            before = state.watched()
+            change = (refresh() != before).double().mean().item()
+            self.converged_ = change < self.tolerance
+            row = {"phase": "cluster", "epoch": self.epochs, "loss": None, "label_change": change}
+            self.trace_ = [*self.trace_, row | columns]
+        self._clustering = state.clustering
+        self.labels_ = state.labels.cpu().numpy()
+        self.embedding_ = self._encode(data).cpu().numpy()
+        self.cluster_centers_ = self._clustering.centers.float().cpu().numpy()
+        with torch.no_grad():
+            decoded = self.network_.decode(self._clustering.centers.float())
+        self.extras_["decoded_centers"] = decoded.cpu().numpy()
+        self.readouts_ = {"modularity": self._modularity(self.embedding_)}
+
+    def save_model(self, folder: Path) -> None:
+        weights = {f"network.{name}": value for name, value in self.network_.state_dict().items()}
+        clustering = {f"clustering.{name}": value for name, value in self._clustering.state_dict().items()}
+        save_tensors(folder / "model.safetensors", weights | clustering)
+
+    def _predict(self, X: np.ndarray) -> np.ndarray:
+        codes = torch.from_numpy(self._codes(X)).to(self._clustering.centers)
+        return self._clustering.assign(codes).cpu().numpy()
+
+
+class ADMMClusterer(Alternating):
+    """The methods with a Y: `rho` weighs its constraint, in the theta-step `a` times as much."""
+
+    lam: float
+    a: float
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **Alternating._parameter_constraints,
+        "lam": POSITIVE,
+        "rho": POSITIVE,
+        "a": WEIGHT,
+    }
+
+    def _clustering_of(self, codes: np.ndarray) -> Clustering:
+        """Return the clustering that the scheme starts from, fitted to the codes (N, P)."""
+        raise NotImplementedError
+
+    def _rho(self, clustering: Any) -> float:
+        """Return the weight of the constraint, which may depend on the start."""
+        raise NotImplementedError
+
+    def _state(self, codes: Tensor) -> State:
+        clustering = self._clustering_of(codes.cpu().numpy()).to(codes.device)
+        return ADMMState(self.network_, clustering, codes, lam=self.lam, rho=self._rho(clustering), a=self.a)
+
+
+def size(rows: Tensor) -> Tensor:
+    """Return the root mean square over the rows of their Euclidean norms."""
+    return rows.square().sum(dim=1).mean().sqrt()

@@ -1,0 +1,73 @@
+"""k-means and Gaussian mixtures, shared by the methods that differ in the features alone."""
+
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.cluster import KMeans
+from sklearn.mixture import GaussianMixture
+from sklearn.utils._param_validation import StrOptions
+
+from deepclust.errors import SeedFailed
+from deepclust.methods.base import COUNT, WEIGHT
+
+
+class KMeansReadout:
+    """k-means++ starts and Lloyd's iterations, the best of `n_init` by inertia (scikit-learn)."""
+
+    readout_constraints: ClassVar[dict[str, list[Any]]] = {"n_init": COUNT}
+    n_clusters: int
+    n_init: int
+    _seed: int
+
+    def _cluster(self, features: np.ndarray) -> None:
+        self._model = KMeans(self.n_clusters, n_init=self.n_init, random_state=self._seed).fit(features)
+        self.labels_ = self._model.labels_.astype(np.int64)
+        self.cluster_centers_ = self._model.cluster_centers_
+        self.n_iter_ = int(self._model.n_iter_)
+        self.converged_ = self.n_iter_ < self._model.max_iter
+
+    def _assign(self, features: np.ndarray) -> np.ndarray:
+        features = features.astype(self.cluster_centers_.dtype, copy=False)
+        labels: np.ndarray = self._model.predict(features).astype(np.int64)
+        return labels
+
+
+class GMMReadout:
+    """Mixture of Gaussians by EM from k-means starts, the best of `n_init` by likelihood (scikit-learn), in float64.
+
+    `regularization` is added to the covariances' diagonals: features that never vary within a cluster, such as an
+    image's border or a dead unit of the code, would otherwise make them singular.
+    """
+
+    readout_constraints: ClassVar[dict[str, list[Any]]] = {
+        "covariance": [StrOptions({"full", "tied", "diag", "spherical"})],
+        "regularization": WEIGHT,
+        "n_init": COUNT,
+    }
+    n_clusters: int
+    covariance: str
+    regularization: float
+    n_init: int
+    _seed: int
+
+    def _cluster(self, features: np.ndarray) -> None:
+        self._model = GaussianMixture(
+            self.n_clusters,
+            covariance_type=self.covariance,
+            reg_covar=self.regularization,
+            n_init=self.n_init,
+            random_state=self._seed,
+        )
+        try:
+            self.labels_ = self._model.fit_predict(features.astype(np.float64)).astype(np.int64)
+        except ValueError as error:
+            if "ill-defined empirical covariance" not in str(error):
+                raise
+            raise SeedFailed(f"a covariance became singular; raise regularization={self.regularization}") from error
+        self.cluster_centers_ = self._model.means_
+        self.n_iter_ = int(self._model.n_iter_)
+        self.converged_ = bool(self._model.converged_)
+
+    def _assign(self, features: np.ndarray) -> np.ndarray:
+        labels: np.ndarray = self._model.predict(features.astype(np.float64)).astype(np.int64)
+        return labels

@@ -1,0 +1,329 @@
+"""Profound clustering via slow exemplars (Pan, Yao and Tsang, CPAL 2024)."""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from sklearn.cluster import KMeans
+from sklearn.utils._param_validation import Integral, Interval, Real, StrOptions
+from torch import Tensor, nn
+
+from deepclust.losses.exemplars import (
+    assignment_entropy,
+    clustering_loss,
+    inverse_sizes,
+    moving_average,
+    squared_distances,
+)
+from deepclust.methods._deep import DeepClusterer
+from deepclust.methods.base import COUNT, POSITIVE, WEIGHT
+from deepclust.nets.autoencoder import Autoencoder
+from deepclust.nets.init import initialise
+from deepclust.seeding import derive_seed
+from deepclust.training.checkpoint import save_tensors
+from deepclust.training.loop import EpochSteps, Outcome, Terms, in_chunks, make_optimizer, train
+
+_EPOCHS = [Interval(Integral, 0, None, closed="left")]
+
+
+class PCX(DeepClusterer):
+    """An autoencoder whose decoder sees the nearest centroid beside the code, and centroids that follow slowly.
+
+        (1/ND) sum_i ||x_i - g(h(z_i, mu_i))||^2 + eta1 (1/N) sum_i ||z_i - mu_i||^2 + eta2 (1/N) sum_i H(lambda_i)
+
+    is minimised by the network alone (Eq. (9)): z = f(x), mu_i the centroid nearest to z_i, h the centroid-integration
+    unit, H the entropy of lambda_i = softmax(-tau ||z_i - mu_k||^2). Each batch moves its clusters' centroids by
+    1 - `kappa` towards the means of its codes; they get no gradient, and a cluster without a sample in the batch stays
+    where it is. Network and centroids start at random; `labels_` are the nearest centroids. `readouts_` has k-means and
+    the modularity read-out on the final code. `extras_` holds the exemplars g(h(mu, mu)) and Table 7.
+
+    Paper says / we do / because:
+
+    1. D(x||xhat), eta1 and eta2 are not given. Squared error, *mean* over samples and features, with the weights of the
+       released ImageNet-10 code: 5e-4 over P = 10 features of the code, and 1e-5. A larger eta1 leaves one cluster
+       alive, a smaller one lets the code outrun the centroids (`docs/papers/pc_x.md`).
+    2. Eq. (6) wants the codes after the network's step: those before it serve, which spares a second encoding; the
+       centroids move by half a percent either way.
+    3. The released code differs from the paper; `noise: 0.5` (normal noise of that standard deviation on h's output in
+       training), `straight_through: true` (mu_i passes the decoder's gradient on to z_i) and `burn_in: 0` are its.
+
+    `imbalance` divides a sample's clustering term by the relative size of its cluster (Eq. (12)-(14); `smoothing` is
+    5 in the paper for such data), from epoch `burn_in` on, when the entropy, too, comes in. Ablations: `ci_unit: false`
+    decodes z itself, `update: fixed` leaves the centroids at their start. Beyond the paper: `init: kmeans` starts them
+    at the k-means centroids of the code after `warm_up` epochs of reconstruction, in which h sees (z, z), as it sees
+    (mu, mu) for an exemplar; `augment` shows images under random affine maps.
+    """
+
+    reads: ClassVar[tuple[str, ...]] = ("random",)
+    network_settings: ClassVar[dict[str, Any]] = {"epochs": 0, "initial": "glorot"}
+    paper: ClassVar[str] = "Pan, Yao and Tsang 2024"
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **DeepClusterer._parameter_constraints,
+        "eta1": WEIGHT,
+        "eta2": WEIGHT,
+        "tau": POSITIVE,
+        "kappa": [Interval(Real, 0, 1, closed="left")],
+        "burn_in": _EPOCHS,
+        "ci_unit": ["boolean"],
+        "update": [StrOptions({"ema", "fixed"})],
+        "init": [StrOptions({"random", "kmeans"})],
+        "warm_up": _EPOCHS,
+        "n_init": COUNT,
+        "imbalance": ["boolean"],
+        "smoothing": POSITIVE,
+        "noise": WEIGHT,
+        "straight_through": ["boolean"],
+        "augment": ["boolean"],
+        "epochs": COUNT,
+        "batch_size": COUNT,
+        "learning_rate": POSITIVE,
+    }
+
+    def __init__(
+        self,
+        n_clusters: int = 8,
+        *,
+        eta1: float = 5e-5,
+        eta2: float = 1e-5,
+        tau: float = 5.0,
+        kappa: float = 0.995,
+        burn_in: int = 250,
+        ci_unit: bool = True,
+        update: str = "ema",
+        init: str = "random",
+        warm_up: int = 0,
+        n_init: int = 20,
+        imbalance: bool = False,
+        smoothing: float = 5.0,
+        noise: float = 0.0,
+        straight_through: bool = False,
+        augment: bool = False,
+        epochs: int = 1000,
+        batch_size: int = 256,
+        learning_rate: float = 5e-4,
+        pretraining: dict[str, Any] | None = None,
+        random_state: Any = None,
+        device: str = "auto",
+    ) -> None:
+        self.n_clusters = n_clusters
+        self.eta1 = eta1
+        self.eta2 = eta2
+        self.tau = tau
+        self.kappa = kappa
+        self.burn_in = burn_in
+        self.ci_unit = ci_unit
+        self.update = update
+        self.init = init
+        self.warm_up = warm_up
+        self.n_init = n_init
+        self.imbalance = imbalance
+        self.smoothing = smoothing
+        self.noise = noise
+        self.straight_through = straight_through
+        self.augment = augment
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.pretraining = pretraining
+        self.random_state = random_state
+        self.device = device
+
+    def _fit(self, X: np.ndarray, network: Autoencoder | None = None, **_: Any) -> None:
+        data = self._start(X, network)
+        kmeans = KMeans(self.n_clusters, n_init=self.n_init, random_state=self._seed)
+        state = _State(self.network_, data, self)
+        training = _Training(self, state)
+        self.extras_: dict[str, Any] = {}
+
+        def run(phase: str, terms: Terms, epochs: int, steps: EpochSteps | None = None) -> Outcome:
+            return train(
+                state,
+                data,
+                terms,
+                optimizer=make_optimizer("adam", state, self.learning_rate),
+                epochs=epochs,
+                batch_size=self.batch_size,
+                seed=derive_seed(self._seed, phase),
+                phase=phase,
+                steps=steps,
+            )
+
+        first = run("warm_up", training.reconstruction, self.warm_up)
+        if self.init == "kmeans":
+            start = self._encode(data).cpu().numpy()
+            state.centroids.copy_(torch.from_numpy(kmeans.fit(start).cluster_centers_))
+            self.extras_["embedding_before"] = start
+        outcome = run("cluster", training.terms, self.epochs, EpochSteps(training.before_epoch, training.after_epoch))
+
+        self._model = state
+        self.cluster_centers_ = state.centroids.cpu().numpy()
+        self.embedding_ = self._encode(data).cpu().numpy()
+        self.labels_ = self._nearest(self.embedding_)
+        self.readouts_ = {
+            "kmeans": kmeans.fit_predict(self.embedding_).astype(np.int64),
+            "modularity": self._modularity(self.embedding_),
+        }
+        self._interpret()
+        self.trace_ = first.trace + outcome.trace
+        self.n_iter_, self.converged_ = first.n_iter + outcome.n_iter, False
+
+    @torch.no_grad()
+    def _interpret(self) -> None:
+        """Decode the centroids, and compare the codes before and after the fusion (Table 7)."""
+        state = self._model.eval()
+        decoded: Tensor = self.network_.decode(state.fuse(state.centroids, state.centroids))
+        self.extras_["decoded_centers"] = decoded.cpu().numpy()
+        if self.ci_unit:
+            codes, labels = (torch.from_numpy(a).to(self.device_) for a in (self.embedding_, self.labels_))
+            fused = state.fuse(codes, state.centroids[labels]).cpu().numpy()
+            members = [np.flatnonzero(self.labels_ == k) for k in range(self.n_clusters)]
+            self.extras_["singular_values"] = pd.DataFrame(
+                {
+                    "cluster": range(self.n_clusters),
+                    "n": [len(rows) for rows in members],
+                    "before": [_leading_share(self.embedding_[rows]) for rows in members],
+                    "after": [_leading_share(fused[rows]) for rows in members],
+                }
+            )
+
+    def _nearest(self, codes: np.ndarray) -> np.ndarray:
+        centroids = torch.from_numpy(self.cluster_centers_)
+        labels: np.ndarray = squared_distances(torch.from_numpy(codes), centroids).argmin(dim=1).numpy()
+        return labels
+
+    def _predict(self, X: np.ndarray) -> np.ndarray:
+        return self._nearest(self._codes(X))
+
+    def save_model(self, folder: Path) -> None:
+        tensors = self._model.state_dict()
+        kept = {name: value for name, value in tensors.items() if name not in {"sizes", "labels", "epoch"}}
+        save_tensors(folder / "model.safetensors", kept)
+
+
+class CentroidIntegration(nn.Module):
+    """The unit h(z, mu) = W [z, mu] + b (B, P) of codes z and centroids mu (B, P) (Eq. (3)).
+
+    W under Glorot's rule from `generator`, b = 0.
+    """
+
+    def __init__(self, n_embedding: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.linear = nn.Linear(2 * n_embedding, n_embedding, device="meta").to_empty(device="cpu")
+        initialise(self, generator, "glorot")
+
+    def forward(self, z: Tensor, centroid: Tensor) -> Tensor:
+        fused: Tensor = self.linear(torch.cat([z, centroid], dim=1))
+        return fused
+
+
+class _State(nn.Module):
+    """All that a checkpoint must hold: network, unit, centroids (K, P), their sizes a batch (K,), epochs so far.
+
+    The centroids start uniform in +-sqrt(6 / (K + P)), Glorot and Bengio's for a K x P matrix, and the sizes equal.
+    `labels` (N,) are those of the batches in which a sample was last seen, -1 before.
+    """
+
+    def __init__(self, network: Autoencoder, data: Tensor, settings: PCX) -> None:
+        super().__init__()
+        n_clusters, batch_size = settings.n_clusters, min(settings.batch_size, len(data))
+        n_embedding = in_chunks(network.encode, network, data[:1]).shape[1]
+        generator = torch.Generator().manual_seed(derive_seed(settings._seed, "start"))
+        centroids = (6 / (n_clusters + n_embedding)) ** 0.5 * (
+            2 * torch.rand(n_clusters, n_embedding, generator=generator) - 1
+        )
+        self.network = network
+        self.unit = CentroidIntegration(n_embedding, generator).to(data.device) if settings.ci_unit else None
+        self.centroids: Tensor
+        self.sizes: Tensor
+        self.labels: Tensor
+        self.epoch: Tensor
+        self.register_buffer("centroids", centroids.to(data.device))
+        self.register_buffer("sizes", data.new_full((n_clusters,), batch_size / n_clusters))
+        self.register_buffer("labels", torch.full((len(data),), -1, device=data.device))
+        self.register_buffer("epoch", torch.tensor(0))
+
+    def fuse(self, z: Tensor, centroid: Tensor) -> Tensor:
+        """Return what is decoded (B, P): h(z, centroid), or z without the unit."""
+        fused: Tensor = z if self.unit is None else self.unit(z, centroid)
+        return fused
+
+
+class _Training:
+    """What a batch minimises, how it moves the centroids, and what an epoch counts."""
+
+    def __init__(self, settings: PCX, state: _State) -> None:
+        self.settings = settings
+        self.state = state
+        self.augment = settings._augmenter()
+
+    def reconstruction(self, x: Tensor, _: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        """Return the loss of the warm-up, in which a code stands for its own centroid."""
+        x = self.augment(x, generator)
+        z = self.state.network.encode(x)
+        return {"reconstruction": self._error(x, z, z, generator)}
+
+    def terms(self, x: Tensor, index: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        """Return the weighted terms of a batch's loss (Eq. (9) or (12)), and move the centroids (Eq. (6))."""
+        settings, state = self.settings, self.state
+        x = self.augment(x, generator)
+        z = state.network.encode(x).float()
+        squared = squared_distances(z, state.centroids)
+        labels = squared.argmin(dim=1)
+        nearest = state.centroids[labels]
+        if settings.straight_through:
+            nearest = z + (nearest - z).detach()
+        weights = inverse_sizes(state.sizes, settings.smoothing) if settings.imbalance and self.burnt_in else None
+        entropy = assignment_entropy(squared, settings.tau)
+        losses = {
+            "reconstruction": self._error(x, z, nearest, generator),
+            "clustering": settings.eta1 * clustering_loss(squared, labels, weights),
+            "entropy": (settings.eta2 if self.burnt_in else 0) * entropy,
+        }
+        self._follow(z.detach(), squared.detach(), labels, index)
+        return losses
+
+    def _error(self, x: Tensor, z: Tensor, centroid: Tensor, generator: torch.Generator) -> Tensor:
+        fused = self.state.fuse(z, centroid)
+        if self.settings.noise:
+            fused = fused + self.settings.noise * torch.randn(fused.shape, generator=generator).to(fused.device)
+        return F.mse_loss(self.state.network.decode(fused), x)
+
+    def _follow(self, z: Tensor, squared: Tensor, labels: Tensor, index: Tensor) -> None:
+        """Move centroids and sizes towards the batch's, and add the batch to the epoch's counts; nothing waits here."""
+        settings, state = self.settings, self.state
+        centroids, counts = moving_average(state.centroids, z, labels, settings.kappa)
+        if settings.update == "ema":
+            state.centroids = centroids  # a new tensor: the backward pass still needs the old one
+        state.sizes = torch.lerp(counts, state.sizes, settings.kappa)
+        before = state.labels[index]
+        self.counts += counts
+        self.seen_before += (before >= 0).sum()
+        self.changed += ((before >= 0) & (before != labels)).sum()
+        self.certainty += torch.softmax(-settings.tau * squared, dim=1).amax(dim=1).sum()
+        state.labels[index] = labels
+
+    def before_epoch(self) -> None:
+        self.burnt_in = int(self.state.epoch) >= self.settings.burn_in
+        self.counts = torch.zeros_like(self.state.sizes)
+        self.seen_before, self.changed, self.certainty = self.counts.new_zeros(3).unbind()
+
+    def after_epoch(self) -> dict[str, Any]:
+        """Return the epoch's columns: of its batches' assignments the share changed, clusters with a sample, ..."""
+        self.state.epoch += 1
+        n_samples, known = float(self.counts.sum()), float(self.seen_before)
+        return {
+            "label_change": float(self.changed) / known if known else None,
+            "alive": int((self.counts > 0).sum()),
+            "largest_share": float(self.counts.max()) / n_samples,
+            "certainty": float(self.certainty) / n_samples,  # mean of max_k lambda_ik (Fig. 4)
+        }
+
+
+def _leading_share(rows: np.ndarray) -> float:
+    """Return the largest singular value of rows (n, P), uncentred, over the sum of all, in percent; nan for zeros."""
+    values = np.linalg.svd(rows.astype(np.float64), compute_uv=False)
+    total = float(values.sum())
+    return 100 * float(values[0]) / total if total > 0 else float("nan")

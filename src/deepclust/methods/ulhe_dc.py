@@ -1,0 +1,272 @@
+"""Uniform quasi-low-rank hypersphere embedding (ULHE-DC, anonymous submission)."""
+
+import math
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from sklearn.utils._param_validation import Integral, Interval, Real, StrOptions
+from torch import Tensor, nn
+
+from deepclust.errors import UserError
+from deepclust.losses.hypersphere import (
+    cluster_directions,
+    compactness,
+    directions,
+    norm_penalty,
+    uniformity,
+)
+from deepclust.methods._deep import DeepClusterer
+from deepclust.nets.autoencoder import Autoencoder
+from deepclust.seeding import derive_seed
+from deepclust.solvers.spherical_kmeans import spherical_kmeans
+from deepclust.training.checkpoint import save_tensors
+from deepclust.training.loop import EpochSteps, Outcome, Refresh, in_chunks, make_optimizer, train
+
+_COUNT = [Interval(Integral, 1, None, closed="left")]
+_WEIGHT = [Interval(Real, 0, None, closed="left")]
+
+
+class ULHEDC(DeepClusterer):
+    """Spherical k-means on a code near the unit sphere, whose encoder then learns its own hard labels.
+
+        mean_i [1 - cos(f(x_i), m_(s_i))] + lambda_norm L_norm + lambda_unif L_unif + lambda_cmpt L_cmpt    (Eq. (13))
+
+    s_i is the centroid of largest cosine (Eq. (6)), and centroids follow their members with momentum (Eq. (8)). L_unif
+    is the energy of the batch's own centroids, summed over pairs of clusters; L_cmpt the spread inside the clusters.
+    Both have gradient in the encoder alone; the decoder is left as it was. `lambda_unif` and `lambda_cmpt` at 0 are the
+    ablations. Stops when fewer than `tolerance` of the labels changed in an epoch, or after `epochs`.
+
+    Where the paper is open or does not work as printed (`docs/papers/ulhe_dc.md` has more on each):
+
+    - `reduction: mean`. Eq. (12) prints a sum over a cluster's pairs of members (`sum`). Against the first term that
+      weighs 2 lambda_cmpt (B/K)^2, some 500 times at a batch of 256, and all samples end in one cluster. Averaged over
+      the pairs the factor is 2 lambda_cmpt.
+    - `centroid_update: epoch`. Algorithm 1 and the stop rule count assignments of all N samples, so an iteration is an
+      epoch: labels and centroids once from all samples, then one pass with both fixed. The text motivates Eq. (8) by
+      mini-batches, which is `batch`: both follow with every batch, from the codes it needs anyway. Their memory is the
+      same, about one epoch; but while L_unif turns the clusters quickly, such centroids label fresh codes wrongly.
+    - `self_paced`. The nearest third of the samples, then two thirds, then all, by the cosine to their own centroids as
+      it was when the stage began; each stage is the algorithm above on the samples it is fed. `stage_epochs` is
+      the length of the first two (None: a third of `epochs`, which gives the paper's 100 of 300). The stop rule
+      holds in the last stage, as before it the hard samples have taught nothing.
+    - `augment` (beyond the paper): the encoder sees random affine copies, while labels and centroids come from the
+      samples themselves, so that a copy is taught the label of its sample and not the one it would get itself.
+    """
+
+    reads: ClassVar[tuple[str, ...]] = ("sphere",)
+    network_settings: ClassVar[dict[str, Any]] = {"norm_weight": 1.0}
+    paper: ClassVar[str] = "ULHE-DC, anonymous submission of 2023"
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **DeepClusterer._parameter_constraints,
+        "lambda_norm": _WEIGHT,
+        "lambda_unif": _WEIGHT,
+        "lambda_cmpt": _WEIGHT,
+        "reduction": [StrOptions({"mean", "sum"})],
+        "centroid_update": [StrOptions({"batch", "epoch"})],
+        "self_paced": ["boolean"],
+        "stage_epochs": [*_COUNT, None],
+        "epochs": _COUNT,
+        "tolerance": [Interval(Real, 0, 1, closed="left")],
+        "batch_size": _COUNT,
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "augment": ["boolean"],
+        "n_init": _COUNT,
+    }
+
+    def __init__(
+        self,
+        n_clusters: int = 8,
+        *,
+        lambda_norm: float = 2.0,
+        lambda_unif: float = 0.08,
+        lambda_cmpt: float = 0.40,
+        reduction: Literal["mean", "sum"] = "mean",
+        centroid_update: Literal["batch", "epoch"] = "epoch",
+        self_paced: bool = True,
+        stage_epochs: int | None = None,
+        epochs: int = 300,
+        tolerance: float = 1e-3,
+        batch_size: int = 256,
+        learning_rate: float = 2e-3,
+        augment: bool = False,
+        n_init: int = 20,
+        pretraining: dict[str, Any] | None = None,
+        random_state: Any = None,
+        device: str = "auto",
+    ) -> None:
+        self.n_clusters = n_clusters
+        self.lambda_norm = lambda_norm
+        self.lambda_unif = lambda_unif
+        self.lambda_cmpt = lambda_cmpt
+        self.reduction = reduction
+        self.centroid_update = centroid_update
+        self.self_paced = self_paced
+        self.stage_epochs = stage_epochs
+        self.epochs = epochs
+        self.tolerance = tolerance
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.augment = augment
+        self.n_init = n_init
+        self.pretraining = pretraining
+        self.random_state = random_state
+        self.device = device
+
+    def _fit(self, X: np.ndarray, network: Autoencoder | None = None, **_: Any) -> None:
+        stages = self._stages()
+        data = self._start(X, network)
+        before = self._encode(data).cpu().numpy()
+        start = spherical_kmeans(before, self.n_clusters, random_state=self._seed, n_init=self.n_init)
+        state = _State(self.network_, torch.from_numpy(start.centers).to(data), len(data))
+        optimizer = make_optimizer("sgd", self.network_.encoder, self.learning_rate)
+
+        self.trace_, self.n_iter_ = list[dict[str, Any]](), 0
+        for number, (share, epochs) in enumerate(stages, start=1):
+            u = directions(self._encode(data))
+            fed = easiest(u, state.centroids, share)
+            state.labels.copy_(nearest(u, state.centroids))
+            tolerance = self.tolerance if share == 1 else 0.0
+            outcome = self._train(state, data[fed], fed, optimizer, epochs, tolerance, f"stage{number}")
+            past = len(self.trace_)
+            self.trace_ += [row | {"phase": "cluster", "epoch": past + row["epoch"]} for row in outcome.trace]
+            self.n_iter_ += outcome.n_iter
+        self.converged_ = outcome.converged
+
+        self.cluster_centers_ = state.centroids.cpu().numpy()
+        self.embedding_ = self._encode(data).cpu().numpy()
+        self.labels_ = self._nearest(self.embedding_)
+        self.readouts_ = {"modularity": self._modularity(self.embedding_)}
+        self.extras_ = {"embedding_before": before}
+
+    def _stages(self) -> list[tuple[float, int]]:
+        """Return the share of the samples fed and the number of epochs, stage by stage."""
+        if not self.self_paced:
+            return [(1.0, self.epochs)]
+        each = self.epochs // 3 if self.stage_epochs is None else self.stage_epochs
+        if 2 * each >= self.epochs:
+            raise UserError(
+                f"stage_epochs must be below epochs/2={self.epochs / 2:g}, got {each}: "
+                "two stages of that length come before the one that feeds all samples"
+            )
+        return [(share, n) for share, n in [(1 / 3, each), (2 / 3, each), (1.0, self.epochs - 2 * each)] if n]
+
+    def _train(
+        self,
+        state: "_State",
+        X: Tensor,
+        fed: Tensor,
+        optimizer: torch.optim.Optimizer,
+        epochs: int,
+        tolerance: float,
+        phase: str,
+    ) -> Outcome:
+        """Run step 2 of the paper's Algorithm 1 on the samples `fed` (M,), whose rows X (M, D) holds."""
+        encode, augmented = self.network_.encode, self._augmenter()
+
+        def assign() -> Tensor:
+            if self.centroid_update == "epoch":
+                state.follow(fed, in_chunks(encode, self.network_, X), len(fed))
+            return state.labels[fed]
+
+        def terms(x: Tensor, index: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+            rows = fed[index]
+            z = encode(augmented(x, generator))
+            with torch.autocast(z.device.type, enabled=False):  # cosines near 1 need more digits than bfloat16 has
+                z = z.float()
+                if self.centroid_update == "batch":
+                    state.follow(rows, self._clean(x, z).float(), len(fed))
+                u, labels = directions(z), state.labels[rows]
+                centroids, sizes = cluster_directions(u, labels, self.n_clusters)
+                return {
+                    "clustering": 1 - (u * state.centroids[labels]).sum(dim=1).mean(),
+                    "norm": self.lambda_norm * norm_penalty(z),
+                    "uniformity": self.lambda_unif * uniformity(centroids, sizes > 0),
+                    "compactness": self.lambda_cmpt * compactness(u, labels, self.n_clusters, self.reduction),
+                }
+
+        return train(
+            state,
+            X,
+            terms,
+            optimizer=optimizer,
+            epochs=epochs,
+            batch_size=self.batch_size,
+            seed=derive_seed(self._seed, "batches", phase),
+            phase=phase,
+            refresh=Refresh(max(1, len(fed) // self.batch_size), assign, tolerance),  # once an epoch
+            steps=EpochSteps(lambda: None, lambda: state.diagnostics(fed)),
+        )
+
+    @torch.no_grad()
+    def _clean(self, x: Tensor, z: Tensor) -> Tensor:
+        """Return the codes that labels are read from: those of the samples, also where z are those of their copies."""
+        return self.network_.encode(x) if self.augment else z.detach()
+
+    def save_model(self, folder: Path) -> None:
+        weights = {f"network.{name}": value for name, value in self.network_.state_dict().items()}
+        centroids = torch.from_numpy(self.cluster_centers_)
+        save_tensors(folder / "model.safetensors", weights | {"centroids": centroids})
+
+    def _predict(self, X: np.ndarray) -> np.ndarray:
+        return self._nearest(self._codes(X))
+
+    def _nearest(self, codes: np.ndarray) -> np.ndarray:
+        labels: np.ndarray = (codes @ self.cluster_centers_.T).argmax(axis=1)  # a code's own norm decides nothing
+        return labels
+
+
+class _State(nn.Module):
+    """All that a checkpoint must hold: the network, the centroids (K, P) and the labels (N,) as last assigned."""
+
+    def __init__(self, network: Autoencoder, centroids: Tensor, n_samples: int) -> None:
+        super().__init__()
+        self.network = network
+        self.centroids: Tensor
+        self.labels: Tensor
+        self.register_buffer("centroids", centroids)
+        self.register_buffer("labels", torch.zeros(n_samples, dtype=torch.int64, device=centroids.device))
+
+    @torch.no_grad()
+    def follow(self, rows: Tensor, codes: Tensor, n_samples: int) -> None:
+        """Assign `rows` by their codes (Eq. (6)), then move the centroids after their new members (Eq. (8))."""
+        u = directions(codes)
+        labels = nearest(u, self.centroids)
+        self.labels[rows] = labels
+        self.centroids.copy_(momentum_centroids(self.centroids, u, labels, n_samples))
+
+    def diagnostics(self, fed: Tensor) -> dict[str, Any]:
+        """Return the trace's columns: the largest cosine between centroids, and how many clusters have members."""
+        cosines = (self.centroids @ self.centroids.T).fill_diagonal_(-torch.inf)
+        return {
+            "largest_cosine": float(cosines.max()) if len(cosines) > 1 else None,
+            "alive": len(self.labels[fed].unique()),
+        }
+
+
+def nearest(u: Tensor, centroids: Tensor) -> Tensor:
+    """Return the labels (B,) of the centroids (K, P) of largest cosine to the directions u (B, P) (Eq. (6))."""
+    return (u @ centroids.T).argmax(dim=1)
+
+
+def momentum_centroids(centroids: Tensor, u: Tensor, labels: Tensor, n_samples: int) -> Tensor:
+    """Return Norm(m_k + (K |C_k| / N) mhat_k) (K, P), mhat_k the direction of the members' sum (Eq. (7)-(8)).
+
+    u (B, P) are the members' directions; a cluster without members among them keeps its centroid. A cluster of average
+    size moves halfway in one call if all N samples are given, and as far in N/B calls with batches of B.
+    """
+    latest, sizes = cluster_directions(u, labels, len(centroids))
+    weight = len(centroids) * sizes / n_samples
+    return F.normalize(centroids + weight.unsqueeze(1) * latest)
+
+
+def easiest(u: Tensor, centroids: Tensor, share: float) -> Tensor:
+    """Return the row numbers, ascending, of the `share` of all samples nearest to their centroids by cosine.
+
+    u : (N, P), directions; centroids : (K, P). The number is rounded up; at equal cosines the first row comes first.
+    """
+    own = (u @ centroids.T).amax(dim=1)
+    order = own.argsort(descending=True, stable=True)
+    return order[: math.ceil(share * len(u))].sort().values

@@ -1,0 +1,115 @@
+"""k-means by cosine: unit vectors, unit centroids."""
+
+import math
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+
+from deepclust.errors import UserError
+
+
+@dataclass(frozen=True)
+class SphericalKMeans:
+    """The best of several starts."""
+
+    labels: np.ndarray  # (N,) int64 in [0, K)
+    centers: np.ndarray  # (K, P) float64, rows of norm 1; 0 if all rows of Z are 0
+    objective: list[float]  # mean over samples of 1 - cosine to the own centroid, after each assignment; never rises
+    n_iter: int
+    converged: bool
+
+
+def spherical_kmeans(
+    Z: np.ndarray,
+    n_clusters: int,
+    *,
+    random_state: int,
+    n_init: int = 20,
+    max_iter: int = 300,
+    tolerance: float = 1e-6,
+) -> SphericalKMeans:
+    """Return the clustering of the rows of Z that minimises the mean of 1 - cos(z_i, m_(s_i)), best of `n_init` starts.
+
+    Seeds are drawn as in k-means++, the next with a probability proportional to 1 - cosine to the nearest so far, which
+    on the sphere is half the squared distance. Then labels and centroids Norm(sum of the members' directions) in turns.
+    A cluster that loses all members is moved to a sample with the smallest cosine to its own centroid, which cannot
+    raise the objective. Rows of norm 0 have the cosine 0 to everything.
+
+    Parameters
+    ----------
+    Z : ndarray of shape (N, P)
+    n_clusters : int in [1, N]
+    random_state : int >= 0
+    n_init : int >= 1
+    max_iter : int >= 1
+        Of each start. If the best one reaches it, a warning says so.
+    tolerance : float >= 0
+        Stop where the objective falls by less than this share of itself, or the labels stay.
+
+    Raises
+    ------
+    UserError
+        If `n_clusters` is outside its range or Z is not finite.
+
+    Notes
+    -----
+    ULHE-DC, Eq. (5)-(7); Dhillon and Modha, "Concept decompositions for large sparse text data", 2001.
+    """
+    if not 1 <= n_clusters <= len(Z):
+        raise UserError(f"n_clusters must be in [1, N={len(Z)}], got {n_clusters}; use fewer clusters or more samples")
+    U = Z.astype(np.float64)
+    if not np.isfinite(U).all():
+        raise UserError("Z must be finite, got NaN or infinity; check the network that made it")
+    U = _directions(U, np.zeros_like(U))
+    rng = np.random.default_rng(random_state)
+    starts = (_descend(U, _seeds(U, n_clusters, rng), max_iter, tolerance) for _ in range(n_init))
+    best = min(starts, key=lambda found: found.objective[-1])
+    if not best.converged:
+        fall = 1 - best.objective[-1] / best.objective[-2] if len(best.objective) > 1 else math.nan
+        warnings.warn(
+            f"spherical_kmeans stopped after max_iter={max_iter} iterations, the objective still falling by "
+            f"{fall:.1e} of itself, tolerance {tolerance:g}; raise max_iter or the tolerance",
+            stacklevel=2,
+        )
+    return best
+
+
+def _directions(rows: np.ndarray, otherwise: np.ndarray) -> np.ndarray:
+    """Return rows scaled to norm 1, those of norm 0 replaced."""
+    norms = np.linalg.norm(rows, axis=1, keepdims=True)
+    unit: np.ndarray = np.divide(rows, norms, out=otherwise.copy(), where=norms > 0)
+    return unit
+
+
+def _seeds(U: np.ndarray, n_clusters: int, rng: np.random.Generator) -> np.ndarray:
+    """Return rows of U (K, P); where fewer than K differ, some are drawn twice."""
+    chosen = [int(rng.integers(len(U)))]
+    nearest = np.full(len(U), -np.inf)
+    while len(chosen) < n_clusters:
+        nearest = np.maximum(nearest, U @ U[chosen[-1]])
+        cumulative = np.cumsum(np.maximum(1 - nearest, 0))
+        drawn = np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right")
+        chosen.append(min(int(drawn), len(U) - 1))
+    return U[chosen]
+
+
+def _descend(U: np.ndarray, centers: np.ndarray, max_iter: int, tolerance: float) -> SphericalKMeans:
+    """Return where alternating assignments and centroids end, from the centers (K, P) given."""
+    numbers = np.arange(len(centers))
+    labels, history, converged = np.full(len(U), -1), list[float](), False
+    while True:
+        cosines = U @ centers.T
+        previous, labels = labels, cosines.argmax(axis=1)
+        own = cosines[np.arange(len(U)), labels]
+        history.append(float(np.mean(1 - own)))
+        if np.array_equal(labels, previous) or (
+            len(history) > 1 and history[-2] - history[-1] <= tolerance * history[-2]
+        ):
+            converged = True
+        if converged or len(history) == max_iter:
+            return SphericalKMeans(labels, centers, history, len(history), converged)
+        members = labels[:, None] == numbers
+        centers = _directions(members.T.astype(np.float64) @ U, centers)
+        empty = np.flatnonzero(~members.any(axis=0))
+        centers[empty] = U[np.argsort(own, kind="stable")[: len(empty)]]
