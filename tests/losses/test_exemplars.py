@@ -6,12 +6,12 @@ import torch
 from sklearn.cluster import KMeans
 from torch import Tensor
 
+from deepclust.losses.distances import squared_distances
 from deepclust.losses.exemplars import (
     assignment_entropy,
     clustering_loss,
     inverse_sizes,
     moving_average,
-    squared_distances,
 )
 from tests.references import pc_x as reference
 

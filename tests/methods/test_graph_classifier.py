@@ -10,7 +10,7 @@ from torch import Tensor
 
 from deepclust.graph.knn import knn_graph
 from deepclust.graph.weights import gaussian_weights
-from deepclust.methods import graph_classifier
+from deepclust.methods import _deep, graph_classifier
 from deepclust.methods.graph_classifier import GraphClassifier
 from deepclust.metrics import accuracy
 from deepclust.nets.autoencoder import Autoencoder
@@ -68,7 +68,7 @@ def test_images_are_shown_moved_and_other_data_as_they_are(
         shapes.append(tuple(shape))
         return x
 
-    monkeypatch.setattr(graph_classifier, "augment", spy)
+    monkeypatch.setattr(_deep, "augment", spy)
     classifier(epochs=1).fit(X, graph=GRAPH, network=networks["mlp"])
     assert shapes == []
     classifier(epochs=1).fit(X, graph=GRAPH, network=networks["conv"])

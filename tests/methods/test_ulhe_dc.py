@@ -176,7 +176,7 @@ def test_augmented_copies_learn_the_labels_of_the_clean_samples(
     network: Autoencoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A copy that says nothing about its sample leaves the labels those of the samples."""
-    monkeypatch.setattr(ULHEDC, "_augmenter", lambda self: lambda x, _: torch.zeros_like(x))
+    monkeypatch.setattr(ULHEDC, "_augmenter", lambda self, wanted: lambda x, _: torch.zeros_like(x))
     seen: list[Tensor] = []
     follow = ulhe_dc._State.follow
 

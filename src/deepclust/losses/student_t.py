@@ -3,15 +3,15 @@
 import torch
 from torch import Tensor
 
+from deepclust.losses.distances import squared_distances
+
 
 def soft_assignment(z: Tensor, centroids: Tensor, alpha: float = 1.0) -> Tensor:
     """Return q (B, K), q_ij proportional to (1 + ||z_i - mu_j||^2 / alpha)^(-(alpha + 1) / 2); rows sum to 1.
 
     Squared Euclidean distances of codes z (B, P) to centroids (K, P), `alpha` degrees of freedom (DEC, Eq. (1)).
-    Differences are taken directly: |z|^2 - 2 z'mu + |mu|^2 cancels where it matters, near the centroids.
     """
-    squared = (z.unsqueeze(1) - centroids).square().sum(dim=2)
-    log_kernel = -(alpha + 1) / 2 * torch.log1p(squared / alpha)
+    log_kernel = -(alpha + 1) / 2 * torch.log1p(squared_distances(z, centroids) / alpha)
     return torch.softmax(log_kernel, dim=1)
 
 

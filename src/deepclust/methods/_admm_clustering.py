@@ -12,11 +12,11 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 import torch.nn.functional as F
-from sklearn.utils._param_validation import Interval, Real, StrOptions
+from sklearn.utils._param_validation import StrOptions
 from torch import Tensor, nn
 
 from deepclust.methods._deep import DeepClusterer
-from deepclust.methods.base import COUNT, POSITIVE, WEIGHT
+from deepclust.methods.base import COUNT, POSITIVE, SHARE, WEIGHT
 from deepclust.nets.autoencoder import Autoencoder
 from deepclust.seeding import derive_seed
 from deepclust.training.checkpoint import save_tensors
@@ -164,11 +164,16 @@ class Alternating(DeepClusterer):
     """
 
     reads: ClassVar[tuple[str, ...]] = ("sigmoid",)
-    network_settings: ClassVar[dict[str, Any]] = {"activation": "sigmoid", "initial": "glorot", "layerwise_epochs": 10}
+    network_settings: ClassVar[dict[str, Any]] = {
+        "activation": "sigmoid",
+        "initial": "glorot",
+        "layerwise_epochs": 10,
+        "learning_rate": 3e-4,  # at 1e-3 the units of full width saturate
+    }
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **DeepClusterer._parameter_constraints,
         "lam": WEIGHT,
-        "tolerance": [Interval(Real, 0, 1, closed="left")],
+        "tolerance": SHARE,
         "epochs": COUNT,
         "batch_size": COUNT,
         "optimizer": [StrOptions({"adadelta", "sgd", "adam"})],

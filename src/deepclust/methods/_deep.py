@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from sklearn.metrics import pairwise_distances_argmin
 from torch import Tensor
 
 from deepclust.errors import NotApplicable, SeedFailed
@@ -19,7 +20,7 @@ from deepclust.nets.settings import Augmentation
 from deepclust.runs import require_ok
 from deepclust.seeding import derive_seed
 from deepclust.training.augment import augment
-from deepclust.training.checkpoint import load_tensors
+from deepclust.training.checkpoint import load_tensors, save_tensors
 from deepclust.training.loop import in_chunks
 from deepclust.training.pretrain import pretrain, read_settings
 from deepclust.training.runtime import Runtime, on_device
@@ -64,10 +65,10 @@ class DeepClusterer(Clusterer):
         codes: np.ndarray = self._encode(on_device(X, self.device_)).cpu().numpy()
         return codes
 
-    def _augmenter(self) -> Callable[[Tensor, torch.Generator], Tensor]:
-        """Return what a batch goes through before it is encoded: random affine maps where `augment`, else nothing."""
+    def _augmenter(self, wanted: bool) -> Callable[[Tensor, torch.Generator], Tensor]:
+        """Return what a batch goes through before it is encoded: random affine maps where `wanted`, else nothing."""
         shape = self.network_.image_shape
-        if not self.augment:
+        if not wanted:
             return lambda x, _: x
         if shape is None:
             raise NotApplicable("augmentation needs images, and this data set has no image shape")
@@ -93,3 +94,32 @@ class DeepClusterer(Clusterer):
     def running(cls, threads: int, precision: str, checkpoints: Path, progress: bool) -> Iterator[None]:
         with Runtime(threads, precision, checkpoints, progress).open():  # type: ignore[arg-type]
             yield
+
+
+class CodeReader(DeepClusterer):
+    """A method that fits a mixture (a mixin of `_mixtures`) to the code and leaves the network as it is."""
+
+    def _fit(self, X: np.ndarray, network: Autoencoder | None = None, **_: Any) -> None:
+        self.embedding_ = self._encode(self._start(X, network)).cpu().numpy()
+        self._cluster(self.embedding_)
+
+    def _predict(self, X: np.ndarray) -> np.ndarray:
+        labels: np.ndarray = self._assign(self._codes(X))
+        return labels
+
+
+class CentroidClusterer(DeepClusterer):
+    """A method whose clusters are those nearest to centroids `cluster_centers_` (K, P) of the code."""
+
+    def _nearest(self, codes: np.ndarray) -> np.ndarray:
+        """Return the labels (N,) of codes (N, P)."""
+        labels: np.ndarray = pairwise_distances_argmin(codes, self.cluster_centers_)
+        return labels
+
+    def _predict(self, X: np.ndarray) -> np.ndarray:
+        return self._nearest(self._codes(X))
+
+    def save_model(self, folder: Path) -> None:
+        weights = {f"network.{name}": value for name, value in self.network_.state_dict().items()}
+        centroids = torch.from_numpy(self.cluster_centers_)
+        save_tensors(folder / "model.safetensors", weights | {"centroids": centroids})

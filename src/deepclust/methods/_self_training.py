@@ -1,19 +1,18 @@
 """DEC's self-training, which IDEC keeps and extends: sharpen one's own soft assignments, and learn them."""
 
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from sklearn.cluster import KMeans
-from sklearn.utils._param_validation import Integral, Interval, Real, StrOptions
+from sklearn.utils._param_validation import StrOptions
 from torch import Tensor, nn
 
 from deepclust.losses.student_t import kl_divergence, soft_assignment, target_distribution
-from deepclust.methods._deep import DeepClusterer
+from deepclust.methods._deep import CentroidClusterer, DeepClusterer
+from deepclust.methods.base import COUNT, POSITIVE, SHARE
 from deepclust.nets.autoencoder import Autoencoder
 from deepclust.seeding import derive_seed
-from deepclust.training.checkpoint import save_tensors
 from deepclust.training.loop import Refresh, in_chunks, make_optimizer, train
 
 
@@ -28,11 +27,11 @@ class _State(nn.Module):
         self.register_buffer("target", torch.zeros(n_samples, len(centroids), device=centroids.device))
 
 
-class SelfTraining(DeepClusterer):
+class SelfTraining(CentroidClusterer):
     """k-means on the code, then KL(P || Q) by mini-batches, P from all samples every `update_interval` iterations.
 
     Subclasses say in `_terms` what one batch minimises. Stops when fewer than `tolerance` of the labels changed
-    between two refreshes, or after `epochs`. `labels_` is argmax_j q_ij under the final weights.
+    between two refreshes, or after `epochs`. `labels_` is argmax_j q_ij under the final weights: the nearest centroids.
 
     `normalize` measures the code's distances in units of the data's root mean square. Student's t has a scale, alpha,
     and DEC's data have mean square 1; on codes of data in [0, 1] every q is nearly uniform, and sharpening it merges
@@ -41,15 +40,15 @@ class SelfTraining(DeepClusterer):
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **DeepClusterer._parameter_constraints,
-        "alpha": [Interval(Real, 0, None, closed="neither")],
+        "alpha": POSITIVE,
         "normalize": ["boolean"],
-        "update_interval": [Interval(Integral, 1, None, closed="left")],
-        "tolerance": [Interval(Real, 0, 1, closed="left")],
-        "epochs": [Interval(Integral, 1, None, closed="left")],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "update_interval": COUNT,
+        "tolerance": SHARE,
+        "epochs": COUNT,
+        "batch_size": COUNT,
         "optimizer": [StrOptions({"sgd", "adam"})],
-        "learning_rate": [Interval(Real, 0, None, closed="neither")],
-        "n_init": [Interval(Integral, 1, None, closed="left")],
+        "learning_rate": POSITIVE,
+        "n_init": COUNT,
     }
 
     def _fit(self, X: np.ndarray, network: Autoencoder | None = None, **_: Any) -> None:
@@ -83,23 +82,14 @@ class SelfTraining(DeepClusterer):
             phase="cluster",
             refresh=Refresh(self.update_interval, refresh, self.tolerance),
         )
-        self.labels_ = in_chunks(soft, self.network_, data).argmax(dim=1).cpu().numpy()
         self.embedding_ = self._encode(data).cpu().numpy()
         self.cluster_centers_ = state.centroids.detach().cpu().numpy()
+        self.labels_ = self._nearest(self.embedding_)
         self.trace_, self.n_iter_, self.converged_ = outcome.trace, outcome.n_iter, outcome.converged
 
     def _terms(self, x: Tensor, z: Tensor, divergence: Tensor) -> dict[str, Tensor]:
         """Return the weighted terms of a batch's loss from its rows x (B, D), codes z (B, P) and KL(P || Q)."""
         raise NotImplementedError
-
-    def save_model(self, folder: Path) -> None:
-        weights = {f"network.{name}": value for name, value in self.network_.state_dict().items()}
-        centroids = torch.from_numpy(self.cluster_centers_)
-        save_tensors(folder / "model.safetensors", weights | {"centroids": centroids})
-
-    def _predict(self, X: np.ndarray) -> np.ndarray:
-        centroids = torch.from_numpy(self.cluster_centers_)
-        return self._soft(torch.from_numpy(self._codes(X)), centroids).argmax(dim=1).numpy()
 
     def _soft(self, z: Tensor, centroids: Tensor) -> Tensor:
         return soft_assignment(z / self._unit, centroids / self._unit, self.alpha)

@@ -2,19 +2,16 @@
 
 from typing import Any, ClassVar
 
-import numpy as np
-
-from deepclust.methods._deep import DeepClusterer
+from deepclust.methods._deep import CodeReader
 from deepclust.methods._mixtures import GMMReadout
-from deepclust.nets.autoencoder import Autoencoder
 
 
-class AEGMM(GMMReadout, DeepClusterer):
+class AEGMM(GMMReadout, CodeReader):
     """Gaussian mixture on a pretrained autoencoder's code; the network is left as it is."""
 
     paper: ClassVar[str] = "baseline of DC-GMM (deepcluster_admm, Table 2)"
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **DeepClusterer._parameter_constraints,
+        **CodeReader._parameter_constraints,
         **GMMReadout.readout_constraints,
     }
 
@@ -36,11 +33,3 @@ class AEGMM(GMMReadout, DeepClusterer):
         self.pretraining = pretraining
         self.random_state = random_state
         self.device = device
-
-    def _fit(self, X: np.ndarray, network: Autoencoder | None = None, **_: Any) -> None:
-        data = self._start(X, network)
-        self.embedding_ = self._encode(data).cpu().numpy()
-        self._cluster(self.embedding_)
-
-    def _predict(self, X: np.ndarray) -> np.ndarray:
-        return self._assign(self._codes(X))

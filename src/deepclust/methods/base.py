@@ -21,6 +21,7 @@ from deepclust.files import read_sparse
 COUNT = [Interval(Integral, 1, None, closed="left")]
 WEIGHT = [Interval(Real, 0, None, closed="left")]
 POSITIVE = [Interval(Real, 0, None, closed="neither")]
+SHARE = [Interval(Real, 0, 1, closed="left")]
 
 
 def _can_predict(method: "Clusterer") -> bool:

@@ -1,24 +1,21 @@
 """Deep embedding clustering driven by sample stability (DECS; Cheng, Li, Wang and Qian, IJCAI 2024)."""
 
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from sklearn.cluster import KMeans
-from sklearn.utils._param_validation import Integral, Interval, Options, Real, StrOptions
+from sklearn.utils._param_validation import Integral, Options, StrOptions
 from torch import Tensor, nn
 
 from deepclust.losses.stability import determinacy, instability, otsu_threshold, stability
 from deepclust.losses.student_t import soft_assignment
-from deepclust.methods._deep import DeepClusterer
+from deepclust.methods._deep import CentroidClusterer, DeepClusterer
+from deepclust.methods.base import COUNT, POSITIVE, WEIGHT
 from deepclust.nets.autoencoder import Autoencoder
 from deepclust.seeding import derive_seed
-from deepclust.training.checkpoint import save_tensors
 from deepclust.training.loop import EpochSteps, make_optimizer, train
-
-_COUNT = [Interval(Integral, 1, None, closed="left")]
 
 
 @dataclass(frozen=True)
@@ -39,7 +36,7 @@ _VARIANTS = {
 _LEARNING_RATES = {"sgd": 1e-2, "adam": 1e-3}
 
 
-class DECS(DeepClusterer):
+class DECS(CentroidClusterer):
     """k-means on the code, then encoder and centroids minimise the samples' instability; the decoder is dropped.
 
         L = 1 - mean_i sq_i,    sq_i = mean_j fq_ij - lam var_j fq_ij,    fq_ij = (|q_ij - t| / (t or 1 - t))^power
@@ -81,16 +78,16 @@ class DECS(DeepClusterer):
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **DeepClusterer._parameter_constraints,
         "variant": [StrOptions(set(_VARIANTS))],
-        "alpha": [Interval(Real, 0, None, closed="neither"), None],
+        "alpha": [*POSITIVE, None],
         "power": [Options(Integral, {1, 2}), None],
-        "lam": [Interval(Real, 0, None, closed="left"), None],
+        "lam": [*WEIGHT, None],
         "batch_variance": ["boolean", None],
         "optimizer": [StrOptions({"sgd", "adam"}), None],
-        "learning_rate": [Interval(Real, 0, None, closed="neither"), None],
+        "learning_rate": [*POSITIVE, None],
         "augment": ["boolean"],
-        "epochs": _COUNT,
-        "batch_size": _COUNT,
-        "n_init": _COUNT,
+        "epochs": COUNT,
+        "batch_size": COUNT,
+        "n_init": COUNT,
     }
 
     def __init__(
@@ -134,7 +131,7 @@ class DECS(DeepClusterer):
         codes = self._encode(data).cpu().numpy()
         kmeans = KMeans(self.n_clusters, n_init=self.n_init, random_state=self._seed).fit(codes)
         state = _State(self.network_, kmeans, data)
-        augmented = self._augmenter()
+        augmented = self._augmenter(self.augment)
 
         def terms(x: Tensor, index: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
             q = soft_assignment(self.network_.encode(augmented(x, generator)), state.centroids, said.alpha)
@@ -166,19 +163,6 @@ class DECS(DeepClusterer):
         """Return what `variant` says, with the settings that are not None in its place."""
         given = {field.name: getattr(self, field.name) for field in fields(_Variant)}
         return replace(_VARIANTS[self.variant], **{name: value for name, value in given.items() if value is not None})
-
-    def _nearest(self, codes: np.ndarray) -> np.ndarray:
-        """Return argmax_j q_ij (N,) of codes (N, P): the nearest centroid, whatever `alpha`."""
-        q = soft_assignment(torch.from_numpy(codes), torch.from_numpy(self.cluster_centers_))
-        return q.argmax(dim=1).numpy()
-
-    def _predict(self, X: np.ndarray) -> np.ndarray:
-        return self._nearest(self._codes(X))
-
-    def save_model(self, folder: Path) -> None:
-        weights = {f"network.{name}": value for name, value in self.network_.state_dict().items()}
-        centroids = torch.from_numpy(self.cluster_centers_)
-        save_tensors(folder / "model.safetensors", weights | {"centroids": centroids})
 
 
 class _State(nn.Module):

@@ -23,11 +23,9 @@ from deepclust.methods._affinity import (
 )
 from deepclust.methods._deep import DeepClusterer
 from deepclust.methods._readouts import neighbour_graph
-from deepclust.methods.base import COUNT, POSITIVE
+from deepclust.methods.base import COUNT, POSITIVE, SHARE
 from deepclust.nets.autoencoder import Autoencoder
-from deepclust.nets.settings import Augmentation
 from deepclust.seeding import derive_seed
-from deepclust.training.augment import augment
 from deepclust.training.checkpoint import save_tensors
 from deepclust.training.loop import in_chunks, make_optimizer, train
 
@@ -53,7 +51,7 @@ class GraphClassifier(DeepClusterer):
         "n_neighbors": COUNT,
         "alpha": POSITIVE,
         "agreement": [Interval(Real, 0, 1, closed="both")],
-        "label_smoothing": [Interval(Real, 0, 1, closed="left")],
+        "label_smoothing": SHARE,
         "epochs": COUNT,
         "batch_size": COUNT,
         "learning_rate": POSITIVE,
@@ -100,13 +98,11 @@ class GraphClassifier(DeepClusterer):
 
         model = _Classifier(self.network_, self.n_clusters, derive_seed(self._seed, "head")).to(data.device)
         targets = torch.from_numpy(taught).to(data.device)
-        first = self.network_.encoder[0]
-        shape = first.unflattened_size if isinstance(first, nn.Unflatten) else None
+        augmented = self._augmenter(self.network_.image_shape is not None)
 
         def terms(x: Tensor, index: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-            if shape is not None:
-                x = augment(x, Augmentation(), generator, shape)  # type: ignore[arg-type]
-            return {"classification": F.cross_entropy(model(x), targets[index], label_smoothing=self.label_smoothing)}
+            logits = model(augmented(x, generator))
+            return {"classification": F.cross_entropy(logits, targets[index], label_smoothing=self.label_smoothing)}
 
         rows = (teachers if teachers.any() else ~teachers).nonzero().squeeze(1)
         outcome = train(

@@ -3,10 +3,10 @@
 from typing import Any, ClassVar
 
 import torch.nn.functional as F
-from sklearn.utils._param_validation import Interval, Real
 from torch import Tensor
 
 from deepclust.methods._self_training import SelfTraining
+from deepclust.methods.base import WEIGHT
 
 
 class IDEC(SelfTraining):
@@ -19,7 +19,7 @@ class IDEC(SelfTraining):
     paper: ClassVar[str] = "Guo, Gao, Liu and Yin 2017"
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **SelfTraining._parameter_constraints,
-        "gamma": [Interval(Real, 0, None, closed="left")],
+        "gamma": WEIGHT,
     }
 
     def __init__(

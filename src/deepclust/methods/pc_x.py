@@ -11,14 +11,14 @@ from sklearn.cluster import KMeans
 from sklearn.utils._param_validation import Integral, Interval, Real, StrOptions
 from torch import Tensor, nn
 
+from deepclust.losses.distances import squared_distances
 from deepclust.losses.exemplars import (
     assignment_entropy,
     clustering_loss,
     inverse_sizes,
     moving_average,
-    squared_distances,
 )
-from deepclust.methods._deep import DeepClusterer
+from deepclust.methods._deep import CentroidClusterer, DeepClusterer
 from deepclust.methods.base import COUNT, POSITIVE, WEIGHT
 from deepclust.nets.autoencoder import Autoencoder
 from deepclust.nets.init import initialise
@@ -29,7 +29,7 @@ from deepclust.training.loop import EpochSteps, Outcome, Terms, in_chunks, make_
 _EPOCHS = [Interval(Integral, 0, None, closed="left")]
 
 
-class PCX(DeepClusterer):
+class PCX(CentroidClusterer):
     """An autoencoder whose decoder sees the nearest centroid beside the code, and centroids that follow slowly.
 
         (1/ND) sum_i ||x_i - g(h(z_i, mu_i))||^2 + eta1 (1/N) sum_i ||z_i - mu_i||^2 + eta2 (1/N) sum_i H(lambda_i)
@@ -189,14 +189,6 @@ class PCX(DeepClusterer):
                 }
             )
 
-    def _nearest(self, codes: np.ndarray) -> np.ndarray:
-        centroids = torch.from_numpy(self.cluster_centers_)
-        labels: np.ndarray = squared_distances(torch.from_numpy(codes), centroids).argmin(dim=1).numpy()
-        return labels
-
-    def _predict(self, X: np.ndarray) -> np.ndarray:
-        return self._nearest(self._codes(X))
-
     def save_model(self, folder: Path) -> None:
         tensors = self._model.state_dict()
         kept = {name: value for name, value in tensors.items() if name not in {"sizes", "labels", "epoch"}}
@@ -257,7 +249,7 @@ class _Training:
     def __init__(self, settings: PCX, state: _State) -> None:
         self.settings = settings
         self.state = state
-        self.augment = settings._augmenter()
+        self.augment = settings._augmenter(settings.augment)
 
     def reconstruction(self, x: Tensor, _: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         """Return the loss of the warm-up, in which a code stands for its own centroid."""

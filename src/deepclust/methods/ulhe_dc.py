@@ -1,13 +1,12 @@
 """Uniform quasi-low-rank hypersphere embedding (ULHE-DC, anonymous submission)."""
 
 import math
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from sklearn.utils._param_validation import Integral, Interval, Real, StrOptions
+from sklearn.utils._param_validation import StrOptions
 from torch import Tensor, nn
 
 from deepclust.errors import UserError
@@ -18,18 +17,15 @@ from deepclust.losses.hypersphere import (
     norm_penalty,
     uniformity,
 )
-from deepclust.methods._deep import DeepClusterer
+from deepclust.methods._deep import CentroidClusterer, DeepClusterer
+from deepclust.methods.base import COUNT, POSITIVE, SHARE, WEIGHT
 from deepclust.nets.autoencoder import Autoencoder
 from deepclust.seeding import derive_seed
 from deepclust.solvers.spherical_kmeans import spherical_kmeans
-from deepclust.training.checkpoint import save_tensors
 from deepclust.training.loop import EpochSteps, Outcome, Refresh, in_chunks, make_optimizer, train
 
-_COUNT = [Interval(Integral, 1, None, closed="left")]
-_WEIGHT = [Interval(Real, 0, None, closed="left")]
 
-
-class ULHEDC(DeepClusterer):
+class ULHEDC(CentroidClusterer):
     """Spherical k-means on a code near the unit sphere, whose encoder then learns its own hard labels.
 
         mean_i [1 - cos(f(x_i), m_(s_i))] + lambda_norm L_norm + lambda_unif L_unif + lambda_cmpt L_cmpt    (Eq. (13))
@@ -61,19 +57,19 @@ class ULHEDC(DeepClusterer):
     paper: ClassVar[str] = "ULHE-DC, anonymous submission of 2023"
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **DeepClusterer._parameter_constraints,
-        "lambda_norm": _WEIGHT,
-        "lambda_unif": _WEIGHT,
-        "lambda_cmpt": _WEIGHT,
+        "lambda_norm": WEIGHT,
+        "lambda_unif": WEIGHT,
+        "lambda_cmpt": WEIGHT,
         "reduction": [StrOptions({"mean", "sum"})],
         "centroid_update": [StrOptions({"batch", "epoch"})],
         "self_paced": ["boolean"],
-        "stage_epochs": [*_COUNT, None],
-        "epochs": _COUNT,
-        "tolerance": [Interval(Real, 0, 1, closed="left")],
-        "batch_size": _COUNT,
-        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "stage_epochs": [*COUNT, None],
+        "epochs": COUNT,
+        "tolerance": SHARE,
+        "batch_size": COUNT,
+        "learning_rate": POSITIVE,
         "augment": ["boolean"],
-        "n_init": _COUNT,
+        "n_init": COUNT,
     }
 
     def __init__(
@@ -164,7 +160,7 @@ class ULHEDC(DeepClusterer):
         phase: str,
     ) -> Outcome:
         """Run step 2 of the paper's Algorithm 1 on the samples `fed` (M,), whose rows X (M, D) holds."""
-        encode, augmented = self.network_.encode, self._augmenter()
+        encode, augmented = self.network_.encode, self._augmenter(self.augment)
 
         def assign() -> Tensor:
             if self.centroid_update == "epoch":
@@ -204,14 +200,6 @@ class ULHEDC(DeepClusterer):
     def _clean(self, x: Tensor, z: Tensor) -> Tensor:
         """Return the codes that labels are read from: those of the samples, also where z are those of their copies."""
         return self.network_.encode(x) if self.augment else z.detach()
-
-    def save_model(self, folder: Path) -> None:
-        weights = {f"network.{name}": value for name, value in self.network_.state_dict().items()}
-        centroids = torch.from_numpy(self.cluster_centers_)
-        save_tensors(folder / "model.safetensors", weights | {"centroids": centroids})
-
-    def _predict(self, X: np.ndarray) -> np.ndarray:
-        return self._nearest(self._codes(X))
 
     def _nearest(self, codes: np.ndarray) -> np.ndarray:
         labels: np.ndarray = (codes @ self.cluster_centers_.T).argmax(axis=1)  # a code's own norm decides nothing

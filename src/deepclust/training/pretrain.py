@@ -8,6 +8,7 @@ from pydantic import TypeAdapter
 from torch import Tensor, nn
 
 from deepclust.errors import NotApplicable
+from deepclust.losses.hypersphere import norm_penalty
 from deepclust.nets.autoencoder import Autoencoder, build
 from deepclust.nets.settings import AnyNetwork, ConvSettings, MLPSettings
 from deepclust.seeding import derive_seed
@@ -55,7 +56,7 @@ def pretrain(
         z, reconstruction = network(x)
         found = {"reconstruction": F.mse_loss(reconstruction, x)}
         if settings.norm_weight:
-            found["norm"] = settings.norm_weight * (z.norm(dim=1) - 1).square().mean()
+            found["norm"] = settings.norm_weight * norm_penalty(z)
         return found
 
     outcome = _train(network, X, terms, settings, settings.epochs, derive_seed(seed, "batches"), "pretrain")
