@@ -1,13 +1,17 @@
-"""Hold one cell's labels against the true ones: metrics, traces, run records and figures. The first stage to see y."""
+"""Judge one cell's labels: metrics, traces, run records, figures and assignments. The first stage to see y.
+
+Unlabelled data, whose y is empty, has internal metrics only, and the figures that need no classes.
+"""
 
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 
 from deepclust.errors import run_as_script
 from deepclust.files import read_array, read_json, read_sparse, write_json, write_text
-from deepclust.metrics import accuracy, external
+from deepclust.metrics import accuracy, external, internal, stability
 from deepclust.reporting import figures
 from deepclust.reporting.aggregate import cell_metrics
 from deepclust.runs import RECORD
@@ -17,8 +21,11 @@ from deepclust.seeding import derive_seed
 def main(grid: str, dataset: str, cell: str) -> None:
     runs = Path("data/runs") / dataset / cell
     reports = Path("reports") / grid
-    y = read_array(f"data/prepared/{dataset}/y.npy")
-    meta = read_json(f"data/prepared/{dataset}/meta.json")
+    prepared = Path("data/prepared") / dataset
+    X, classes = read_array(prepared / "X.npy"), read_array(prepared / "y.npy")
+    y = classes if len(classes) else None
+    W = read_sparse(f"data/graph/{dataset}/weights.npz")
+    meta = read_json(prepared / "meta.json")
     numbers = sorted(int(folder.name.removeprefix("seed-")) for folder in runs.iterdir())
     folders = {number: runs / f"seed-{number}" for number in numbers}
     records = {number: read_json(folder / RECORD) for number, folder in folders.items()}
@@ -26,10 +33,10 @@ def main(grid: str, dataset: str, cell: str) -> None:
 
     failed = sum(record["status"] == "failed" for record in records.values())
     readouts = sorted({file.stem for folder in finished.values() for file in (folder / "readouts").glob("*.npy")})
-    metrics = {
-        name: cell_metrics({str(n): external(y, read_array(folder / name)) for n, folder in finished.items()}, failed)
-        for name in ["labels.npy", *(f"readouts/{readout}.npy" for readout in readouts)]
-    }
+    metrics = {}
+    for name in ["labels.npy", *(f"readouts/{readout}.npy" for readout in readouts)]:
+        labelings = {number: read_array(folder / name) for number, folder in finished.items()}
+        metrics[name] = cell_metrics(scores(X, y, W, labelings), failed)
     content = metrics["labels.npy"]
     if readouts:
         content["readouts"] = {readout: metrics[f"readouts/{readout}.npy"] for readout in readouts}
@@ -41,8 +48,11 @@ def main(grid: str, dataset: str, cell: str) -> None:
     target = reports / "cells" / dataset / cell
     if finished:
         shown = min(finished)
-        draw(target, f"{cell} on {dataset}, seed {shown}", y, finished[shown], meta["image_shape"])
+        draw(target, f"{cell} on {dataset}, seed {shown}", X, y, finished[shown], meta["image_shape"])
         draw_traces(target, f"{cell} on {dataset}", traces, meta["k"])
+        samples = (prepared / "samples.txt").read_text(encoding="utf-8").split("\n")[:-1] or range(len(X))
+        clusters = {f"seed_{number}": read_array(folder / "labels.npy") for number, folder in finished.items()}
+        write_table(target / "assignments.csv", pd.DataFrame({"sample": samples} | clusters))
     else:
         write_text(target / "why-no-figures.txt", "".join(f"seed {n}: {r['reason']}\n" for n, r in records.items()))
 
@@ -52,19 +62,41 @@ def main(grid: str, dataset: str, cell: str) -> None:
     write_json(reports / "runs" / dataset / f"{cell}.json", about | {"figures": drawn, "seeds": seeds})
 
 
-def draw(target: Path, title: str, y: np.ndarray, folder: Path, image_shape: list[int] | None) -> None:
-    """Draw one seed: its confusion matrix, and what else the files of its run allow."""
+def scores(
+    X: np.ndarray, y: np.ndarray | None, W: sp.csr_matrix, labelings: dict[int, np.ndarray]
+) -> dict[str, dict[str, float]]:
+    """Return every metric of every seed."""
+    found = {
+        str(number): ({} if y is None else external(y, labels)) | internal(X, W, labels)
+        for number, labels in labelings.items()
+    }
+    for number, value in zip(labelings, stability(list(labelings.values())), strict=False):
+        found[str(number)]["stability"] = value
+    return found
+
+
+def draw(
+    target: Path, title: str, X: np.ndarray, y: np.ndarray | None, folder: Path, image_shape: list[int] | None
+) -> None:
+    """Draw one seed: its confusion matrix where there are classes, and what else the files of its run allow."""
     labels = read_array(folder / "labels.npy")
-    figures.save(figures.confusion(y, labels, title), target / "confusion")
+    if y is not None:
+        figures.save(figures.confusion(y, labels, title), target / "confusion")
     if (folder / "embedding.npy").exists():
         draw_embedding(target, title, y, labels, folder)
+    elif y is None:
+        draw_map(target, f"{title}, samples as they are", y, labels, X)
     if image_shape and (folder / "decoded_centers.npy").exists():
         images = read_array(folder / "decoded_centers.npy")
-        figures.save(figures.centers(images, image_shape, y, labels, title), target / "centers")
+        figures.save(
+            figures.centers(images, image_shape, labels if y is None else y, labels, title), target / "centers"
+        )
     if (folder / "singular_values.csv").exists():
         table = pd.read_csv(folder / "singular_values.csv")
         write_table(target / "singular_values.csv", table)
         figures.save(figures.singular_values(table, title), target / "singular_values")
+    if y is None:
+        return
     if (folder / "candidates.csv").exists():
         table = pd.read_csv(folder / "candidates.csv")
         accuracies = [accuracy(y, candidate) for candidate in read_array(folder / "candidate_labels.npy")]
@@ -75,15 +107,25 @@ def draw(target: Path, title: str, y: np.ndarray, folder: Path, image_shape: lis
         figures.save(figures.affinity(before, Z + Z.T, y, title), target / "affinity")
 
 
-def draw_embedding(target: Path, title: str, y: np.ndarray, labels: np.ndarray, folder: Path) -> None:
+def draw_map(target: Path, title: str, y: np.ndarray | None, labels: np.ndarray, points: np.ndarray) -> None:
+    """Draw the map of N points by class and cluster, or by cluster alone; fewer than 4 have none."""
+    if len(points) < 4:
+        return
+    seed = derive_seed(0, title)
+    rows = figures.sample(len(points), seed)
+    classes = None if y is None else y[rows]
+    figures.save(figures.tsne_map(figures.tsne(points, seed), classes, labels[rows], title), target / "tsne")
+
+
+def draw_embedding(target: Path, title: str, y: np.ndarray | None, labels: np.ndarray, folder: Path) -> None:
     """Draw the map of the codes; where the run kept those from before clustering too, both maps, and both's cosines."""
     embedding = read_array(folder / "embedding.npy")
+    if y is None or len(embedding) < 4 or not (folder / "embedding_before.npy").exists():
+        draw_map(target, title, y, labels, embedding)
+        return
     seed = derive_seed(0, title)
     rows = figures.sample(len(embedding), seed)
     places = figures.tsne(embedding, seed)
-    if not (folder / "embedding_before.npy").exists():
-        figures.save(figures.tsne_map(places, y[rows], labels[rows], title), target / "tsne")
-        return
     before = read_array(folder / "embedding_before.npy")
     figures.save(figures.tsne_before_after(figures.tsne(before, seed), places, y[rows], title), target / "tsne")
     rows = figures.sample_of_classes(y, seed)

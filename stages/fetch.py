@@ -1,15 +1,20 @@
-"""Put a data set's published files, verified, into data/raw/DATASET."""
+"""Put a data set's files, published ones or the user's own, verified into data/raw/DATASET."""
 
 import os
 import shutil
 from pathlib import Path
 
 from deepclust import datasets
+from deepclust.datasets import _own
 from deepclust.errors import run_as_script
-from deepclust.files import read_yaml
+from deepclust.files import read_json, read_yaml
 
 
 def main(dataset: str) -> None:
+    plan = read_json(f"data/plan/{dataset}/fetch.json")
+    if "own" in plan:
+        _own.copy(plan["own"]["path"], plan["own"]["files"], Path("data/raw") / dataset)
+        return
     # DVC empties data/raw/DATASET before this starts; downloads outlive that, and a killed run, in work/
     downloads = Path("work/downloads") / dataset
     mirror = os.environ.get("DEEPCLUST_MIRROR") or (read_yaml("params.yaml").get("data") or {}).get("mirror")

@@ -11,7 +11,7 @@ from typing import Any
 from deepclust import config
 from deepclust.closure import code_of
 from deepclust.errors import UserError, run_as_script
-from deepclust.files import write_json
+from deepclust.files import read_json, write_json
 
 STAGES = Path(__file__).parent
 PLAN = Path("data/plan")
@@ -41,8 +41,13 @@ def write(params: config.Config, dataset: str) -> None:
         code = code_of([STAGES / f"{stage}.py"], modules)
         write_json(PLAN / dataset / f"{unit}.json", {"dataset": dataset, **settings, "code": code})
 
-    put("fetch", "fetch", {}, f"deepclust.datasets.{dataset}")
-    put("prepare", "prepare", {}, f"deepclust.datasets.{dataset}")
+    if own := params.own.get(dataset):
+        settings = own.model_dump(exclude={"path"})
+        put("fetch", "fetch", {"own": {"path": own.path, "files": read_json(f"data/digests/{dataset}.json")}})
+        put("prepare", "prepare", {"own": {"file": Path(own.path).name, "settings": settings}})
+    else:
+        put("fetch", "fetch", {}, f"deepclust.datasets.{dataset}")
+        put("prepare", "prepare", {}, f"deepclust.datasets.{dataset}")
     put("graph", "graph", {"settings": graph.model_dump(), "compute": compute})
     put("evaluate", "evaluate", {})
     for name, network in networks.items():

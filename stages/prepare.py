@@ -1,22 +1,35 @@
-"""Read a data set's files into X (N, D) float32 in [0, 1], y (N,) int64 and meta.json: here data and labels part."""
+"""Read a data set's files into X (N, D) float32 in [0, 1], y (N,) int64 and meta.json: here data and labels part.
 
+Of unlabelled data y is empty. The names of the samples go with y, since an image's folder may be its label.
+"""
+
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from deepclust import datasets
-from deepclust.errors import UserError, run_as_script
-from deepclust.files import write_array, write_json
+from deepclust.datasets import _own
+from deepclust.errors import run_as_script
+from deepclust.files import read_json, write_array, write_json, write_text
 
 
 def main(name: str) -> None:
-    data = datasets.prepare(name, Path("data/raw") / name)
-    if data.y is None:
-        raise UserError(f"data set '{name}' has no labels, which evaluation needs; give its reader the labels")
+    plan = read_json(f"data/plan/{name}/prepare.json")
+    raw = Path("data/raw") / name
+    if "own" in plan:
+        data = _own.prepare(name, raw / plan["own"]["file"], **plan["own"]["settings"])
+        digest = replace(data, y=None).digest  # labels that the user corrects reach the evaluation alone
+    else:
+        data = datasets.prepare(name, raw)
+        digest = data.digest
     folder = Path("data/prepared") / name
     write_array(folder / "X.npy", data.X)
-    write_array(folder / "y.npy", data.y)
+    write_array(folder / "y.npy", np.empty(0, np.int64) if data.y is None else data.y)
+    write_text(folder / "samples.txt", "".join(f"{sample}\n" for sample in data.samples))
     n_samples, n_features = data.X.shape
     meta = {"n": n_samples, "d": n_features, "k": data.n_clusters, "image_shape": data.image_shape}
-    write_json(folder / "meta.json", meta | {"digest": data.digest, "source": data.source})
+    write_json(folder / "meta.json", meta | {"digest": digest, "source": data.source})
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Collect the grid's metrics into results.csv, tables beside the published numbers, figures and a page of them all."""
+"""Collect the grid's metrics into results.csv, tables beside the published numbers, figures and pages of them all."""
 
 from collections import defaultdict
 from pathlib import Path
@@ -8,7 +8,7 @@ import pandas as pd
 
 from deepclust.errors import run_as_script
 from deepclust.files import read_json, read_yaml, write_text
-from deepclust.reporting import aggregate, figures, readme, tables
+from deepclust.reporting import aggregate, figures, html, readme, tables
 
 SWEEP_FIGURES = {
     "acc": "ACC",
@@ -39,20 +39,20 @@ def main() -> None:
         dataset: {cell: read_json(root / "runs" / dataset / f"{cell}.json")["figures"] for cell in cells}
         for dataset in params["datasets"]
     }
-    sweeps = read_json(root / "sweeps/index.json")
-    write_text(
-        root / "README.md",
-        readme.index(params["grid"], summary, by_dataset, by_paper, captions, drawn, of_sweeps(root, sweeps)),
-    )
+    swept, sweep_captions = of_sweeps(root, read_json(root / "sweeps/index.json"))
+    block = readme.sweeps_block(swept, sweep_captions) if swept else ""
+    write_text(root / "README.md", readme.index(params["grid"], summary, by_dataset, by_paper, captions, drawn, block))
+    page = html.page(root, results, summary, by_dataset, by_paper, captions, swept, sweep_captions)
+    write_text(root / "index.html", page)
 
 
-def of_sweeps(root: Path, sweeps: list[dict[str, Any]]) -> str:
-    """Return the page's section on the sweeps, empty where there are none."""
+def of_sweeps(root: Path, sweeps: list[dict[str, Any]]) -> tuple[tables.Table | None, dict[str, str]]:
+    """Return the table of the sweeps, None where there are none, and the captions of their figures by stem."""
     if not sweeps:
-        return ""
+        return None, {}
     names = [sweep["name"] for sweep in sweeps]
     results = {name: pd.read_csv(root / "sweeps" / name / "results.csv") for name in names}
-    return readme.sweeps_block(sweeps, results, present(root, "sweeps", names, SWEEP_FIGURES))
+    return readme.sweeps_table(sweeps, results), present(root, "sweeps", names, SWEEP_FIGURES)
 
 
 def present(root: Path, folder: str, names: list[str], figures: dict[str, str]) -> dict[str, str]:
@@ -65,9 +65,10 @@ def draw(root: Path, summary: pd.DataFrame, reported: pd.DataFrame) -> dict[str,
     """Draw each data set's accuracies and alternating methods; return the figures' captions by their stems."""
     captions: dict[str, dict[str, str]] = defaultdict(dict)
     for dataset in summary["dataset"].unique():
-        stem = f"figures/accuracy_{dataset}"
-        figures.save(figures.accuracy_bars(summary, reported, dataset), root / stem)
-        captions[dataset][stem] = f"Accuracy on {dataset}, ours and as reported"
+        if not aggregate.is_unlabelled(summary, dataset):
+            stem = f"figures/accuracy_{dataset}"
+            figures.save(figures.accuracy_bars(summary, reported, dataset), root / stem)
+            captions[dataset][stem] = f"Accuracy on {dataset}, ours and as reported"
         for method, traces in half_step_traces(root / "traces" / dataset, summary).items():
             stem = f"figures/half_steps_{method}_{dataset}"
             figures.save(figures.half_steps(traces, f"variants of {method} on {dataset}"), root / stem)

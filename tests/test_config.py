@@ -102,10 +102,50 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], None], list[str]]] = {
     "key_of_another_architecture": (change([8], "networks", "mlp", "channels"), ["networks.mlp.channels", "hidden"]),
     **{
         f"missing_{section}": (remove(section), [f"params.yaml: {section}", "required"])
-        for section in ("grid", "seeds", "datasets", "compute", "graph", "networks", "methods", "overrides", "sweeps")
+        for section in (
+            "grid",
+            "seeds",
+            "datasets",
+            "compute",
+            "graph",
+            "networks",
+            "methods",
+            "own",
+            "overrides",
+            "sweeps",
+        )
     },
     "section_without_content": (change(None, "graph"), ["params.yaml: graph", "dictionary", "None"]),
     "group_without_content": (change(None, "methods", "plain"), ["methods.plain", "dictionary", "None"]),
+    **{
+        f"own_data_{name}": (change({"mine": settings}, "own"), ["params.yaml: own.mine", *said])
+        for name, (settings, said) in {
+            "without_k": ({"path": "x.csv", "scale": "none"}, ["own.mine.n_clusters", "required"]),
+            "without_scale": ({"path": "x.csv", "n_clusters": 2}, ["scale must be feature, global or none"]),
+            "scaled_images": ({"path": "x", "n_clusters": 2, "scale": "none"}, ["scale is for tables and arrays"]),
+            "columns_of_an_array": (
+                {"path": "x.npy", "n_clusters": 2, "scale": "none", "columns": ["a"]},
+                ["columns are for .csv and .parquet"],
+            ),
+            "labels_among_columns": (
+                {"path": "x.csv", "n_clusters": 2, "scale": "none", "columns": ["a"], "labels": "a"},
+                ["columns must not hold the labels"],
+            ),
+            "labels_beside_an_array": (
+                {"path": "x.npy", "n_clusters": 2, "scale": "none", "labels": "y.npy"},
+                ["make path the folder of both"],
+            ),
+            "labels_of_images": ({"path": "x", "n_clusters": 2, "labels": "y"}, ["'folders' or absent"]),
+            "shape_of_images": ({"path": "x", "n_clusters": 2, "image_shape": [2, 8, 8]}, ["1 or 3 channels"]),
+            "shape_of_two": ({"path": "x", "n_clusters": 2, "image_shape": [8, 8]}, ["own.mine.image_shape", "3"]),
+            "unknown_key": ({"path": "x", "n_clusters": 2, "label": "y"}, ["own.mine.label", "labels"]),
+            "no_such_file": ({"path": "x", "n_clusters": 2}, ["own.mine.path: x does not exist; correct it"]),
+        }.items()
+    },
+    "own_data_named_as_published": (
+        change({"digits": {"path": "params.yaml", "n_clusters": 2}}, "own"),
+        ["own.digits", "name of a published data set; choose another"],
+    ),
     "string_for_int": (change("2", "compute", "threads"), ["compute.threads", "integer", "'2'"]),
     "float_for_int": (change(10.0, "graph", "n_neighbors"), ["graph.n_neighbors", "integer", "10.0"]),
     "bool_for_int": (change(True, "networks", "mlp", "epochs"), ["networks.mlp.epochs", "integer", "True"]),

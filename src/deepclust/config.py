@@ -12,11 +12,12 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, model_validator
 from ruamel.yaml import YAML
 from sklearn.utils._param_validation import InvalidParameterError, validate_parameter_constraints
 
 from deepclust import datasets, methods
+from deepclust.datasets import _own
 from deepclust.errors import UserError
 from deepclust.files import atomic, read_yaml
 from deepclust.nets.settings import AnyNetwork, NonNegativeInt, PositiveInt, Strict
@@ -62,6 +63,44 @@ class Compute(Strict):
 
 class Data(Strict):
     mirror: str | None = None
+
+
+class Own(Strict):
+    """A data set of the user's: `deepclust.datasets._own.prepare` says what its settings mean."""
+
+    path: str
+    n_clusters: PositiveInt
+    scale: Literal["feature", "global", "none"] | None = None
+    columns: Annotated[list[str], Field(min_length=1), AfterValidator(_distinct)] | None = None
+    array: str | None = None
+    labels: str | None = None
+    image_shape: Annotated[list[PositiveInt], Field(min_length=3, max_length=3)] | None = None
+
+    @model_validator(mode="after")
+    def _settings_fit_the_format(self) -> "Own":
+        suffix = Path(self.path).suffix
+        images = suffix not in (*_own.TABLES, *_own.ARRAYS) and self.array is None
+        rules = [
+            (Path(self.path).name in ("", ".."), "path must end in the name of a file or a folder"),
+            (not images and self.scale is None, "scale must be feature, global or none"),
+            (images and self.scale is not None, "scale is for tables and arrays; images are divided by 255"),
+            (self.columns is not None and suffix not in _own.TABLES, "columns are for .csv and .parquet files"),
+            (self.columns is not None and self.labels in (self.columns or []), "columns must not hold the labels"),
+            (self.array is not None and suffix in (*_own.TABLES, ".npy"), "array is for .npz files and folders"),
+            (
+                self.labels is not None and suffix == ".npy",
+                "labels of a .npy file lie beside it: make path the folder of both, array and labels their names in it",
+            ),
+            (images and self.labels not in (None, "folders"), "labels of a folder of images are 'folders' or absent"),
+            (
+                images and self.image_shape is not None and self.image_shape[0] not in (1, 3),
+                "image_shape of a folder of images has 1 or 3 channels",
+            ),
+        ]
+        for broken, rule in rules:
+            if broken:
+                raise ValueError(f"{rule}; see docs/own-data.md")
+        return self
 
 
 class Graph(Strict):
@@ -110,6 +149,7 @@ class Config(Strict):
     datasets: Annotated[list[Name], Field(min_length=1), AfterValidator(_distinct)]
     compute: Compute
     data: Data = Data()
+    own: dict[Name, Own]
     graph: Graph
     networks: dict[NetworkName, AnyNetwork]
     methods: dict[Name, dict[Name, dict[str, Any]]]
@@ -133,9 +173,18 @@ def load(path: Path | str = "params.yaml") -> Config:
 
 def check(config: Config, pipeline: Path | str = "dvc.yaml") -> None:
     """Raise `UserError` for an unknown data set or method, a cell in the wrong group, wrong settings or sweeps."""
+    published = datasets.names()
+    for name, own in config.own.items():
+        if name in published:
+            raise UserError(f"params.yaml: own.{name} is also the name of a published data set; choose another")
+        if not Path(own.path).exists():
+            raise UserError(
+                f"params.yaml: own.{name}.path: {own.path} does not exist; correct it, from the project's root"
+            )
+    known = [*published, *config.own]
     for name in [*config.datasets, *config.overrides]:
-        if name not in datasets.names():
-            raise UserError(f"params.yaml: unknown data set '{name}'; the data sets are {', '.join(datasets.names())}")
+        if name not in known:
+            raise UserError(f"params.yaml: unknown data set '{name}'; the data sets are {', '.join(known)}")
     groups = {name.removeprefix("cluster_") for name in read_yaml(pipeline)["stages"] if name.startswith("cluster_")}
     if wrong := sorted(groups ^ set(config.methods)):
         raise UserError(
@@ -187,6 +236,8 @@ def points(config: Config, sweep: str) -> dict[str, Cell]:
     if asked.cell not in config.cells():
         known = ", ".join(config.cells())
         raise UserError(f"{at}.cell: '{asked.cell}' is not among methods: {known}; add it there or correct it")
+    if asked.dataset in config.own and config.own[asked.dataset].labels is None:
+        raise UserError(f"{at}.dataset: '{asked.dataset}' has no labels, by which sweeps are judged; take one that has")
     seeds = config.seeds_of(asked.dataset)
     if missing := [seed for seed in asked.seeds if seed not in seeds]:
         raise UserError(

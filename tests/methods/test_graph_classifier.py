@@ -1,5 +1,6 @@
 """The classifier taught by a graph: whom it learns from, what it shows them, and where it overrules the graph."""
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -69,7 +70,11 @@ def test_images_are_shown_moved_and_other_data_as_they_are(
         return x
 
     monkeypatch.setattr(_deep, "augment", spy)
-    classifier(epochs=1).fit(X, graph=GRAPH, network=networks["mlp"])
+    plain = copy.deepcopy(networks["mlp"])
+    plain.image_shape = None
+    classifier(epochs=1).fit(X, graph=GRAPH, network=plain)
     assert shapes == []
-    classifier(epochs=1).fit(X, graph=GRAPH, network=networks["conv"])
-    assert set(shapes) == {(1, 8, 8)}
+    for network in networks.values():
+        shapes.clear()
+        classifier(epochs=1).fit(X, graph=GRAPH, network=network)
+        assert set(shapes) == {(1, 8, 8)}

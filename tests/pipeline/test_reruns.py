@@ -100,9 +100,15 @@ EDITS = {
     "a_setting_of_one_method": Edit(
         setting(3, "methods", "plain", "kmeans", "n_init"), lambda w: ALWAYS | stages_of(w, "kmeans")
     ),
-    # a sweep depends on the graph and on all networks, and takes its points from work/ where it reads none of them
+    # a sweep depends on the graph and on all networks, and takes its points from work/ where it reads none of them;
+    # every evaluation has the modularity of its labels on the graph
     "a_setting_of_the_graph": Edit(
-        setting(7, "graph", "n_neighbors"), lambda w: ALWAYS | {"graph@few", "sweep@starts"} | stages_of(w, "sc_ncut")
+        setting(7, "graph", "n_neighbors"),
+        lambda w: (
+            ALWAYS
+            | {"graph@few", "sweep@starts", "cluster_graph@few-sc_ncut"}
+            | {stage for stage in stages_of(w) if stage.startswith("evaluate_")}
+        ),
     ),
     "the_epochs_of_a_network": Edit(
         setting(3, "networks", "mlp", "epochs"),
@@ -238,6 +244,9 @@ def test_a_removed_data_set_leaves_the_report(rerun: Rerun) -> None:
     assert "Sweeps" not in texts["README.md"]
     assert all("wine" in text for text in texts.values())
     assert not any(re.search(r"\bfew\b|_few\b", text) for text in texts.values())
+    page = rerun.workspace.read("reports/tiny/index.html")
+    assert "cell-wine-" in page
+    assert "cell-few-" not in page
     for folder in ("tables", "figures"):
         assert [name for name in rerun.workspace.files(f"reports/tiny/{folder}") if "few" in name] == []
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from deepclust import files
-from deepclust.metrics import EXTERNAL
+from deepclust.metrics import EXTERNAL, INTERNAL
 from deepclust.reporting.aggregate import cell_metrics, compare, read_reported, read_results, summarise
 
 DATASETS = ["usps", "toy"]
@@ -20,7 +20,7 @@ REPORTED = Path(__file__).parents[2] / "data" / "reported" / "reported_results.c
 
 def _scores(acc: float) -> dict[str, float]:
     """Return metrics that differ from each other and are exact in decimals."""
-    return {name: acc - 0.01 * i for i, name in enumerate(EXTERNAL)}
+    return {name: acc - 0.01 * i for i, name in enumerate((*EXTERNAL, *INTERNAL))}
 
 
 def _write_cell(root: Path, dataset: str, cell: str, records: dict[str, Any], readouts: tuple[str, ...] = ()) -> None:

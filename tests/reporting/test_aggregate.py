@@ -8,8 +8,15 @@ import pandas as pd
 import pytest
 
 from deepclust.errors import UserError
-from deepclust.metrics import EXTERNAL
-from deepclust.reporting.aggregate import cell_metrics, compare, read_reported, read_results, summarise
+from deepclust.metrics import EXTERNAL, INTERNAL
+from deepclust.reporting.aggregate import (
+    cell_metrics,
+    compare,
+    is_unlabelled,
+    read_reported,
+    read_results,
+    summarise,
+)
 
 DATASETS = ["usps", "toy"]
 CELLS = ["dec", "idec", "hybrid", "vade"]
@@ -35,7 +42,7 @@ def test_a_cell_without_a_finished_seed_has_no_means() -> None:
 
 
 def test_results_hold_one_row_per_asked_cell_seed_and_metric_in_order(results: pd.DataFrame) -> None:
-    assert len(results) == len(DATASETS) * (3 + 3 + 3 + 1) * len(EXTERNAL)
+    assert len(results) == len(DATASETS) * (3 + 3 + 3 + 1) * len((*EXTERNAL, *INTERNAL))
     assert not results.duplicated(["dataset", "cell", "seed", "metric"]).any()
     assert list(results["dataset"].unique()) == DATASETS
     assert list(results["cell"].unique()) == CELLS
@@ -77,14 +84,26 @@ def test_readouts_are_rows_of_their_own_after_their_cell(grid: Path, write_cell:
     assert [cells[0], cells[1], cells[4]] == ["dec", "hybrid", "vade"]
 
 
-def test_unlabelled_data_has_results_without_values(grid: Path, write_cell: Callable) -> None:
+def test_unlabelled_data_has_values_of_internal_metrics_alone(grid: Path, write_cell: Callable) -> None:
     write_cell(grid, "own", "dec", {"0": 0.5})
     path = grid / "metrics" / "own" / "dec.json"
-    path.write_text('{"n": 1, "failed": 0, "seeds": {"0": {}}}')
-    summary = summarise(read_results(grid, ["own"], ["dec"]))
-    assert summary["mean"].isna().all()
-    assert set(summary["n"]) == {1}
-    assert set(summary["status"]) == {"ok"}
+    path.write_text('{"n": 1, "failed": 0, "seeds": {"0": {"modularity": 0.4}}}')
+    summary = summarise(read_results(grid, ["own", "toy"], ["dec"]))
+    own = summary[summary["dataset"] == "own"].set_index("metric")
+    assert own["mean"].dropna().to_dict() == {"modularity": 0.4}
+    assert set(own["n"]) == {1}
+    assert set(own["status"]) == {"ok"}
+    assert [is_unlabelled(summary, dataset) for dataset in ("own", "toy")] == [True, False]
+
+
+def test_data_on_which_nothing_finished_is_not_taken_for_unlabelled(grid: Path, write_cell: Callable) -> None:
+    write_cell(grid, "own", "dec", {"0": ("failed", NAN)})
+    assert not is_unlabelled(summarise(read_results(grid, ["own"], ["dec"])), "own")
+
+
+def test_a_metric_that_is_not_defined_for_a_seed_enters_no_mean() -> None:
+    content = cell_metrics({"0": {"modularity": 0.0}, "1": {"modularity": 0.5, "silhouette": 0.3}}, failed=0)
+    assert (content["modularity"], content["silhouette"], content["n"]) == (0.25, 0.3, 2)
 
 
 def test_summary_is_that_of_the_finished_seeds(summary: pd.DataFrame) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from deepclust.errors import UserError
 from deepclust.reporting.aggregate import compare, read_results, summarise
-from deepclust.reporting.readme import index, methods_block, replace_block, results_block, sweeps_block
+from deepclust.reporting.readme import index, methods_block, replace_block, results_block, sweeps_block, sweeps_table
 from deepclust.reporting.tables import dataset_table, paper_tables, write
 
 PAGE = (
@@ -88,7 +88,7 @@ def sweep_results() -> pd.DataFrame:
 
 def test_sweeps_are_listed_with_what_varied_and_the_range_of_their_points() -> None:
     asked = {"name": "mine", "cell": "dec", "dataset": "toy", "base": {"epochs": 3}}
-    block = sweeps_block([asked], {"mine": sweep_results()}, {"sweeps/mine/acc": "`mine`: ACC"})
+    block = sweeps_block(sweeps_table([asked], {"mine": sweep_results()}), {"sweeps/mine/acc": "`mine`: ACC"})
     assert block.splitlines()[2] == (
         "| [`mine`](sweeps/mine/results.csv) | `dec` | toy | alpha: 1, 0.1; code: unit (with epochs = 3) | 2 | 2 | 1 | "
         "60.0 to 90.0 | 60.0 to 90.0 | 60.0 to 90.0 |"
@@ -99,7 +99,7 @@ def test_sweeps_are_listed_with_what_varied_and_the_range_of_their_points() -> N
 def test_a_sweep_of_which_nothing_finished_has_no_range() -> None:
     asked = {"name": "mine", "cell": "dec", "dataset": "toy", "base": {}}
     failed = sweep_results().assign(status="failed", value=float("nan"))
-    line = sweeps_block([asked], {"mine": failed}, {}).splitlines()[2]
+    line = sweeps_block(sweeps_table([asked], {"mine": failed}), {}).splitlines()[2]
     assert line.endswith("| 2 | 2 | 4 | \u2014 | \u2014 | \u2014 |")
 
 

@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 
 from deepclust.errors import UserError
-from deepclust.reporting.aggregate import compare, read_results, summarise
+from deepclust.files import write_json
+from deepclust.reporting.aggregate import cell_metrics, compare, read_results, summarise
 from deepclust.reporting.tables import Table, dataset_table, number, paper_tables, spread, write
 
 NAN = "loss_kl is nan at epoch 3 | lower a_b by 50%"
@@ -52,6 +53,28 @@ def test_dataset_table_has_a_row_per_cell_in_order(summary: pd.DataFrame, compar
         "vade": ["skipped"] * 5 + ["0", "0"],
     }
     assert list(texts(table)) == ["dec", "idec", "hybrid", "vade"]
+
+
+def test_a_table_of_unlabelled_data_has_internal_metrics_and_says_which_need_labels(
+    grid: Path, write_cell: Callable, reported: pd.DataFrame, tmp_path: Path
+) -> None:
+    write_cell(grid, "own", "dec", {"0": 0.5, "1": 0.5})
+    write_cell(grid, "own", "vade", {"0": ("skipped", "no network fits 2 features"), "1": ("failed", NAN)})
+    found = {"davies_bouldin": 1.5, "modularity": -0.0001}
+    seeds = {"0": found | {"stability": 0.9}, "1": found | {"stability": 0.8, "silhouette": 0.25}}
+    write_json(grid / "metrics/own/dec.json", cell_metrics(seeds, failed=0))
+    summary = summarise(read_results(grid, ["own"], ["dec", "vade"]))
+    table = dataset_table("own", summary, compare(summary, reported))
+    assert table.columns[1:5] == ["Silhouette", "Davies-Bouldin (less is better)", "Modularity", "Stability"]
+    assert texts(table) == {
+        "dec": ["0.250", "1.500 ± 0.000", "0.000 ± 0.000", "0.850 ± 0.071", "2", "0"],
+        "vade": ["failed"] * 4 + ["0", "1"],
+    }
+    assert "ACC, NMI, ARI and purity need them" in table.caption
+    write([table], tmp_path / "own")
+    data = pd.read_csv(tmp_path / "own.csv")
+    assert set(data["metric"]) == {"silhouette", "davies_bouldin", "modularity", "stability"}
+    assert data.loc[data["metric"] == "davies_bouldin", "value"].tolist()[:1] == [1.5]
 
 
 def test_reported_values_stand_under_their_cell_in_the_columns_of_their_normaliser(

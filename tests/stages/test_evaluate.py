@@ -14,7 +14,7 @@ import scipy.sparse as sp
 
 from deepclust.errors import UserError
 from deepclust.files import read_json, write_array, write_json, write_sparse, write_text
-from deepclust.metrics import accuracy
+from deepclust.metrics import INTERNAL, accuracy, ari
 from deepclust.reporting.aggregate import read_results
 
 STAGES = Path(__file__).parents[2] / "stages"
@@ -78,7 +78,12 @@ def write_extras_of_training(folder: Path) -> None:
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
+    write_array("data/prepared/toy/X.npy", np.random.default_rng(0).random((60, 8), dtype=np.float32))
     write_array("data/prepared/toy/y.npy", Y)
+    write_text("data/prepared/toy/samples.txt", "")
+    W = np.equal.outer(Y, Y) * 1.0
+    np.fill_diagonal(W, 0)
+    write_sparse("data/graph/toy/weights.npz", sp.csr_matrix(W))
     write_json("data/prepared/toy/meta.json", {"k": 3, "image_shape": [2, 2, 2]})
     return tmp_path
 
@@ -148,10 +153,64 @@ def test_what_a_run_did_not_leave_is_not_missed(project: Path) -> None:
     write_run(project / "data/runs/toy/kmeans/seed-0", method="kmeans")
     (project / "data/runs/toy/kmeans/seed-0/trace.csv").unlink()
     stage("evaluate")("demo", "toy", "kmeans")
-    assert [path.name for path in Path("reports/demo/cells/toy/kmeans").iterdir()] == ["confusion.png", "confusion.pdf"]
+    files = sorted(path.name for path in Path("reports/demo/cells/toy/kmeans").iterdir())
+    assert files == ["assignments.csv", "confusion.pdf", "confusion.png"]
     assert "readouts" not in read_json("reports/demo/metrics/toy/kmeans.json")
     assert read_json("reports/demo/runs/toy/kmeans.json")["figures"] == ["confusion"]
     assert pd.read_csv("reports/demo/traces/toy/kmeans.csv").empty
+
+
+def test_unlabelled_data_is_judged_and_drawn_without_classes(project: Path) -> None:
+    write_array("data/prepared/toy/y.npy", np.empty(0, np.int64))
+    write_text("data/prepared/toy/samples.txt", "".join(f"views/{i}.png\n" for i in range(60)))
+    for seed in (0, 3):
+        write_run(project / f"data/runs/toy/hybrid/seed-{seed}")
+        write_extras(project / f"data/runs/toy/hybrid/seed-{seed}")
+    write_array("data/runs/toy/hybrid/seed-3/labels.npy", Y)
+    stage("evaluate")("demo", "toy", "hybrid")
+    metrics = read_json("reports/demo/metrics/toy/hybrid.json")
+    assert set(metrics) == {*INTERNAL, "n", "failed", "seeds", "readouts"}
+    assert metrics["stability"] == pytest.approx(ari(LABELS, Y))
+    assert metrics["seeds"]["3"]["modularity"] == pytest.approx(2 / 3)
+    assert pngs("reports/demo/cells/toy/hybrid") == {"tsne", "curves", "half_steps"}
+    table = pd.read_csv("reports/demo/cells/toy/hybrid/assignments.csv")
+    assert table["sample"].tolist() == [f"views/{i}.png" for i in range(60)]
+    assert table["seed_0"].tolist() == LABELS.tolist()
+    assert table["seed_3"].tolist() == Y.tolist()
+
+
+def test_what_training_left_is_drawn_without_classes_too(project: Path) -> None:
+    write_array("data/prepared/toy/y.npy", np.empty(0, np.int64))
+    write_run(project / "data/runs/toy/pc_x/seed-0", method="pc_x")
+    write_extras_of_training(project / "data/runs/toy/pc_x/seed-0")
+    stage("evaluate")("demo", "toy", "pc_x")
+    drawn = {"curves", "tsne", "centers", "singular_values", "convergence", "alive"}
+    assert pngs("reports/demo/cells/toy/pc_x") == drawn
+    assert "stability" not in read_json("reports/demo/metrics/toy/pc_x.json")
+
+
+def test_unlabelled_samples_are_mapped_as_they_are_where_a_method_has_no_code(project: Path) -> None:
+    write_array("data/prepared/toy/y.npy", np.empty(0, np.int64))
+    write_run(project / "data/runs/toy/kmeans/seed-0", method="kmeans")
+    (project / "data/runs/toy/kmeans/seed-0/trace.csv").unlink()
+    stage("evaluate")("demo", "toy", "kmeans")
+    assert pngs("reports/demo/cells/toy/kmeans") == {"tsne"}
+    table = pd.read_csv("reports/demo/cells/toy/kmeans/assignments.csv")
+    assert table["sample"].tolist() == list(range(60))
+
+
+def test_the_report_on_unlabelled_data_draws_no_accuracies(project: Path) -> None:
+    write_array("data/prepared/toy/y.npy", np.empty(0, np.int64))
+    write_run(project / "data/runs/toy/kmeans/seed-0", method="kmeans")
+    stage("evaluate")("demo", "toy", "kmeans")
+    write_json("reports/demo/sweeps/index.json", [])
+    write_text("data/reported/reported_results.csv", REPORTED.read_text(encoding="utf-8"))
+    write_text("params.yaml", json.dumps({"grid": "demo", "datasets": ["toy"], "methods": {"plain": {"kmeans": {}}}}))
+    stage("report")()
+    page = Path("reports/demo/README.md").read_text(encoding="utf-8")
+    assert "This data set has no labels" in page
+    assert "| Silhouette |" in page
+    assert "accuracy_toy" not in page
 
 
 def test_a_cell_without_a_finished_seed_says_why_it_has_no_figures(project: Path) -> None:

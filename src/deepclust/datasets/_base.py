@@ -25,6 +25,7 @@ class Dataset:
     image_shape : (channels, height, width) with product D, or None where samples are no images
         A row of X is such an image in C order, upright.
     source : str, where the data was published
+    samples : the names of the N samples, such as an image's file, or empty where they have none
     """
 
     name: str
@@ -33,6 +34,7 @@ class Dataset:
     n_clusters: int
     image_shape: tuple[int, int, int] | None
     source: str
+    samples: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if fault := self._fault():
@@ -55,6 +57,8 @@ class Dataset:
             return f"y must hold every label 0..{K - 1} and no other, got {got}; correct n_clusters or the labels"
         if self.image_shape is not None and math.prod(self.image_shape) != X.shape[1]:
             return f"image_shape must have product D={X.shape[1]}, got {self.image_shape}"
+        if self.samples and len(self.samples) != len(X):
+            return f"samples must name all N={len(X)} or none, got {len(self.samples)}"
         return None
 
     @property

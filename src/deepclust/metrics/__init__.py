@@ -1,12 +1,24 @@
-"""Scores of a clustering against known classes, computed by the evaluation alone."""
+"""Scores of a clustering, against known classes or by its shape, computed by the evaluation alone."""
 
 from collections.abc import Callable
 
 from numpy.typing import ArrayLike
 
 from deepclust.metrics.external import accuracy, ari, match, nmi, purity
+from deepclust.metrics.internal import internal, stability
 
-__all__ = ["EXTERNAL", "accuracy", "ari", "external", "match", "nmi", "purity"]
+__all__ = [
+    "EXTERNAL",
+    "INTERNAL",
+    "accuracy",
+    "ari",
+    "external",
+    "internal",
+    "match",
+    "nmi",
+    "purity",
+    "stability",
+]
 
 _EXTERNAL: dict[str, Callable[[ArrayLike, ArrayLike], float]] = {
     "acc": accuracy,
@@ -16,6 +28,7 @@ _EXTERNAL: dict[str, Callable[[ArrayLike, ArrayLike], float]] = {
     "purity": purity,
 }
 EXTERNAL = tuple(_EXTERNAL)
+INTERNAL = ("silhouette", "davies_bouldin", "modularity", "stability")  # need no labels
 
 
 def external(y: ArrayLike, labels: ArrayLike) -> dict[str, float]:

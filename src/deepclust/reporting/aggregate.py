@@ -11,7 +11,7 @@ import pandas as pd
 
 from deepclust import files
 from deepclust.errors import UserError
-from deepclust.metrics import EXTERNAL
+from deepclust.metrics import EXTERNAL, INTERNAL
 from deepclust.reporting.papers import PAPERS
 
 NOT_RUN = "not run"
@@ -25,20 +25,21 @@ def cell_metrics(per_seed: Mapping[str, Mapping[str, float]], failed: int) -> di
     Parameters
     ----------
     per_seed
-        Of each finished seed, its metrics as fractions. A seed without metrics (unlabelled data) still counts in `n`.
+        Of each finished seed, its metrics. One that is not defined for a seed is absent there and enters no mean.
     failed
         How many seeds broke down; they enter no mean. A cell without a finished seed has no means.
     """
-    names = next(iter(per_seed.values()), {})
-    means = {name: fmean(scores[name] for scores in per_seed.values()) for name in names}
+    names = dict.fromkeys(itertools.chain(*per_seed.values()))
+    means = {name: fmean(scores[name] for scores in per_seed.values() if name in scores) for name in names}
     return {**means, "n": len(per_seed), "failed": failed, "seeds": {seed: dict(s) for seed, s in per_seed.items()}}
 
 
 def read_results(root: Path | str, datasets: Sequence[str], cells: Sequence[str]) -> pd.DataFrame:
     """Return one row per dataset, cell, seed and metric: dataset, cell, method, seed, status, reason, metric, value.
 
-    `value` is a fraction. A failed or skipped seed keeps its row for every metric, with value NaN. Alternative
-    read-outs of a cell (the block `readouts` of its metrics file, each of the same form) follow it as `CELL/READOUT`.
+    `value` is a fraction, or what the internal metric is. A failed or skipped seed keeps its row for every metric, with
+    value NaN; so does a metric that needs labels on data without, and one that is not defined. Alternative read-outs of
+    a cell (the block `readouts` of its metrics file, each of the same form) follow it as `CELL/READOUT`.
 
     Parameters
     ----------
@@ -79,7 +80,7 @@ def read_results(root: Path | str, datasets: Sequence[str], cells: Sequence[str]
                         "metric": metric,
                         "value": scores.get(seed, {}).get(metric, np.nan),
                     }
-                    for metric in EXTERNAL
+                    for metric in (*EXTERNAL, *INTERNAL)
                 ]
     columns = ["dataset", "cell", "method", "seed", "status", "reason", "metric", "value"]
     return pd.DataFrame(rows, columns=columns)
@@ -112,6 +113,12 @@ def summarise(results: pd.DataFrame) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def is_unlabelled(summary: pd.DataFrame, dataset: str) -> bool:
+    """Return whether seeds of a data set finished and none of them has a metric that needs labels."""
+    ours = summary[(summary["dataset"] == dataset) & (summary["status"] == "ok")]
+    return bool(len(ours)) and bool(ours.loc[ours["metric"].isin(EXTERNAL), "mean"].isna().all())
 
 
 def read_reported(path: Path | str) -> pd.DataFrame:

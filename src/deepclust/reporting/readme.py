@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from deepclust.errors import UserError
-from deepclust.reporting.tables import HEADINGS, Table, markdown_text, number, spread
+from deepclust.reporting.tables import HEADINGS, Entry, Table, markdown_text, number, spread
 
 _END = "<!-- /generated -->"
 
@@ -126,10 +126,8 @@ def index(
     return "\n\n".join(blocks) + "\n"
 
 
-def sweeps_block(
-    sweeps: Sequence[Mapping[str, Any]], results: Mapping[str, pd.DataFrame], figures: Mapping[str, str]
-) -> str:
-    """Return a table of a grid's sweeps, with the range of their points' means, and their figures.
+def sweeps_table(sweeps: Sequence[Mapping[str, Any]], results: Mapping[str, pd.DataFrame]) -> Table:
+    """Return a table of a grid's sweeps, with the range of their points' means.
 
     Parameters
     ----------
@@ -137,8 +135,6 @@ def sweeps_block(
         In the order of the table: `name`, `cell`, `dataset` and `base`, the settings all points share.
     results
         Of each sweep, the rows of its `results.csv`.
-    figures
-        Captions by the figure's stem relative to the page.
     """
     metrics = ["acc", "nmi", "ari"]
     heads = ["sweep", "cell", "data set", "varied", "points", "seeds", "failed", *(HEADINGS[m] for m in metrics)]
@@ -150,8 +146,8 @@ def sweeps_block(
         means = 100 * found.groupby(["metric", "point"])["value"].mean()
         rows.append(
             [
-                f"[`{sweep['name']}`](sweeps/{sweep['name']}/results.csv)",
-                f"`{sweep['cell']}`",
+                sweep["name"],
+                sweep["cell"],
                 sweep["dataset"],
                 _varied(runs["point"], sweep["base"]),
                 *map(str, counts),
@@ -162,7 +158,17 @@ def sweeps_block(
         f"{', '.join(HEADINGS[m] for m in metrics)}: lowest and highest of all points, percent, each the mean over its "
         "finished seeds. Every combination of the values ran; none is chosen."
     )
-    return "\n\n".join([_grid(heads, rows), caption, *_shown(figures)])
+    entries = [[Entry(text) for text in row] for row in rows]
+    return Table("Sweeps", caption, heads, entries, pd.DataFrame(rows, columns=heads))
+
+
+def sweeps_block(table: Table, figures: Mapping[str, str]) -> str:
+    """Return what `sweeps_table` returned, with its figures: captions by the figure's stem relative to the page."""
+    rows = [
+        [f"[`{name}`](sweeps/{name}/results.csv)", f"`{cell}`", *map(markdown_text, texts)]
+        for name, cell, *texts in ([entry.text for entry in row] for row in table.rows)
+    ]
+    return "\n\n".join([_grid(table.columns, rows), table.caption, *_shown(figures)])
 
 
 def _range(values: pd.Series) -> str:
@@ -178,7 +184,7 @@ def _varied(points: Iterable[str], base: Mapping[str, Any]) -> str:
             values.setdefault(setting, {})[value] = None
     varied = "; ".join(f"{setting}: {', '.join(found)}" for setting, found in values.items())
     fixed = ", ".join(f"{setting} = {value}" for setting, value in base.items())
-    return markdown_text(f"{varied} (with {fixed})" if fixed else varied)
+    return f"{varied} (with {fixed})" if fixed else varied
 
 
 def _shown(figures: Mapping[str, str]) -> list[str]:
@@ -194,19 +200,25 @@ def _drawn(dataset: str, cells: Mapping[str, Sequence[str]]) -> str:
         for cell, names in cells.items()
         if names
     ]
-    return "\n".join(["Each cell's own figures (`dvc pull` or `make repro` brings them):", "", *lines])
+    head = "Each cell's own figures, with every sample's cluster in `assignments.csv` beside them (`dvc pull` or `make "
+    return "\n".join([f"{head}repro` brings them):", "", *lines])
+
+
+def unfinished(summary: pd.DataFrame) -> list[dict[Any, Any]]:
+    """Return the first of the summary's rows of each cell with a failed or skipped seed."""
+    own = summary[~summary["cell"].str.contains("/")]  # a read-out ends as its cell does
+    rows = own[(own["failed"] > 0) | (own["status"] != "ok")].drop_duplicates(["dataset", "cell"])
+    return rows.to_dict("records")
 
 
 def _unfinished(summary: pd.DataFrame) -> str:
-    """Return a list of the cells with a failed or skipped seed, each with its reason."""
-    own = summary[~summary["cell"].str.contains("/")]  # a read-out ends as its cell does
-    rows = own[(own["failed"] > 0) | (own["status"] != "ok")].drop_duplicates(["dataset", "cell"])
-    if rows.empty:
+    rows = unfinished(summary)
+    if not rows:
         return "Every seed of every cell finished."
     return "\n".join(
         f"- [`{row['dataset']}/{row['cell']}`](runs/{row['dataset']}/{row['cell']}.json): "
         f"{row['n']} finished, {row['failed']} failed, status {row['status']}. {markdown_text(row['reason'])}"
-        for row in rows.to_dict("records")
+        for row in rows
     )
 
 

@@ -12,8 +12,8 @@ import pandas as pd
 
 from deepclust import files
 from deepclust.errors import UserError
-from deepclust.metrics import EXTERNAL
-from deepclust.reporting.aggregate import NOT_RUN
+from deepclust.metrics import EXTERNAL, INTERNAL
+from deepclust.reporting.aggregate import NOT_RUN, is_unlabelled
 from deepclust.reporting.papers import PAPERS
 
 HEADINGS = {"acc": "ACC", "nmi": "NMI", "nmi_max": "NMI (max)", "ari": "ARI", "purity": "Purity"}
@@ -22,6 +22,19 @@ OURS = (
 )
 
 _DASH, _MINUS, _UNDER = "\N{EM DASH}", "\N{MINUS SIGN}", "\N{DOWNWARDS ARROW WITH TIP RIGHTWARDS} "
+_INTERNAL_HEADINGS = {
+    "silhouette": "Silhouette",
+    "davies_bouldin": "Davies-Bouldin (less is better)",
+    "modularity": "Modularity",
+    "stability": "Stability",
+}
+_UNLABELLED = (
+    "This data set has no labels. ACC, NMI, ARI and purity need them and are absent, as are confusion matrices. "
+    "Silhouette (of at most 5,000 samples) and Davies-Bouldin look at the samples as the methods were given them, "
+    "modularity at their nearest-neighbour graph; stability is the mean ARI of one seed's clusters with the others'. "
+    "They measure shape: a high one does not make clusters true. Final epoch, mean ± std (ddof 1) over n finished "
+    f"seeds; {_DASH}: not defined, as for a single cluster or a single seed."
+)
 _LATEX = {character: f"\\{character}" for character in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -126,12 +139,15 @@ def write(tables: Sequence[Table], stem: Path | str) -> None:
 def dataset_table(dataset: str, summary: pd.DataFrame, comparison: pd.DataFrame) -> Table:
     """Return every cell's row on one data set and, under it, a line for each paper's table that has this method.
 
+    Data without labels has the columns of the internal metrics instead, and no papers.
     A paper's line stands in the columns its metrics are comparable with: the value as reported and, in brackets, ours
     minus reported. `comparison` is what `compare` returned for this summary. Raises UserError for an unknown data set.
     """
     ours = summary[summary["dataset"] == dataset]
     if ours.empty:
         raise UserError(f"dataset must be one of {', '.join(summary['dataset'].unique())}, got {dataset!r}")
+    if is_unlabelled(summary, dataset):
+        return _unlabelled_table(dataset, ours)
     published = comparison[(comparison["dataset"] == dataset) & (comparison["status"] != NOT_RUN)]
     rows = []
     for cell, group in ours.groupby("cell", sort=False):
@@ -152,7 +168,7 @@ def dataset_table(dataset: str, summary: pd.DataFrame, comparison: pd.DataFrame)
             f"papers' protocols differ from ours and from each other. {papers}."
         )
     columns = ["method", *(HEADINGS[metric] for metric in EXTERNAL), "n", "failed"]
-    return Table(f"Results on {dataset}", caption, columns, rows, _tidy(ours, published))
+    return Table(f"Results on {dataset}", caption, columns, rows, _tidy(ours[ours["metric"].isin(EXTERNAL)], published))
 
 
 def paper_tables(comparison: pd.DataFrame) -> dict[str, list[Table]]:
@@ -170,22 +186,34 @@ def paper_tables(comparison: pd.DataFrame) -> dict[str, list[Table]]:
     return tables
 
 
-def number(value: float, *, signed: bool = False) -> str:
-    """Return a value already in percent or points with one decimal, an em dash for NaN; never a negative zero."""
+def number(value: float, *, signed: bool = False, decimals: int = 1) -> str:
+    """Return a value, one in percent or points with one decimal, an em dash for NaN; never a negative zero."""
     if math.isnan(value):
         return _DASH
-    text = f"{round(value, 1) + 0.0:{'+' if signed else ''}.1f}"
+    text = f"{round(value, decimals) + 0.0:{'+' if signed else ''}.{decimals}f}"
     return text.removeprefix("+") if float(text) == 0 else text.replace("-", _MINUS)
 
 
-def spread(value: float, std: float) -> str:
+def spread(value: float, std: float, decimals: int = 1) -> str:
     """Return `66.8 ± 0.4`, without the second part where it is NaN (one seed, or none reported)."""
-    return number(value) if math.isnan(std) else f"{number(value)} ± {number(std)}"
+    shown = number(value, decimals=decimals)
+    return shown if math.isnan(std) else f"{shown} ± {number(std, decimals=decimals)}"
 
 
 def markdown_text(text: str) -> str:
     """Return a text on one line that Markdown shows as it is, in a table as well."""
     return re.sub(r"([\\|*`<\[\]])", r"\\\1", " ".join(text.split()))
+
+
+def _unlabelled_table(dataset: str, ours: pd.DataFrame) -> Table:
+    rows = []
+    for cell, group in ours.groupby("cell", sort=False):
+        by_metric = {record["metric"]: record for record in group.to_dict("records")}
+        scores = [_score(by_metric[metric], "mean", 1, decimals=3) for metric in INTERNAL]
+        rows.append([Entry(str(cell), _link(dataset, str(cell))), *scores, *_counts(by_metric["acc"])])
+    data = ours[ours["metric"].isin(INTERNAL)].rename(columns={"mean": "value"})
+    columns = ["method", *_INTERNAL_HEADINGS.values(), "n", "failed"]
+    return Table(f"Results on {dataset}", _UNLABELLED, columns, rows, data.drop(columns="method"))
 
 
 def _paper_part(paper: str, table: str, dataset: str, comparison: pd.DataFrame) -> Table:
@@ -214,7 +242,7 @@ def _paper_part(paper: str, table: str, dataset: str, comparison: pd.DataFrame) 
     return Table(title, caption, columns, rows, comparison, groups)
 
 
-def _score(record: Mapping[Any, Any], value: str, scale: float) -> Entry:
+def _score(record: Mapping[Any, Any], value: str, scale: float, decimals: int = 1) -> Entry:
     """Return our score of a summary's or comparison's row, or the status that stands in its place."""
     if record["status"] == NOT_RUN:
         return Entry(_DASH)
@@ -222,8 +250,8 @@ def _score(record: Mapping[Any, Any], value: str, scale: float) -> Entry:
     if record["status"] != "ok":
         return Entry(record["status"], link, _because(record))
     if math.isnan(record[value]):
-        return Entry(_DASH)  # unlabelled data: it ran, and there is nothing to score
-    return Entry(spread(scale * record[value], scale * record["std"]), link)
+        return Entry(_DASH)  # it ran, and the metric is not defined
+    return Entry(spread(scale * record[value], scale * record["std"], decimals), link)
 
 
 def _counts(record: Mapping[Any, Any]) -> list[Entry]:

@@ -1,0 +1,68 @@
+"""Internal metrics: how compact, separate and repeatable clusters are. They need no classes, and do not tell the truth.
+
+Compactness is judged in the space of the samples, not in a method's own embedding, so that methods can be compared.
+"""
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import ArrayLike
+
+from deepclust.metrics.external import ari
+
+SAMPLE = 5000
+
+
+def internal(X: np.ndarray, W: sp.csr_matrix, labels: ArrayLike) -> dict[str, float]:
+    """Return silhouette, davies_bouldin and modularity by name; the first two only where they are defined.
+
+    silhouette, in [-1, 1], larger is better: the mean over samples of (b - a) / max(a, b), a the mean distance to the
+    other members of the own cluster and b that to the members of the nearest other one. Of at most 5,000 samples, the
+    same ones for all labels. davies_bouldin, at least 0, smaller is better: the mean over clusters of the largest
+    (s_i + s_j) / d_ij, s the mean distance of the members to their centroid and d that between centroids. Distances are
+    Euclidean, not squared. modularity, in [-1/2, 1), larger is better: see `deepclust.graph.partition`.
+
+    Parameters
+    ----------
+    X : array of shape (N, D)
+    W : csr_matrix of shape (N, N), the weights of the nearest-neighbour graph
+    labels : array of shape (N,), integers
+        One cluster, or as many as samples, leave the first two undefined.
+
+    Notes
+    -----
+    Rousseeuw, "Silhouettes", 1987; Davies and Bouldin, "A cluster separation measure", 1979. On one thread, as sums on
+    more differ in their last bits.
+    """
+    from sklearn.metrics import davies_bouldin_score, silhouette_score
+    from threadpoolctl import threadpool_limits
+
+    from deepclust.graph.partition import modularity
+
+    labels = np.asarray(labels)
+    found: dict[str, float] = {}
+    rows = np.arange(len(X))
+    if len(X) > SAMPLE:
+        rows = np.sort(np.random.default_rng(0).choice(len(X), SAMPLE, replace=False))
+    with threadpool_limits(1):
+        if 1 < len(np.unique(labels[rows])) < len(rows):
+            found["silhouette"] = float(silhouette_score(X[rows], labels[rows]))
+        if 1 < len(np.unique(labels)) < len(X):
+            found["davies_bouldin"] = float(davies_bouldin_score(X, labels))
+    return found | {"modularity": modularity(W, labels)}
+
+
+def stability(labelings: Sequence[ArrayLike]) -> list[float]:
+    """Return of each labeling its mean adjusted Rand index with the others, in [-0.5, 1]; of a single one nothing.
+
+    The mean of what is returned is the mean over all pairs.
+    """
+    n = len(labelings)
+    if n < 2:
+        return []
+    agreement = np.zeros((n, n))
+    for i, j in itertools.combinations(range(n), 2):
+        agreement[i, j] = agreement[j, i] = ari(labelings[i], labelings[j])
+    return [float(value) for value in agreement.sum(axis=1) / (n - 1)]

@@ -1,0 +1,430 @@
+"""The page `reports/GRID/index.html`: a grid's tables, figures and records in one file that loads nothing else."""
+
+import hashlib
+import itertools
+import json
+import re
+from base64 import b64encode
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from deepclust import files
+from deepclust.reporting.papers import PAPERS
+from deepclust.reporting.readme import unfinished
+from deepclust.reporting.tables import HEADINGS, OURS, Entry, Table, number
+
+_HERE = Path(__file__).parent
+_VOID = {"img", "input", "meta"}
+_LINES = {"div", "figure", "h1", "h2", "h3", "h4", "head", "li", "p", "section", "summary", "table", "tr", "ul"}
+_TOLD = {"cell", "dataset", "method", "seed", "status", "reason"}  # of a seed's record: has a place of its own
+_LEFT = {"code"}  # to the record itself: a hash for each of some thirty files
+_EXPLAINED = {"inputs": "inputs, by their SHA-256 (X: the data set)", "device": "device used"}
+
+
+class _Html(str):
+    """Text that is markup; any other text is escaped where an element takes it in."""
+
+
+def page(
+    root: Path | str,
+    results: pd.DataFrame,
+    summary: pd.DataFrame,
+    tables: Mapping[str, Table],
+    papers: Mapping[str, Sequence[Table]],
+    figures: Mapping[str, Mapping[str, str]],
+    sweeps: Table | None = None,
+    sweep_figures: Mapping[str, str] | None = None,
+) -> str:
+    """Return the page: summary, what did not finish, every result, then data sets, papers and sweeps one by one.
+
+    Scripts, styles and figures are in the page, and its content security policy forbids the browser to fetch anything.
+    Links lead to files beside the page; those to a cell's figures work where DVC's cache was pulled.
+
+    Parameters
+    ----------
+    root
+        The folder of the grid, `reports/GRID`. Read are `runs/DS/CELL.json` of each cell, and the figures named below.
+    results, summary
+        What `read_results` and `summarise` returned.
+    tables
+        Of each data set, its table, which lies at `tables/DATASET.md`, `.csv` and `.tex`.
+    papers
+        Of each file stem under `tables/`, the parts of a paper's table.
+    figures, sweep_figures
+        Captions by the figure's stem relative to the page (of each data set); `STEM.png` exists.
+    sweeps
+        What `sweeps_table` returned, where the grid has sweeps.
+    """
+    root = Path(root)
+    by_paper: dict[str, dict[str, Sequence[Table]]] = {}
+    for stem, parts in papers.items():
+        by_paper.setdefault(parts[0].data["paper"].iloc[0], {})[stem] = parts
+    sections = {
+        "summary": ("Summary", _summary(summary, tables, papers)),
+        "unfinished": ("What did not finish", [_unfinished(summary)]),
+        "results": ("Results", _results(summary, tables)),
+        "datasets": ("Data sets", [_dataset(root, name, results, figures.get(name, {})) for name in tables]),
+        "papers": ("Beside the papers' tables", [_paper(*item) for item in by_paper.items()]),
+        "sweeps": ("Sweeps", _sweeps(root, sweeps, sweep_figures or {}) if sweeps else []),
+    }
+    shown = {key: (heading, body) for key, (heading, body) in sections.items() if body}
+    within = {
+        "datasets": {name: name for name in tables},
+        "papers": {paper: PAPERS[paper].title for paper in by_paper},
+        "sweeps": {row[0].text: row[0].text for row in sweeps.rows} if sweeps else {},
+    }
+    menu = [
+        _tag("li", _tag("a", heading, href=f"#{key}"), *([_menu(key, within[key])] if key in within else []))
+        for key, (heading, _) in shown.items()
+    ]
+    title = f"Results of the grid {root.name}"
+    return _document(
+        title,
+        _tag("a", "Skip to the results", href="#results", class_="skip"),
+        _tag("header", _tag("h1", title), _tag("nav", _tag("ul", *menu), aria_label="Contents")),
+        _tag(
+            "main",
+            *(
+                _tag(
+                    "section", _tag("h2", heading, id=f"heading-{key}"), *body, id=key, aria_labelledby=f"heading-{key}"
+                )
+                for key, (heading, body) in shown.items()
+            ),
+        ),
+        _tag(
+            "footer",
+            "Written by the report stage: change the settings, not this page. ",
+            _tag("code", f"make repro GRID={root.name}"),
+            " writes it anew, running only what changed.",
+        ),
+    )
+
+
+def _document(title: str, *body: str) -> str:
+    style, script = (_Html((_HERE / f"page.{suffix}").read_text(encoding="utf-8")) for suffix in ("css", "js"))
+    policy = f"default-src 'none'; img-src data:; style-src {_digest(style)}; script-src {_digest(script)}"
+    head = _tag(
+        "head",
+        _tag("meta", charset="utf-8"),
+        _tag("meta", http_equiv="Content-Security-Policy", content=f"{policy}; base-uri 'none'; form-action 'none'"),
+        _tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        _tag("meta", name="color-scheme", content="light dark"),
+        _tag("title", title),
+        _tag("style", style),
+    )
+    return f"<!doctype html>\n{_tag('html', head, _tag('body', *body, _tag('script', script)), lang='en')}\n"
+
+
+def _digest(text: str) -> str:
+    return f"'sha256-{b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _menu(key: str, names: Mapping[str, str]) -> _Html:
+    return _tag("ul", *(_tag("li", _tag("a", title, href=f"#{key}-{name}")) for name, title in names.items()))
+
+
+def _summary(summary: pd.DataFrame, tables: Mapping[str, Table], papers: Mapping[str, Sequence[Table]]) -> list[_Html]:
+    own = summary[~summary["cell"].str.contains("/")]  # a read-out ends as its cell does
+    cells = own.drop_duplicates(["dataset", "cell"])
+    compared = sum(int(part.data["difference"].notna().sum()) for parts in papers.values() for part in parts)
+    facts = {
+        "data sets": len(tables),
+        "cells": len(cells),
+        "seeds finished": cells["n"].sum(),
+        "seeds failed": cells["failed"].sum(),
+        "cells skipped": (cells["status"] == "skipped").sum(),
+        "published numbers beside ours": compared,
+    }
+    tiles = [_tag("div", _tag("dt", name), _tag("dd", str(value))) for name, value in facts.items()]
+    parts = [_tag("dl", *tiles, class_="facts"), _tag("p", f"Ours: {OURS}.")]
+    if len(tables) > 1:
+        parts += [
+            _tag("h3", "Accuracy on every data set"),
+            _scrolling("Accuracy on every data set", _accuracies(tables)),
+        ]
+    return parts
+
+
+def _accuracies(tables: Mapping[str, Table]) -> _Html:
+    """Return a table of our accuracies, methods by data sets, taken from the data sets' tables."""
+    found: dict[str, dict[str, Entry]] = {}
+    for dataset, table in tables.items():
+        for row in table.rows:
+            if row[0].link:
+                accuracy = dict(zip(table.columns, row, strict=True)).get(HEADINGS["acc"], Entry())
+                found.setdefault(row[0].text, {})[dataset] = Entry(accuracy.text, accuracy.link)
+    bodies = [
+        _tag("tbody", _row(Entry(cell), [places.get(dataset, Entry()) for dataset in tables], _Notes("")))
+        for cell, places in found.items()
+    ]
+    return _tag("table", _tag("thead", _tag("tr", *map(_heading, ["method", *tables]))), *bodies)
+
+
+def _unfinished(summary: pd.DataFrame) -> _Html:
+    rows = unfinished(summary)
+    if not rows:
+        return _tag("p", "Every seed of every cell finished.")
+    return _tag(
+        "ul",
+        *(
+            _tag(
+                "li",
+                _tag("a", f"{row['dataset']}/{row['cell']}", href=f"#{_cell_id(row['dataset'], row['cell'])}"),
+                f": {row['n']} finished, {row['failed']} failed, status ",
+                _status(row["status"]),
+                f". {row['reason']}",
+            )
+            for row in rows
+        ),
+    )
+
+
+def _results(summary: pd.DataFrame, tables: Mapping[str, Table]) -> list[_Html]:
+    """Return the filters and one table of all data sets, a body for every cell and the papers' lines under it."""
+    columns = list(dict.fromkeys(column for table in tables.values() for column in table.columns[1:]))
+    broken = {(row["dataset"], row["cell"]) for row in unfinished(summary)}
+    notes = _Notes("results")
+    bodies = []
+    for dataset, table in tables.items():
+        starts = [place for place, row in enumerate(table.rows) if row[0].link]  # only rows of ours link to a record
+        for start, end in itertools.pairwise([*starts, len(table.rows)]):
+            lines = []
+            for name, *entries in table.rows[start:end]:
+                by_column = dict(zip(table.columns[1:], entries, strict=True))
+                places = [Entry(dataset if name.link else ""), *(by_column.get(column, Entry()) for column in columns)]
+                lines.append(_row(name, places, notes, class_=None if name.link else "published"))
+            cell = table.rows[start][0].text.split("/")[0]
+            state = "unfinished" if (dataset, cell) in broken else "finished"
+            bodies.append(_tag("tbody", *lines, data_dataset=dataset, data_state=state))
+    captions = [_tag("p", f"{name}: {table.caption}") for name, table in tables.items()]
+    head = _tag("thead", _tag("tr", *(_heading(column) for column in ("method", "data set", *columns))))
+    return [
+        _filters(list(tables)),
+        _scrolling("Results of all cells", _tag("table", head, *bodies, id="all")),
+        *notes.shown(),
+        _details("What the numbers are", *captions),
+    ]
+
+
+def _filters(datasets: Sequence[str]) -> _Html:
+    options = [_tag("option", "all", value=""), *(_tag("option", name, value=name) for name in datasets)]
+    return _tag(
+        "form",
+        _tag("label", "Method, paper or value ", _tag("input", type="search", name="text", autocomplete="off")),
+        _tag("label", "Data set ", _tag("select", *options, name="dataset")),
+        _tag("label", _tag("input", type="checkbox", name="unfinished"), " only what did not finish"),
+        _tag("label", _tag("input", type="checkbox", name="published", checked=""), " published numbers"),
+        _tag("output", name="count"),
+        id="filters",
+        hidden="",  # shown by the script, without which they could do nothing
+        aria_label="Filter the results",
+    )
+
+
+def _dataset(root: Path, dataset: str, results: pd.DataFrame, figures: Mapping[str, str]) -> _Html:
+    ours = results[results["dataset"] == dataset]
+    cells = [cell for cell in ours["cell"].unique() if "/" not in cell]
+    return _tag(
+        "section",
+        _tag("h3", dataset, id=f"datasets-{dataset}"),
+        _downloads(f"tables/{dataset}"),
+        _figures(root, figures),
+        _tag("h4", f"Cells on {dataset}: settings, seeds and origin"),
+        *(_cell(root, dataset, cell, ours[ours["cell"].str.split("/").str[0] == cell]) for cell in cells),
+    )
+
+
+def _cell(root: Path, dataset: str, cell: str, results: pd.DataFrame) -> _Html:
+    """Return what a reader needs of a cell's record: what all its seeds share, then a row a seed."""
+    path = f"runs/{dataset}/{cell}.json"
+    run = files.read_json(root / path)
+    facts = {
+        int(seed): {key: text for key, text in _flat(record).items() if key.split(".")[0] not in _TOLD | _LEFT}
+        for seed, record in run["seeds"].items()
+    }
+    keys = sorted({*itertools.chain(*facts.values())}, key=lambda key: key.split("."))
+    found = {
+        key: {of_seed[key] for of_seed in facts.values() if key in of_seed} for key in keys
+    }  # a failed seed has less
+    shared = {key: next(iter(texts)) for key, texts in found.items() if len(texts) == 1}
+    terms = [
+        _tag("div", _tag("dt", _EXPLAINED.get(name, name)), _tag("dd", *(_setting(key, shared[key]) for key in group)))
+        for name, group in itertools.groupby(shared, key=lambda key: key.split(".")[0])
+    ]
+    statuses = [record["status"] for record in run["seeds"].values()]
+    counts = ", ".join(f"{statuses.count(status)} {status}" for status in dict.fromkeys(statuses))
+    parts = [
+        _tag(
+            "p", f"Method {run['method']}. ", _tag("a", "The whole record, with the hashes of its code", href=path), "."
+        ),
+        _tag("dl", *terms, class_="settings"),
+        _scrolling(
+            f"Seeds of {cell} on {dataset}", _seeds(cell, results, facts, [key for key in keys if key not in shared])
+        ),
+    ]
+    if drawn := run.get("figures", []):
+        links = [_tag("li", _tag("a", name, href=f"cells/{dataset}/{cell}/{name}.png")) for name in drawn]
+        parts.append(_tag("p", "Its figures, in DVC's cache (", _tag("code", "dvc pull"), " brings them):"))
+        parts.append(_tag("ul", *links, class_="files"))
+    # the address is inside, since a browser opens the details around the target of a link
+    return _details(f"{cell}: {counts}", _tag("div", *parts, id=_cell_id(dataset, cell)))
+
+
+def _seeds(cell: str, results: pd.DataFrame, facts: Mapping[int, Mapping[str, str]], varying: Sequence[str]) -> _Html:
+    """Return a row for every seed, and one for each of its read-outs: status, metrics in percent, what varies."""
+    metrics = [metric for metric in results["metric"].unique() if metric in HEADINGS]
+    reasons = ["reason"] if results["reason"].any() else []
+    lines = []
+    for _, rows in results.groupby(["cell", "seed"], sort=False):
+        name, seed = str(rows["cell"].iloc[0]), int(rows["seed"].iloc[0])
+        scores = dict(zip(rows["metric"], rows["value"], strict=True))
+        own = facts[seed] if name == cell else {}
+        texts = [rows["status"].iloc[0], *(number(100 * scores[metric]) for metric in metrics)]
+        texts += [*(_short(own.get(key, "")) for key in varying), *(rows[column].iloc[0] for column in reasons)]
+        lines.append(_row(Entry(f"{seed}{name.removeprefix(cell)}"), map(Entry, texts), _Notes("")))
+    columns = ["seed", "status", *(HEADINGS[metric] for metric in metrics), *varying, *reasons]
+    head = _tag("thead", _tag("tr", *(_tag("th", column, scope="col") for column in columns)))
+    return _tag("table", head, _tag("tbody", *lines), class_="seeds reasons" if reasons else "seeds")
+
+
+def _paper(paper: str, tables: Mapping[str, Sequence[Table]]) -> _Html:
+    captions = dict.fromkeys(part.caption for parts in tables.values() for part in parts)
+    blocks = [_tag("h3", PAPERS[paper].title, id=f"papers-{paper}"), *(_tag("p", caption) for caption in captions)]
+    for stem, parts in tables.items():
+        for place, part in enumerate(parts, 1):
+            notes = _Notes(f"{stem}-{place}")
+            over = [
+                _tag("th", name, colspan=str(width), scope="colgroup", class_="group")
+                if name
+                else _tag("td", colspan=str(width))
+                for name, width in part.groups
+            ]
+            head = _tag("thead", _tag("tr", *over), _tag("tr", *map(_heading, part.columns)))
+            bodies = [_tag("tbody", _row(name, entries, notes)) for name, *entries in part.rows]
+            blocks += [_tag("h4", part.title), _scrolling(part.title, _tag("table", head, *bodies)), *notes.shown()]
+        blocks.append(_downloads(f"tables/{stem}"))
+    return _tag("section", *blocks)
+
+
+def _sweeps(root: Path, table: Table, figures: Mapping[str, str]) -> list[_Html]:
+    head = _tag("thead", _tag("tr", *map(_heading, table.columns)))
+    bodies = [_tag("tbody", _row(name, entries, _Notes(""))) for name, *entries in table.rows]
+    blocks = [_tag("p", table.caption), _scrolling(table.title, _tag("table", head, *bodies))]
+    for name in (row[0].text for row in table.rows):
+        folder = f"sweeps/{name}"
+        own = {stem: caption for stem, caption in figures.items() if stem.startswith(f"{folder}/")}
+        link = _tag("a", "Every point, as CSV", href=f"{folder}/results.csv")
+        blocks += [_tag("h3", name, id=f"sweeps-{name}"), _tag("p", link), _figures(root, own)]
+    return blocks
+
+
+class _Notes:
+    """The footnotes of one table, numbered in order of appearance; `key` tells them from those of other tables."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self.texts: list[str] = []
+
+    def mark(self, text: str) -> _Html:
+        if text not in self.texts:
+            self.texts.append(text)
+        place = str(self.texts.index(text) + 1)
+        return _tag("sup", _tag("a", place, href=f"#note-{self.key}-{place}", aria_label=f"note {place}"))
+
+    def shown(self) -> list[_Html]:
+        notes = [_tag("li", text, id=f"note-{self.key}-{place}") for place, text in enumerate(self.texts, 1)]
+        return [_tag("ol", *notes, class_="notes")] if notes else []
+
+
+def _row(name: Entry, entries: Iterable[Entry], notes: _Notes, class_: str | None = None) -> _Html:
+    """Return a row whose name leads to its cell or, where it stands for none, whose numbers do."""
+    places = [
+        _tag(
+            "td",
+            _linked(entry if not name.link else Entry(entry.text)),
+            notes.mark(entry.note) if entry.note else "",
+        )
+        for entry in entries
+    ]
+    return _tag("tr", _tag("th", _linked(name), scope="row"), *places, class_=class_)
+
+
+def _linked(entry: Entry) -> str:
+    text = _status(entry.text) if entry.text in {"failed", "skipped"} else entry.text
+    return _tag("a", text, href=f"#{_cell_id(*entry.link[:-5].split('/'))}") if entry.link else text
+
+
+def _heading(text: str) -> _Html:
+    return _tag("th", _tag("button", text, type="button"), scope="col")
+
+
+def _status(status: str) -> _Html:
+    return _tag("span", status, class_=f"status {status}")
+
+
+def _scrolling(label: str, table: _Html) -> _Html:
+    return _tag("div", table, class_="scroll", role="region", aria_label=label, tabindex="0")
+
+
+def _details(summary: str, *body: _Html) -> _Html:
+    return _tag("details", _tag("summary", summary), *body)
+
+
+def _figures(root: Path, captions: Mapping[str, str]) -> _Html:
+    shown = []
+    for stem, caption in captions.items():
+        text = caption.replace("`", "")
+        data = b64encode((root / f"{stem}.png").read_bytes()).decode()
+        below = _tag("figcaption", f"{text} (", _tag("a", "PDF", href=f"{stem}.pdf"), ")")
+        shown.append(_tag("figure", _tag("img", src=f"data:image/png;base64,{data}", alt=text), below))
+    return _tag("div", *shown, class_="figures")
+
+
+def _downloads(stem: str) -> _Html:
+    kinds = {"Markdown": "md", "CSV": "csv", "LaTeX": "tex"}
+    return _tag(
+        "ul",
+        *(_tag("li", _tag("a", name, href=f"{stem}.{suffix}")) for name, suffix in kinds.items()),
+        class_="files",
+    )
+
+
+def _setting(key: str, value: str) -> _Html:
+    inner = key.partition(".")[2]
+    return _tag("code", f"{inner} = {value}" if inner else value)
+
+
+def _flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Return the values of nested mappings as texts by their dotted keys."""
+    found: dict[str, str] = {}
+    for key, value in record.items():
+        if isinstance(value, Mapping):
+            found |= _flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value if isinstance(value, str) else json.dumps(value)
+    return found
+
+
+def _short(text: str) -> str:
+    return text[:12] if re.fullmatch(r"[0-9a-f]{64}", text) else text  # the record has the whole digest
+
+
+def _cell_id(dataset: str, cell: str) -> str:
+    return f"cell-{dataset}-{cell.split('/')[0]}"
+
+
+def _tag(element: str, *children: str, **attributes: str | None) -> _Html:
+    """Return an element of HTML. `class_` and `data_x` are the attributes class and data-x; None leaves one out."""
+    shown = (
+        f' {key.rstrip("_").replace("_", "-")}="{escape(text)}"' for key, text in attributes.items() if text is not None
+    )
+    start = f"<{element}{''.join(shown)}>"
+    if element in _VOID:
+        return _Html(start)
+    inner = "".join(child if isinstance(child, _Html) else escape(child, quote=False) for child in children)
+    end = "\n" if element in _LINES else ""  # a line for each, so that git shows which results changed
+    return _Html(f"{start}{inner}</{element}>{end}")

@@ -1,0 +1,13 @@
+"""Write the digests of the user's own files to data/digests/NAME.json, from which `plan` learns that they changed."""
+
+from deepclust.datasets import _own
+from deepclust.errors import run_as_script
+from deepclust.files import read_yaml, write_json
+
+
+def main(name: str) -> None:
+    write_json(f"data/digests/{name}.json", _own.digests(read_yaml("params.yaml")["own"][name]["path"]))
+
+
+if __name__ == "__main__":
+    run_as_script(main)

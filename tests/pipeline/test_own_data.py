@@ -1,0 +1,111 @@
+"""The user's own data goes through the whole pipeline, labelled or not, and a changed file reruns what it changes."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from tests.pipeline.conftest import Repro, Workspace, stages_of
+
+pytestmark = pytest.mark.xdist_group("pipeline")
+
+OWN = {
+    "flowers": {"path": "mine/flowers.csv", "n_clusters": 3, "scale": "feature", "labels": "kind"},
+    "pictures": {"path": "mine/pictures", "n_clusters": 2},
+}
+METHODS = {"plain": {"kmeans": {"n_init": 2}}, "mlp": {"ae_kmeans": {"n_init": 2}}}
+
+
+def write_own_data(root: Path) -> None:
+    rng = np.random.default_rng(0)
+    kinds = np.arange(60) % 3
+    table = pd.DataFrame(rng.normal(size=(60, 4)).round(3) + 5 * kinds[:, None], columns=list("abcd"))
+    (root / "mine/pictures").mkdir(parents=True)
+    table.assign(kind=np.array(["rose", "iris", "lily"])[kinds]).to_csv(root / "mine/flowers.csv", index=False)
+    for i in range(20):
+        pixels = rng.integers(100, size=(6, 6), dtype=np.uint8) + 150 * (i % 2)
+        Image.fromarray(pixels.astype(np.uint8)).save(root / f"mine/pictures/{i:02}.png")
+
+
+@pytest.fixture(scope="module")
+def own(tiny: Workspace, tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, Repro]:
+    """Return the pipeline run on a labelled table and on images without labels, and what ran."""
+    workspace = tiny.copy(tmp_path_factory.mktemp("own") / "project")
+    write_own_data(workspace.root)
+
+    def add(params: Any) -> None:
+        methods = {group: METHODS.get(group, {}) for group in params["methods"]}
+        networks = {"mlp": params["networks"]["mlp"]}
+        params |= {"datasets": list(OWN), "own": OWN, "methods": methods, "networks": networks, "sweeps": {}}
+
+    workspace.edit(add)
+    repro = workspace.repro()
+    workspace.commit()
+    return workspace, repro
+
+
+def test_every_stage_runs_on_own_data_and_a_second_time_none(own: tuple[Workspace, Repro]) -> None:
+    workspace, repro = own
+    expected = {"plan", "report"}
+    for name in OWN:
+        expected |= {f"{stage}@{name}" for stage in ("own", "fetch", "prepare", "graph")} | {f"pretrain@{name}-mlp"}
+        expected |= stages_of(workspace, dataset=name)
+    assert repro.ran == expected
+    assert workspace.repro().ran == set()
+    assert workspace.run("git", "status", "--porcelain") == ""
+
+
+def test_labelled_data_is_scored_against_its_labels(own: tuple[Workspace, Repro]) -> None:
+    workspace, _ = own
+    metrics = workspace.read_json("reports/tiny/metrics/flowers/kmeans.json")
+    assert metrics["acc"] == 1.0  # far apart
+    assert metrics["silhouette"] > 0.5
+    assert "| ACC |" in workspace.read("reports/tiny/tables/flowers.md")
+
+
+def test_unlabelled_data_is_judged_by_internal_metrics_and_the_report_says_so(own: tuple[Workspace, Repro]) -> None:
+    workspace, _ = own
+    for cell in ("kmeans", "ae_kmeans"):
+        metrics = workspace.read_json(f"reports/tiny/metrics/pictures/{cell}.json")
+        assert set(metrics) == {"silhouette", "davies_bouldin", "modularity", "stability", "n", "failed", "seeds"}
+        assert (workspace.root / f"reports/tiny/cells/pictures/{cell}/tsne.png").exists()
+        clusters = pd.read_csv(workspace.root / f"reports/tiny/cells/pictures/{cell}/assignments.csv")
+        assert clusters["sample"].tolist() == [f"{i:02}.png" for i in range(20)]
+        assert list(clusters)[1:] == ["seed_0", "seed_1"]
+    assert clusters["seed_0"].nunique() == 2
+    page = workspace.read("reports/tiny/README.md")
+    assert "ACC, NMI, ARI and purity need them" in page
+    assert "accuracy_pictures" not in page
+
+
+def test_changed_labels_reach_the_evaluation_of_that_data_alone(own: tuple[Workspace, Repro], tmp_path: Path) -> None:
+    workspace = own[0].copy(tmp_path / "project")
+    text = workspace.read("mine/flowers.csv")
+    workspace.write("mine/flowers.csv", text.replace("rose", "lily", 1))
+    expected = {"plan", "report", "own@flowers", "fetch@flowers", "prepare@flowers"}
+    expected |= {stage for stage in stages_of(workspace, dataset="flowers") if stage.startswith("evaluate_")}
+    assert workspace.repro().ran == expected
+    assert workspace.read_json("reports/tiny/metrics/flowers/kmeans.json")["acc"] == pytest.approx(59 / 60)
+
+
+def test_a_changed_file_reruns_its_own_stages_and_bad_data_ends_in_one_line(
+    own: tuple[Workspace, Repro], tmp_path: Path
+) -> None:
+    workspace = own[0].copy(tmp_path / "project")
+    (workspace.root / "mine/pictures/07.png").write_bytes(b"no image")
+    failed = subprocess.run(
+        ["dvc", "repro"], cwd=workspace.root, env=workspace.environment, capture_output=True, text=True
+    )
+    assert failed.returncode != 0
+    assert "error: own.pictures: 07.png is no readable image" in failed.stderr
+    assert "Running stage 'fetch@pictures'" in failed.stdout
+    assert "@flowers" not in "".join(line for line in failed.stdout.splitlines() if line.startswith("Running"))
+    command = [sys.executable, "stages/prepare.py", "pictures"]
+    alone = subprocess.run(command, cwd=workspace.root, env=workspace.environment, capture_output=True, text=True)
+    assert alone.returncode == 2
+    assert len(alone.stderr.splitlines()) == 1

@@ -1,0 +1,362 @@
+"""The HTML page: whole by itself, well formed, escaped, every number of the summary in the row of its cell."""
+
+import re
+from base64 import b64decode, b64encode
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from hashlib import sha256
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pandas as pd
+import pytest
+
+from deepclust import files
+from deepclust.metrics import EXTERNAL
+from deepclust.reporting.aggregate import NOT_RUN, compare, read_results, summarise
+from deepclust.reporting.html import page
+from deepclust.reporting.readme import sweeps_table
+from deepclust.reporting.tables import HEADINGS, dataset_table, number, paper_tables, spread, write
+from tests.reporting.conftest import CELLS, DATASETS, NAN, SIZE
+
+VOID = {"img", "input", "meta"}
+PIXELS = {
+    stem: b"\x89PNG " + stem.encode() for stem in ("figures/accuracy_usps", "figures/accuracy_toy", "sweeps/mine/acc")
+}
+
+
+@dataclass
+class Element:
+    """An element with its attributes, and the text and elements in it."""
+
+    tag: str
+    attributes: dict[str, str]
+    inside: list["Element | str"] = field(default_factory=list)
+
+    def all(self, tag: str = "", **attributes: str) -> list["Element"]:
+        """Return the elements within, in order, that have this tag and these attributes."""
+        children = [child for child in self.inside if isinstance(child, Element)]
+        found = []
+        for child in children:
+            if tag in ("", child.tag) and attributes.items() <= child.attributes.items():
+                found.append(child)
+            found += child.all(tag, **attributes)
+        return found
+
+    @property
+    def text(self) -> str:
+        return "".join(child if isinstance(child, str) else child.text for child in self.inside)
+
+    @property
+    def texts(self) -> list[str]:
+        """The text of every child: of a row, what stands in its places."""
+        return [child.text for child in self.inside if isinstance(child, Element)]
+
+
+class Reader(HTMLParser):
+    """Builds the tree, and refuses what a browser would silently repair."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.root = Element("", {})
+        self.open = [self.root]
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        names = [name for name, _ in attrs]
+        assert len(set(names)) == len(names), f"<{tag}> has an attribute twice: {names}"
+        element = Element(tag, {name: value or "" for name, value in attrs})
+        self.open[-1].inside.append(element)
+        if tag not in VOID:
+            self.open.append(element)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop().tag == tag, f"</{tag}> closes nothing open"
+
+    def handle_data(self, data: str) -> None:
+        self.open[-1].inside.append(data)
+
+
+def read(text: str) -> Element:
+    reader = Reader()
+    reader.feed(text)
+    reader.close()
+    assert reader.open == [reader.root], f"never closed: {reader.open[1:]}"
+    return reader.root
+
+
+def cell_of(document: Element, dataset: str, cell: str) -> Element:
+    """Return the body of a cell in the table of all results."""
+    (table,) = document.all("table", id="all")
+    (body,) = [b for b in table.all("tbody") if b.all("tr")[0].texts[:2] == [cell, dataset]]
+    return body
+
+
+def draw(root: Path) -> None:
+    for stem, data in PIXELS.items():
+        with files.atomic(root / f"{stem}.png") as file:
+            file.write(data)
+
+
+def page_of(root: Path, reported: pd.DataFrame, cells: list[str] = CELLS) -> str:
+    """Return the page of the grid in `root`, with a figure for each data set and one sweep."""
+    draw(root)
+    results = read_results(root, DATASETS, cells)
+    summary = summarise(results)
+    comparison = compare(summary, reported)
+    points = [
+        {"point": f"alpha={alpha}", "seed": 0, "status": "ok", "metric": metric, "value": value}
+        for alpha, value in (("1", 0.25), ("2", 0.75))
+        for metric in ("acc", "nmi", "ari")
+    ]
+    asked = {"name": "mine", "cell": "dec", "dataset": "toy", "base": {}}
+    return page(
+        root,
+        results,
+        summary,
+        {name: dataset_table(name, summary, comparison) for name in DATASETS},
+        paper_tables(comparison),
+        {name: {f"figures/accuracy_{name}": f"Accuracy of `{name}`"} for name in DATASETS},
+        sweeps_table([asked], {"mine": pd.DataFrame(points)}),
+        {"sweeps/mine/acc": "`mine`: ACC"},
+    )
+
+
+@pytest.fixture
+def text(grid: Path, reported: pd.DataFrame) -> str:
+    return page_of(grid, reported)
+
+
+@pytest.fixture
+def document(text: str) -> Element:
+    return read(text)
+
+
+def change_records(root: Path, cell: str, change: Callable[[int, dict[str, Any]], None]) -> None:
+    """Change each seed's record of a cell on usps."""
+    path = root / "runs/usps" / f"{cell}.json"
+    run = files.read_json(path)
+    for seed, record in run["seeds"].items():
+        change(int(seed), record)
+    files.write_json(path, run)
+
+
+def test_ids_are_unique_and_every_link_within_the_page_has_its_target(document: Element) -> None:
+    ids = [element.attributes["id"] for element in document.all() if "id" in element.attributes]
+    assert len(ids) == len(set(ids))
+    targets = {a.attributes["href"][1:] for a in document.all("a") if a.attributes["href"].startswith("#")}
+    named = {element.attributes["aria-labelledby"] for element in document.all("section", id="results")}
+    assert {"results", "cell-usps-dec", "papers-hybrid", "note-results-1"} <= targets
+    assert targets | named <= set(ids)
+
+
+def test_every_mean_std_and_count_of_the_summary_is_in_the_row_of_its_cell(
+    document: Element, summary: pd.DataFrame
+) -> None:
+    head = document.all("table", id="all")[0].all("thead")[0].all("tr")[0].texts
+    assert head == ["method", "data set", *(HEADINGS[metric] for metric in EXTERNAL), "n", "failed"]
+    shown_here = summary[summary["metric"].isin(EXTERNAL)]
+    assert len(shown_here) == len(DATASETS) * len(CELLS) * len(EXTERNAL)
+    for record in shown_here.to_dict("records"):
+        ours = cell_of(document, record["dataset"], record["cell"]).all("tr")[0]
+        shown = {
+            name: place.inside[0] for name, place in zip(head, ours.inside, strict=True) if isinstance(place, Element)
+        }
+        texts = {name: part if isinstance(part, str) else part.text for name, part in shown.items()}
+        finished = spread(100 * record["mean"], 100 * record["std"])
+        assert texts[HEADINGS[record["metric"]]] == (finished if record["status"] == "ok" else record["status"])
+        assert (texts["n"], texts["failed"]) == (str(record["n"]), str(record["failed"]))
+
+
+def test_published_numbers_stand_under_ours_with_the_difference_and_the_paper(
+    document: Element, comparison: pd.DataFrame
+) -> None:
+    run = comparison[(comparison["status"] == "ok") & comparison["difference"].notna()]
+    assert not run.empty
+    for record in run.to_dict("records"):
+        lines = cell_of(document, record["dataset"], record["cell"]).all("tr", **{"class": "published"})
+        expected = f"{number(record['reported'])} ({number(record['difference'], signed=True)})"
+        assert any(expected in place for line in lines for place in line.texts), record
+
+
+def test_a_papers_section_has_its_tables_with_what_was_not_run(document: Element, comparison: pd.DataFrame) -> None:
+    titles = {parts[0].title for parts in paper_tables(comparison).values()}
+    regions = {element.attributes["aria-label"]: element for element in document.all("div", **{"class": "scroll"})}
+    assert titles <= set(regions)
+    rows = comparison[(comparison["paper"] == "hybrid") & (comparison["metric"] == "acc")]
+    table = regions["Hybrid, Table 1, on usps"]
+    lines = {line.texts[0]: line.texts[1:4] for line in table.all("tbody")[0:] for line in line.all("tr")}
+    assert len(lines) == len(rows) > 2
+    for record in rows.to_dict("records"):
+        reported, ours, difference = lines[record["method"]]
+        assert reported == number(record["reported"])
+        assert difference == number(record["difference"], signed=True)
+        assert (ours == "\N{EM DASH}") == (record["status"] == NOT_RUN)
+
+
+def test_failed_and_skipped_cells_are_shown_with_their_reasons(document: Element) -> None:
+    (section,) = document.all("section", id="unfinished")
+    assert [item.text for item in section.all("li")][:3] == [
+        f"usps/idec: 2 finished, 1 failed, status ok. {NAN}",
+        f"usps/hybrid: 0 finished, 3 failed, status failed. {NAN}",
+        f"usps/vade: 0 finished, 0 failed, status skipped. {SIZE}",
+    ]
+    states = {cell: cell_of(document, "usps", cell).attributes["data-state"] for cell in CELLS}
+    assert states == {"dec": "finished", "idec": "unfinished", "hybrid": "unfinished", "vade": "unfinished"}
+    (note,) = [li for li in document.all("li") if li.attributes.get("id") == "note-results-3"]
+    assert note.text == f"hybrid on usps: {NAN}"
+    (seeds,) = document.all("div", id="cell-usps-idec")[0].all("table")
+    assert seeds.all("tr")[3].texts == ["2", "failed", *["\N{EM DASH}"] * len(EXTERNAL), NAN]
+
+
+def test_text_from_files_is_shown_as_it_is_and_never_read_as_markup(
+    grid: Path, reported: pd.DataFrame, write_cell: Callable
+) -> None:
+    evil = "</td><script>alert(\"1\")</script>&amp;<b onclick='x'>"
+    for dataset in DATASETS:
+        write_cell(grid, dataset, "dec", {"0": ("failed", evil), "1": 0.5})
+    change_records(
+        grid, "dec", lambda seed, record: record.update(settings={evil: evil}, device=evil, note=f"{evil}{seed}")
+    )
+    path = grid / "runs/usps/dec.json"
+    files.write_json(path, files.read_json(path) | {"method": evil, "figures": [evil]})
+    published = reported.assign(note=evil, method=evil + reported["method"])
+    document = read(page_of(grid, published))
+    assert len(document.all("script")) == 1
+    assert document.all("b") == []
+    assert not any("onclick" in element.attributes for element in document.all())
+    (cell,) = document.all("div", id="cell-usps-dec")
+    assert f"Method {evil}. " in cell.text
+    assert f"{evil} = {evil}" in [code.text for code in cell.all("code")]
+    assert evil in [item.text for item in cell.all("a")]
+    assert evil in cell.all("table")[0].all("tr")[1].texts
+    assert f"usps/dec: 1 finished, 1 failed, status ok. {evil}" in [li.text for li in document.all("li")]
+    assert evil in [li.text for li in document.all("li")]
+
+
+def test_the_page_loads_nothing_and_its_policy_forbids_it(text: str, document: Element) -> None:
+    loading = {"src", "srcset", "poster", "background", "action", "formaction", "data", "style"}
+    for element in document.all():
+        assert not loading & set(element.attributes) or element.tag == "img", element.attributes
+        assert not any(name.startswith("on") for name in element.attributes)
+    assert {element.tag for element in document.all()}.isdisjoint(
+        {"link", "iframe", "object", "embed", "base", "video"}
+    )
+    assert all(image.attributes["src"].startswith("data:image/png;base64,") for image in document.all("img"))
+    assert not re.search(r"https?:|@import|url\(|fetch\(|XMLHttp|import\(", re.sub(r'"data:[^"]*"', "", text))
+    for link in document.all("a"):
+        parts = urlsplit(link.attributes["href"])
+        assert not parts.scheme
+        assert not parts.netloc
+    (policy,) = [m.attributes["content"] for m in document.all("meta") if "http-equiv" in m.attributes]
+    rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
+    assert rules["default-src"] == rules["base-uri"] == rules["form-action"] == "'none'"
+    assert rules["img-src"] == "data:"
+    for kind in ("style", "script"):
+        (element,) = document.all(kind)
+        assert rules[f"{kind}-src"] == f"'sha256-{b64encode(sha256(element.text.encode()).digest()).decode()}'"
+
+
+def test_figures_are_in_the_page_byte_for_byte_with_a_text_for_who_cannot_see_them(document: Element) -> None:
+    images = document.all("img")
+    assert [b64decode(image.attributes["src"].split(",")[1]) for image in images] == list(PIXELS.values())
+    assert [image.attributes["alt"] for image in images] == ["Accuracy of usps", "Accuracy of toy", "mine: ACC"]
+
+
+def test_links_lead_to_files_beside_the_page(
+    grid: Path, text: str, comparison: pd.DataFrame, summary: pd.DataFrame
+) -> None:
+    for name in DATASETS:
+        write([dataset_table(name, summary, comparison)], grid / "tables" / name)
+    for stem, parts in paper_tables(comparison).items():
+        write(parts, grid / "tables" / stem)
+    made_by_figures_and_sweeps = {*(f"{stem}.pdf" for stem in PIXELS), "sweeps/mine/results.csv"}
+    links = {a.attributes["href"] for a in read(text).all("a") if not a.attributes["href"].startswith("#")}
+    assert made_by_figures_and_sweeps <= links
+    assert [link for link in links - made_by_figures_and_sweeps if not (grid / link).is_file()] == []
+
+
+def test_a_cell_has_what_its_seeds_share_once_and_what_differs_by_seed(
+    grid: Path, reported: pd.DataFrame, scores: Callable[[float], dict[str, float]]
+) -> None:
+    def add(seed: int, record: dict[str, Any]) -> None:
+        inputs = {"X": "a" * 64, "network": f"{seed:064x}"}
+        record |= {"inputs": inputs, "settings": {"epochs": 3}, "code": {"secret.py": "f" * 64}, "n_iter": 7 + seed}
+        record |= {"versions": {"torch": "2.14.1"}, "device": "cpu"}
+
+    change_records(grid, "dec", add)
+    run = files.read_json(grid / "runs/usps/dec.json")
+    files.write_json(grid / "runs/usps/dec.json", run | {"figures": ["confusion", "tsne"]})
+    text = page_of(grid, reported)
+    (cell,) = read(text).all("div", id="cell-usps-dec")
+    assert [code.text for code in cell.all("dl")[0].all("code")] == [
+        "cpu",
+        f"X = {'a' * 64}",
+        "epochs = 3",
+        "torch = 2.14.1",
+    ]
+    head, *rows = [row.texts for row in cell.all("table")[0].all("tr")]
+    assert head == ["seed", "status", *(HEADINGS[metric] for metric in EXTERNAL), "inputs.network", "n_iter"]
+    percent = [number(100 * scores(0.75)[metric]) for metric in EXTERNAL]
+    assert rows[2] == ["10", "ok", *percent, "0" * 12, "17"]
+    assert "secret.py" not in text
+    links = [a.attributes["href"] for a in cell.all("a")]
+    assert links == ["runs/usps/dec.json", "cells/usps/dec/confusion.png", "cells/usps/dec/tsne.png"]
+
+
+def test_a_readout_has_its_row_and_shares_the_section_of_its_cell(
+    grid: Path, reported: pd.DataFrame, write_cell: Callable
+) -> None:
+    for dataset in DATASETS:
+        write_cell(grid, dataset, "dec", {"0": 0.5, "1": 0.7}, readouts=("spectral",))
+    document = read(page_of(grid, reported))
+    (link,) = cell_of(document, "toy", "dec/spectral").all("tr")[0].all("th")[0].all("a")
+    (cell,) = document.all("div", id=link.attributes["href"][1:])
+    assert [row.texts[0] for row in cell.all("table")[0].all("tbody")[0].all("tr")] == [
+        "0",
+        "1",
+        "0/spectral",
+        "1/spectral",
+    ]
+
+
+def test_a_reader_without_a_mouse_reaches_everything(document: Element) -> None:
+    skip = document.all("body")[0].all("a")[0]
+    assert skip.attributes["href"] == "#results"
+    (table,) = document.all("table", id="all")
+    for heading in table.all("thead")[0].all("th"):
+        assert [button.attributes["type"] for button in heading.all("button")] == ["button"]
+    boxes = document.all("div", **{"class": "scroll"})
+    assert len(boxes) == len(document.all("table"))
+    assert all(box.attributes["tabindex"] == "0" and box.attributes["aria-label"] for box in boxes)
+    assert len(document.all("div", id="cell-usps-dec")) == 1
+    assert all(details.all()[0].tag == "summary" for details in document.all("details"))
+    fields = [e for tag in ("input", "select") for e in document.all(tag)]
+    labelled = [e for label in document.all("label") for tag in ("input", "select") for e in label.all(tag)]
+    assert len(fields) == len(labelled) == 4
+
+
+def test_the_same_results_give_the_same_bytes_wherever_they_lie(
+    tmp_path_factory: pytest.TempPathFactory, grid: Path, reported: pd.DataFrame
+) -> None:
+    pages = []
+    for place in "ab":
+        root = tmp_path_factory.mktemp(place) / "demo"
+        for path in sorted(grid.rglob("*.json"), reverse=place == "b"):
+            files.write_text(root / path.relative_to(grid), path.read_text())
+        pages.append(page_of(root, reported))
+    assert pages[0] == pages[1]
+    assert "Results of the grid demo" in pages[0]
+    assert str(grid.parent) not in pages[0]
+
+
+def test_sections_without_content_are_left_out(grid: Path, summary: pd.DataFrame, results: pd.DataFrame) -> None:
+    toy, scores = summary[summary["dataset"] == "toy"], results[results["dataset"] == "toy"]
+    nothing = compare(
+        toy,
+        pd.DataFrame(columns=["paper", "table", "dataset", "method", "method_id", "metric", "value", "std", "note"]),
+    )
+    document = read(page(grid, scores, toy, {"toy": dataset_table("toy", toy, nothing)}, {}, {}))
+    assert [h2.text for h2 in document.all("h2")] == ["Summary", "What did not finish", "Results", "Data sets"]
+    assert len(document.all("nav")[0].all("ul")[0].all("li")) == 5  # these and the data set
