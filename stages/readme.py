@@ -12,7 +12,8 @@ import pandas as pd
 from deepclust import methods
 from deepclust.errors import UserError, run_as_script
 from deepclust.files import write_text
-from deepclust.reporting.readme import methods_block, replace_block, results_block
+from deepclust.reporting.aggregate import compare, read_reported
+from deepclust.reporting.readme import methods_block, replace_block, reported_block, results_block
 
 PAGE = Path("README.md")
 GRIDS = ["benchmark", "hybrid", "heldout"]  # whose results stand on it, each in the block of its name
@@ -21,9 +22,14 @@ GRIDS = ["benchmark", "hybrid", "heldout"]  # whose results stand on it, each in
 def main(command: str = "write") -> None:
     old = PAGE.read_text(encoding="utf-8")
     new = replace_block(old, "methods", methods_block(map(describe, methods.names())))
+    reported = read_reported("data/reported/reported_results.csv")
     for grid in GRIDS:
         folder = f"reports/{grid}"
-        new = replace_block(new, grid, results_block(pd.read_csv(f"{folder}/summary.csv"), folder))
+        summary = pd.read_csv(f"{folder}/summary.csv", dtype={"reason": str}).fillna({"reason": ""})
+        new = replace_block(new, grid, results_block(summary, folder))
+        if f"<!-- generated: reported {grid} -->" in new:
+            comparison = compare(summary, reported)
+            new = replace_block(new, f"reported {grid}", reported_block(comparison, folder))
     if command == "check" and new != old:
         raise UserError(f"the generated blocks of {PAGE} are stale; run make readme")
     if new != old:

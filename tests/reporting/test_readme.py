@@ -9,7 +9,15 @@ import pytest
 
 from deepclust.errors import UserError
 from deepclust.reporting.aggregate import compare, read_results, summarise
-from deepclust.reporting.readme import index, methods_block, replace_block, results_block, sweeps_block, sweeps_table
+from deepclust.reporting.readme import (
+    index,
+    methods_block,
+    replace_block,
+    reported_block,
+    results_block,
+    sweeps_block,
+    sweeps_table,
+)
 from deepclust.reporting.tables import dataset_table, paper_tables, write
 
 PAGE = (
@@ -49,6 +57,21 @@ def test_results_block_has_cells_as_rows_and_datasets_as_columns(summary: pd.Dat
     assert lines[2] == "| `dec` | 75.0 ± 5.0 / 74.0 ± 5.0 / 72.0 ± 5.0 | 75.0 ± 5.0 / 74.0 ± 5.0 / 72.0 ± 5.0 |"
     assert lines[4:6] == ["| `hybrid` | failed | failed |", "| `vade` | skipped | skipped |"]
     assert "(n = 2-3)" in lines[-1]
+
+
+def test_reported_block_sets_ours_beside_each_published_number_of_what_finished(
+    comparison: pd.DataFrame, reported: pd.DataFrame
+) -> None:
+    lines = reported_block(comparison, "reports/demo").splitlines()
+    published = reported[(reported["paper"] == "decs") & (reported["dataset"] == "usps")].set_index(
+        ["method_id", "metric"]
+    )
+    [line] = [line for line in lines if line.startswith("| [DECS, Table 1]") and "`dec`" in line]
+    acc, nmi = published.loc[("dec", "acc"), "value"], published.loc[("dec", "nmi"), "value"]
+    assert line.endswith(f"| usps | `dec` | {acc} → 75.0 ± 5.0 | {nmi} → 74.0 ± 5.0 | — |")
+    assert not any("`hybrid`" in line or "`kmeans`" in line for line in lines)  # failed, not run
+    for table in paper_tables(comparison):
+        assert any(f"(reports/demo/tables/{table}.md)" in line for line in lines)
 
 
 def test_results_block_shows_a_cell_absent_from_a_dataset_as_not_run(summary: pd.DataFrame) -> None:

@@ -1,12 +1,14 @@
 """Pages in Markdown: the generated blocks of the README, and the index of a grid's results."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from math import nan
 from typing import Any
 
 import pandas as pd
 
 from deepclust.errors import UserError
-from deepclust.reporting.tables import HEADINGS, Entry, Table, markdown_text, number, spread
+from deepclust.reporting.papers import PAPERS
+from deepclust.reporting.tables import HEADINGS, Entry, Table, markdown_text, number, numbered, paper_stem, spread
 
 _END = "<!-- /generated -->"
 
@@ -62,6 +64,31 @@ def results_block(summary: pd.DataFrame, reports: str = "reports/benchmark") -> 
         f"{' / '.join(HEADINGS[metric] for metric in metrics)} in percent: mean ± std over seeds ({seeds}), final "
         "epoch; labels train nothing and choose no run or epoch. NMI is normalised by the mean of the entropies. Every "
         f"seed, failed runs with their reasons and what the papers report: [{reports}]({reports}/README.md)."
+    )
+    return f"{_grid(heads, rows, numeric=True)}\n\n{caption}"
+
+
+def reported_block(comparison: pd.DataFrame, reports: str) -> str:
+    """Return the README's published numbers that ours stand beside: one row per paper's table, data set and method.
+
+    `comparison` is what `aggregate.compare` returned; methods without a finished seed and sweeps are left out.
+    """
+    metrics = ["acc", "nmi", "ari"]
+    ours = comparison[comparison["status"] == "ok"]
+    rows = []
+    for (paper, table, dataset, cell), group in ours.groupby(["paper", "table", "dataset", "cell"], sort=False):
+        by_metric = {record["metric"]: record for record in group.to_dict("records")}
+        scores = [
+            f"{number(record['reported'])} → {spread(record['reproduced'], record['std'])}" if record else number(nan)
+            for record in map(by_metric.get, metrics)
+        ]
+        name, stem = f"{PAPERS[str(paper)].title}, {numbered(str(table))}", paper_stem(str(paper), str(table))
+        rows.append([f"[{name}]({reports}/tables/{stem}.md)", str(dataset), f"`{cell}`", *scores])
+    heads = ["paper", "data set", "method", *(HEADINGS[metric] for metric in metrics)]
+    caption = (
+        "Percent, *reported* → *ours* (mean ± std over seeds, final epoch), for the methods and data sets that "
+        f"[{reports}]({reports}/README.md) has; NMI with each paper's normaliser. The linked tables have the other "
+        "rows, the differences, and how each paper chose what it reports."
     )
     return f"{_grid(heads, rows, numeric=True)}\n\n{caption}"
 

@@ -158,7 +158,7 @@ def dataset_table(dataset: str, summary: pd.DataFrame, comparison: pd.DataFrame)
         for (paper, table), lines in published[published["cell"] == cell].groupby(["paper", "table"], sort=False):
             known = PAPERS[str(paper)]
             values = {known.metric(record["metric"]): _published(record) for record in lines.to_dict("records")}
-            label = Entry(f"{_UNDER}{known.title}, {_numbered(str(table))}")
+            label = Entry(f"{_UNDER}{known.title}, {numbered(str(table))}")
             rows.append([label, *(values.get(metric, Entry()) for metric in EXTERNAL), Entry(), Entry()])
     papers = "; ".join(f"{PAPERS[p].title}: {PAPERS[p].protocol}" for p in published["paper"].unique())
     caption = f"Ours: {OURS}."
@@ -178,12 +178,16 @@ def paper_tables(comparison: pd.DataFrame) -> dict[str, list[Table]]:
     """
     tables = {}
     for (paper, table), rows in comparison.groupby(["paper", "table"], sort=False):
-        stem = f"{paper}_{_numbered(str(table))}".lower().replace(" ", "_").replace(".", "_")
-        tables[stem] = [
+        tables[paper_stem(str(paper), str(table))] = [
             _paper_part(str(paper), str(table), str(dataset), part)
             for dataset, part in rows.groupby("dataset", sort=False)
         ]
     return tables
+
+
+def paper_stem(paper: str, table: str) -> str:
+    """Return the file stem, under `tables/`, of a paper's table."""
+    return f"{paper}_{numbered(table)}".lower().replace(" ", "_").replace(".", "_")
 
 
 def number(value: float, *, signed: bool = False, decimals: int = 1) -> str:
@@ -238,7 +242,7 @@ def _paper_part(paper: str, table: str, dataset: str, comparison: pd.DataFrame) 
     )
     columns = ["method", *["reported", "ours", "diff."] * len(metrics), "n", "failed"]
     groups = [("", 1), *((HEADINGS[metric], 3) for metric in metrics), ("", 2)]
-    title = f"{known.title}, {_numbered(table)}, on {dataset}"
+    title = f"{known.title}, {numbered(table)}, on {dataset}"
     return Table(title, caption, columns, rows, comparison, groups)
 
 
@@ -272,7 +276,7 @@ def _tidy(ours: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
     scaled = ours.rename(columns={"mean": "value"}).assign(source="ours")
     scaled[["value", "std", "median", "min", "max"]] *= 100
     sources = [
-        f"{paper}: {_numbered(table)}" for paper, table in zip(published["paper"], published["table"], strict=True)
+        f"{paper}: {numbered(table)}" for paper, table in zip(published["paper"], published["table"], strict=True)
     ]
     metrics = [PAPERS[p].metric(m) for p, m in zip(published["paper"], published["metric"], strict=True)]
     theirs = published[["dataset", "cell", "difference", "note"]].assign(
@@ -293,7 +297,8 @@ def _link(dataset: str, cell: str) -> str:
     return f"{dataset}/{cell.split('/')[0]}.json"  # a read-out shares the run record of its cell
 
 
-def _numbered(table: str) -> str:
+def numbered(table: str) -> str:
+    """Return how a paper's table is called: `Table 1`, or its place in the text."""
     return f"Table {table}" if table.isdigit() else table
 
 
