@@ -68,7 +68,7 @@ def fit(plan: dict[str, Any], output: Path, work: Path, *, keep_model: bool) -> 
         with cls.running(compute["threads"], compute["precision"], seed.checkpoints, sys.stderr.isatty()):
             method.fit(X, **given)
         if keep_model:
-            method.save_model(seed.results)
+            method.save(seed.results)
         return write(method, seed.results)
 
     run_seeds(plan, output=output, work=work, inputs=inputs, body=body)

@@ -17,7 +17,6 @@ from deepclust.methods.ae_kmeans import AEKMeans
 from deepclust.methods.decs import DECS
 from deepclust.metrics import nmi
 from deepclust.nets.autoencoder import Autoencoder
-from deepclust.training.checkpoint import load_tensors
 from deepclust.training.loop import make_optimizer
 from deepclust.training.pretrain import pretrain, read_settings
 from deepclust.training.runtime import Runtime
@@ -254,18 +253,6 @@ def test_label_change_counts_rows_whose_cluster_is_another_than_when_last_seen()
     state.clear()
     state.note(torch.tensor([0, 3]), torch.eye(3)[[1, 1]], half, torch.stack([one, one]))
     assert state.columns() == pytest.approx({"threshold": 0.5, "stability": 1.0, "label_change": 0.5, "alive": 2})
-
-
-def test_saved_model_labels_as_the_method_does(network: Autoencoder, tmp_path: Path) -> None:
-    method = quick().fit(X, network=network)
-    method.save_model(tmp_path)
-    tensors, _ = load_tensors(tmp_path / "model.safetensors")
-    read = pretrain(torch.from_numpy(X[:64]), read_settings(SETTINGS | {"epochs": 1}), seed=1)[0]
-    prefix = "network."
-    read.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
-    with torch.no_grad():
-        q = soft_assignment(read.encode(torch.from_numpy(X)), tensors["centroids"])
-    np.testing.assert_array_equal(q.argmax(dim=1).numpy(), method.labels_)
 
 
 @variants

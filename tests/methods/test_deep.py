@@ -25,7 +25,7 @@ from deepclust.methods.idec import IDEC
 from deepclust.methods.kmeans import KMeans
 from deepclust.metrics import nmi
 from deepclust.nets.autoencoder import Autoencoder
-from deepclust.training.checkpoint import load_tensors, save_tensors
+from deepclust.training.checkpoint import save_tensors
 from deepclust.training.pretrain import pretrain, read_settings
 
 SETTINGS = {"hidden": [128, 128, 256], "n_embedding": 10, "epochs": 30, "batch_size": 64}
@@ -196,19 +196,6 @@ def test_large_tolerance_stops_at_the_second_refresh(cls: type[SelfTraining], ne
     assert (method.n_iter_, method.converged_) == (40, True)
     assert len(method.trace_) == 2
     assert method.trace_[-1]["label_change"] < 0.99
-
-
-@both
-def test_saved_model_labels_as_the_method_does(cls: type[SelfTraining], network: Autoencoder, tmp_path: Path) -> None:
-    method = quick(cls, epochs=2).fit(X, network=network)
-    method.save_model(tmp_path)
-    tensors, _ = load_tensors(tmp_path / "model.safetensors")
-    read = pretrain(torch.from_numpy(X[:64]), read_settings(SETTINGS | {"epochs": 1}), seed=1)[0]
-    prefix = "network."
-    read.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
-    with torch.no_grad():
-        q = soft_assignment(read.encode(torch.from_numpy(X)), tensors["centroids"])
-    np.testing.assert_array_equal(q.argmax(dim=1).numpy(), method.labels_)
 
 
 def test_broken_down_loss_fails_the_seed(network: Autoencoder) -> None:

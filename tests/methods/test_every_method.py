@@ -2,8 +2,11 @@
 
 import inspect
 import json
+import os
 import random
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
@@ -21,6 +25,7 @@ from deepclust.errors import UserError
 from deepclust.graph.knn import knn_graph
 from deepclust.graph.weights import gaussian_weights
 from deepclust.methods.base import Clusterer
+from deepclust.training.runtime import progress
 
 N, D, K = 60, 5, 3
 TINY = {"hidden": [16], "n_embedding": 3, "epochs": 3, "batch_size": 32}  # a network pretrained in milliseconds
@@ -180,13 +185,11 @@ def test_embedding_and_centers_have_the_shapes_they_claim(fitted: Any) -> None:
 
 
 @every_method
-def test_run_record_can_be_written(fitted: Any, tmp_path: Path) -> None:
+def test_run_record_can_be_written(fitted: Any) -> None:
     assert type(fitted.n_iter_) is int
     assert fitted.n_iter_ >= 1
     assert type(fitted.converged_) is bool
     json.dumps([fitted.n_iter_, fitted.converged_], allow_nan=False)
-    fitted.save_model(tmp_path)
-    assert {path.suffix for path in tmp_path.iterdir()} <= {".safetensors"}
 
 
 @every_method
@@ -235,6 +238,131 @@ def test_method_without_prediction_says_why(name: str, fitted: Any) -> None:
         fitted.predict(blobs()[0])
     told = [str(error) for error in (caught.value, caught.value.__cause__)]
     assert any(fitted.transductive in text and "cannot label new samples" in text for text in told)
+
+
+# ------------------------------------------------------------------------------------------------ saved and restored
+
+
+def new_samples() -> np.ndarray:
+    return np.random.default_rng(5).random((200, D))  # between the blobs and beyond them
+
+
+def assert_equal(found: Any, expected: Any) -> None:
+    """Hold attributes equal in type, dtype and every bit; modules by their weights."""
+    assert type(found) is type(expected)
+    if isinstance(expected, dict):
+        assert found.keys() == expected.keys()
+        for key in expected:
+            assert_equal(found[key], expected[key])
+    elif isinstance(expected, torch.nn.Module):
+        assert_equal(dict(found.state_dict()), dict(expected.state_dict()))
+    elif isinstance(expected, np.ndarray):
+        assert found.dtype == expected.dtype
+        np.testing.assert_array_equal(found, expected)
+    else:
+        assert torch.equal(found, expected) if isinstance(expected, torch.Tensor) else found == expected
+
+
+@every_method
+def test_restored_method_is_the_one_saved(name: str, fitted: Any, tmp_path: Path) -> None:
+    fitted.save(tmp_path / "model")
+    found: Any = methods.restore(tmp_path / "model")
+    assert type(found) is type(fitted)
+    assert found.get_params() == fitted.get_params()
+    names = {key for key in vars(fitted) if key.endswith("_")} - {"extras_"}
+    assert {key for key in vars(found) if key.endswith("_")} == names >= {"labels_", "n_features_in_"}
+    for key in names:
+        assert_equal(getattr(found, key), getattr(fitted, key))
+    assert hasattr(found, "predict") == (name not in TRANSDUCTIVE)
+    if name not in TRANSDUCTIVE:
+        assert_equal(found.predict(new_samples()), fitted.predict(new_samples()))
+        with pytest.raises(ValueError, match=f"expecting {D} features"):
+            found.predict(new_samples()[:, 1:])
+    assert_same(found.fit(blobs()[0]), fitted)
+
+
+@every_method
+def test_saved_files_are_tensors_and_json_and_the_same_every_time(fitted: Any, tmp_path: Path) -> None:
+    fitted.save(tmp_path / "once")
+    methods.restore(tmp_path / "once").save(tmp_path / "twice")
+    once, twice = ({p.name: p.read_bytes() for p in (tmp_path / n).iterdir()} for n in ("once", "twice"))
+    assert once.keys() == {"model.json", "model.safetensors"}
+    assert once == twice
+    content = json.loads(once["model.json"])
+    assert content["class"] == type(fitted).__name__
+    assert content["parameters"] == fitted.get_params(deep=False)
+    assert content["fitted"]["n_features_in_"] == D
+    assert content["versions"].keys() == set(fitted.libraries)
+
+
+@every_method
+@pytest.mark.parametrize("file", ["model.json", "model.safetensors"])
+def test_files_not_as_they_were_saved_are_refused(name: str, file: str, fitted: Any, tmp_path: Path) -> None:
+    fitted.save(tmp_path)
+    path = tmp_path / file
+    saved = path.read_bytes()
+    rng = np.random.default_rng(0)
+    flipped = bytearray(saved)
+    flipped[rng.integers(len(saved))] ^= 1 << rng.integers(7)
+    for broken in (bytes(flipped), saved[: rng.integers(len(saved))], b"", saved + saved):
+        path.write_bytes(broken)
+        with pytest.raises(UserError, match=r"not as they were saved; copy both again, or fit again") as caught:
+            methods.restore(tmp_path)
+        assert "\n" not in str(caught.value)
+    path.unlink()
+    with pytest.raises(UserError, match=rf"{file}: No such file or directory; name a folder that a method was saved"):
+        methods.restore(tmp_path)
+
+
+@every_method
+def test_method_that_was_not_fitted_neither_saves_nor_predicts(name: str, tmp_path: Path) -> None:
+    with pytest.raises(NotFittedError):
+        make(name).save(tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+    if name not in TRANSDUCTIVE:
+        with pytest.raises(NotFittedError):
+            make(name).predict(blobs()[0])
+
+
+# -------------------------------------------------------------------------------------------------- quiet, or a bar
+
+
+def test_fits_are_quiet_in_a_process_of_their_own() -> None:
+    """Of one's own, as torch warns once a process; of what it has to say, read-only arrays bring out a warning."""
+    program = """
+import numpy as np
+from tests.methods.test_every_method import NAMES, blobs, make
+X = blobs()[0]
+X.flags.writeable = False
+for name in NAMES:
+    make(name).fit(X)
+"""
+    path = os.pathsep.join(sys.path)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        cwd=Path(__file__).parents[2],
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_progress_is_shown_on_request_and_changes_nothing(
+    name: str, fitted: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with progress():
+        found = make(name).fit(blobs()[0])
+    out, err = capfd.readouterr()
+    assert out == ""
+    for phase in {row["phase"] for row in getattr(found, "trace_", [])} or {"pretrain"}:
+        assert "%|" in err
+        assert phase in err or phase == "cluster"  # ULHE-DC's stages are one phase of its trace
+    assert_same(found, fitted)
+    make(name).fit(blobs()[0])
+    assert capfd.readouterr() == ("", "")
 
 
 # -------------------------------------------------------------------------------------------------------- errors

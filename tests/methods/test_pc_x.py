@@ -17,7 +17,6 @@ from deepclust.losses.exemplars import moving_average
 from deepclust.methods import pc_x
 from deepclust.methods.pc_x import PCX, CentroidIntegration, _leading_share, _State, _Training
 from deepclust.nets.autoencoder import Autoencoder
-from deepclust.training.checkpoint import load_tensors
 from deepclust.training.pretrain import pretrain, read_settings
 from deepclust.training.runtime import Runtime
 from tests.references import pc_x as reference
@@ -236,19 +235,13 @@ def test_without_the_unit_the_decoder_sees_the_code_alone(network: Autoencoder) 
     assert fitted.extras_.keys() == {"decoded_centers"}
 
 
-def test_exemplars_are_the_centroids_fused_with_themselves_and_decoded(network: Autoencoder, tmp_path: Path) -> None:
+def test_exemplars_are_the_centroids_fused_with_themselves_and_decoded(network: Autoencoder) -> None:
     fitted = method().fit(X, network=network)
-    fitted.save_model(tmp_path)
-    tensors, _ = load_tensors(tmp_path / "model.safetensors")
-    mu = tensors["centroids"]
-    np.testing.assert_array_equal(mu, fitted.cluster_centers_)
-    fused = torch.cat([mu, mu], dim=1) @ tensors["unit.linear.weight"].T + tensors["unit.linear.bias"]
-    prefix = "network."
-    read = copy.deepcopy(network)
-    read.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+    mu, weight, bias = map(torch.from_numpy, (fitted.cluster_centers_, fitted.unit_["weight"], fitted.unit_["bias"]))
+    fused = torch.cat([mu, mu], dim=1) @ weight.T + bias
     with torch.no_grad():
-        np.testing.assert_allclose(fitted.extras_["decoded_centers"], read.decode(fused), atol=1e-6)
-        np.testing.assert_array_equal(read.encode(DATA).numpy(), fitted.embedding_)
+        np.testing.assert_allclose(fitted.extras_["decoded_centers"], fitted.network_.decode(fused), atol=1e-6)
+        np.testing.assert_array_equal(fitted.network_.encode(DATA).numpy(), fitted.embedding_)
     assert fitted.extras_["decoded_centers"].shape == X[:K].shape
 
 
@@ -257,9 +250,8 @@ def test_singular_values_are_of_each_clusters_codes_before_and_after_the_unit(ne
     table = fitted.extras_["singular_values"]
     k = int(table["n"].argmax())
     rows = torch.from_numpy(fitted.embedding_[fitted.labels_ == k])
-    unit = fitted._model.unit
-    assert unit is not None
-    fused = unit(rows, torch.from_numpy(fitted.cluster_centers_[[k]]).expand_as(rows)).detach()
+    weight, bias, mu = map(torch.from_numpy, (fitted.unit_["weight"], fitted.unit_["bias"], fitted.cluster_centers_))
+    fused = torch.cat([rows, mu[[k]].expand_as(rows)], dim=1) @ weight.T + bias
     assert list(table["cluster"]) == list(range(K))
     assert table["n"].sum() == N
     for column, values in [("before", rows), ("after", fused)]:

@@ -19,7 +19,6 @@ from deepclust.methods.ulhe_dc import ULHEDC, easiest, momentum_centroids, neare
 from deepclust.metrics import nmi
 from deepclust.nets.autoencoder import Autoencoder
 from deepclust.solvers.spherical_kmeans import spherical_kmeans
-from deepclust.training.checkpoint import load_tensors
 from deepclust.training.loop import Outcome
 from deepclust.training.pretrain import pretrain, read_settings
 from tests.references import ulhe_dc as reference
@@ -262,15 +261,12 @@ def test_it_stops_where_labels_stay_but_not_before_all_samples_are_fed(
 # ----------------------------------------------------------------------------------------------- results and resuming
 
 
-def test_labels_are_the_centroids_of_largest_cosine(network: Autoencoder, tmp_path: Path) -> None:
+def test_labels_are_the_centroids_of_largest_cosine(network: Autoencoder) -> None:
     method = quick().fit(X, network=network)
     expected = reference.assignments(method.embedding_.astype(np.float64), method.cluster_centers_.astype(np.float64))
     np.testing.assert_array_equal(method.labels_, expected)
     np.testing.assert_array_equal(method.predict(X), expected)
     assert method.readouts_["modularity"].shape == (len(X),)
-    method.save_model(tmp_path)
-    tensors, _ = load_tensors(tmp_path / "model.safetensors")
-    np.testing.assert_array_equal(tensors["centroids"].numpy(), method.cluster_centers_)
 
 
 class Interrupted(Exception):

@@ -1,12 +1,14 @@
 """What surrounds a training: restored afterwards, whatever happened inside."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from sklearn.cluster import KMeans  # noqa: F401 (its thread pools are among those watched)
 from threadpoolctl import threadpool_info
 
 from deepclust.errors import UserError
-from deepclust.training.runtime import Runtime, current, resolve_device
+from deepclust.training.runtime import Runtime, current, progress, resolve_device
 
 
 def surroundings() -> tuple[object, ...]:
@@ -54,6 +56,13 @@ def test_current_is_the_innermost_open_runtime() -> None:
             assert current() is inner
         assert current() is outer
     assert current() == Runtime()
+
+
+def test_progress_changes_nothing_else_of_the_surroundings() -> None:
+    with Runtime(threads=1).open() as outer:
+        with progress():
+            assert current() == replace(outer, progress=True)
+        assert current() is outer
 
 
 def test_device_is_resolved_to_one_that_is_there() -> None:

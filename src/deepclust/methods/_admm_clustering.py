@@ -6,7 +6,6 @@ The scheme knows of the clustering only what `Clustering` says: g, a step over y
 `Alternating` is what it shares with DAEC, which has no Y.
 """
 
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,7 +18,6 @@ from deepclust.methods._deep import DeepClusterer
 from deepclust.methods.base import COUNT, POSITIVE, SHARE, WEIGHT
 from deepclust.nets.autoencoder import Autoencoder
 from deepclust.seeding import derive_seed
-from deepclust.training.checkpoint import save_tensors
 from deepclust.training.loop import EpochSteps, Refresh, make_optimizer, train
 
 
@@ -183,6 +181,18 @@ class Alternating(DeepClusterer):
     def _state(self, codes: Tensor) -> State:
         raise NotImplementedError
 
+    def _cluster(self, codes: np.ndarray) -> None:
+        """Set the fitted attributes to those of the read-out that the scheme starts from."""
+        raise NotImplementedError
+
+    def _clustering(self) -> Clustering:
+        """Return the clustering that the fitted attributes describe, on the device."""
+        return Centroids(torch.from_numpy(self.cluster_centers_)).to(self.device_)
+
+    def _settle(self, clustering: Any) -> None:
+        """Set the fitted attributes from the clustering."""
+        self.cluster_centers_ = clustering.centers.cpu().numpy()
+
     def _fit(self, X: np.ndarray, network: Autoencoder | None = None, **_: Any) -> None:
         data = self._start(X, network)
         codes = self._encode(data)
@@ -221,23 +231,17 @@ class Alternating(DeepClusterer):
             self.converged_ = change < self.tolerance
             row = {"phase": "cluster", "epoch": self.epochs, "loss": None, "label_change": change}
             self.trace_ = [*self.trace_, row | columns]
-        self._clustering = state.clustering
+        self._settle(state.clustering)
         self.labels_ = state.labels.cpu().numpy()
         self.embedding_ = self._encode(data).cpu().numpy()
-        self.cluster_centers_ = self._clustering.centers.float().cpu().numpy()
         with torch.no_grad():
-            decoded = self.network_.decode(self._clustering.centers.float())
+            decoded = self.network_.decode(state.clustering.centers.float())
         self.extras_["decoded_centers"] = decoded.cpu().numpy()
         self.readouts_ = {"modularity": self._modularity(self.embedding_)}
 
-    def save_model(self, folder: Path) -> None:
-        weights = {f"network.{name}": value for name, value in self.network_.state_dict().items()}
-        clustering = {f"clustering.{name}": value for name, value in self._clustering.state_dict().items()}
-        save_tensors(folder / "model.safetensors", weights | clustering)
-
     def _predict(self, X: np.ndarray) -> np.ndarray:
-        codes = torch.from_numpy(self._codes(X)).to(self._clustering.centers)
-        return self._clustering.assign(codes).cpu().numpy()
+        clustering = self._clustering()
+        return clustering.assign(torch.from_numpy(self._codes(X)).to(clustering.centers)).cpu().numpy()
 
 
 class ADMMClusterer(Alternating):
@@ -252,16 +256,13 @@ class ADMMClusterer(Alternating):
         "a": WEIGHT,
     }
 
-    def _clustering_of(self, codes: np.ndarray) -> Clustering:
-        """Return the clustering that the scheme starts from, fitted to the codes (N, P)."""
-        raise NotImplementedError
-
     def _rho(self, clustering: Any) -> float:
         """Return the weight of the constraint, which may depend on the start."""
         raise NotImplementedError
 
     def _state(self, codes: Tensor) -> State:
-        clustering = self._clustering_of(codes.cpu().numpy()).to(codes.device)
+        self._cluster(codes.cpu().numpy())
+        clustering = self._clustering()
         return ADMMState(self.network_, clustering, codes, lam=self.lam, rho=self._rho(clustering), a=self.a)
 
 

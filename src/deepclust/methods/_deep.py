@@ -2,7 +2,7 @@
 
 import contextlib
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,7 +20,7 @@ from deepclust.nets.settings import Augmentation
 from deepclust.runs import require_ok
 from deepclust.seeding import derive_seed
 from deepclust.training.augment import augment
-from deepclust.training.checkpoint import load_tensors, save_tensors
+from deepclust.training.checkpoint import load_tensors
 from deepclust.training.loop import in_chunks
 from deepclust.training.pretrain import pretrain, read_settings
 from deepclust.training.runtime import Runtime, on_device
@@ -83,11 +83,19 @@ class DeepClusterer(Clusterer):
     @classmethod
     def read_network(cls, folder: Path) -> Autoencoder:
         """Return one seed's network as the pretrain stage wrote it, or raise what ended that seed's pretraining."""
-        facts = require_ok(folder)
-        shape = tuple(facts["image_shape"]) if facts["image_shape"] else None
-        network = build(read_settings(facts["settings"]), facts["n_features"], shape, torch.Generator())
-        network.load_state_dict(load_tensors(folder / "weights.safetensors")[0])
-        return network
+        return _rebuild(require_ok(folder), load_tensors(folder / "weights.safetensors")[0])
+
+    def _kept(self) -> dict[str, Any]:
+        weights = {name: value.cpu().numpy() for name, value in self.network_.state_dict().items()}
+        return super()._kept() | {"network_": weights, "architecture": self.network_.facts}
+
+    def _keep(self, fitted: dict[str, Any]) -> None:
+        weights = {name: torch.from_numpy(value) for name, value in fitted.pop("network_").items()}
+        network = _rebuild(fitted.pop("architecture"), weights)
+        super()._keep(fitted)
+        if not torch.cuda.is_available():
+            self.device_ = "cpu"
+        self.network_ = network.to(self.device_)
 
     @classmethod
     @contextlib.contextmanager
@@ -119,7 +127,10 @@ class CentroidClusterer(DeepClusterer):
     def _predict(self, X: np.ndarray) -> np.ndarray:
         return self._nearest(self._codes(X))
 
-    def save_model(self, folder: Path) -> None:
-        weights = {f"network.{name}": value for name, value in self.network_.state_dict().items()}
-        centroids = torch.from_numpy(self.cluster_centers_)
-        save_tensors(folder / "model.safetensors", weights | {"centroids": centroids})
+
+def _rebuild(facts: dict[str, Any], weights: Mapping[str, Tensor]) -> Autoencoder:
+    """Return the network of these `Autoencoder.facts` and weights."""
+    shape = tuple(facts["image_shape"]) if facts["image_shape"] else None
+    network = build(read_settings(facts["settings"]), facts["n_features"], shape, torch.Generator())
+    network.load_state_dict(weights)
+    return network

@@ -4,6 +4,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.cluster import KMeans
+from sklearn.metrics import pairwise_distances_argmin
 from sklearn.mixture import GaussianMixture
 from sklearn.utils._param_validation import StrOptions
 
@@ -20,15 +21,14 @@ class KMeansReadout:
     _seed: int
 
     def _cluster(self, features: np.ndarray) -> None:
-        self._model = KMeans(self.n_clusters, n_init=self.n_init, random_state=self._seed).fit(features)
-        self.labels_ = self._model.labels_.astype(np.int64)
-        self.cluster_centers_ = self._model.cluster_centers_
-        self.n_iter_ = int(self._model.n_iter_)
-        self.converged_ = self.n_iter_ < self._model.max_iter
+        model = KMeans(self.n_clusters, n_init=self.n_init, random_state=self._seed).fit(features)
+        self.labels_ = model.labels_.astype(np.int64)
+        self.cluster_centers_ = model.cluster_centers_
+        self.n_iter_ = int(model.n_iter_)
+        self.converged_ = self.n_iter_ < model.max_iter
 
     def _assign(self, features: np.ndarray) -> np.ndarray:
-        features = features.astype(self.cluster_centers_.dtype, copy=False)
-        labels: np.ndarray = self._model.predict(features).astype(np.int64)
+        labels: np.ndarray = pairwise_distances_argmin(features, self.cluster_centers_)
         return labels
 
 
@@ -36,7 +36,8 @@ class GMMReadout:
     """Mixture of Gaussians by EM from k-means starts, the best of `n_init` by likelihood (scikit-learn), in float64.
 
     `regularization` is added to the covariances' diagonals: features that never vary within a cluster, such as an
-    image's border or a dead unit of the code, would otherwise make them singular.
+    image's border or a dead unit of the code, would otherwise make them singular. `covariances_`, `weights_` and
+    `precisions_cholesky_` are scikit-learn's, `cluster_centers_` the means.
     """
 
     readout_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -51,7 +52,7 @@ class GMMReadout:
     _seed: int
 
     def _cluster(self, features: np.ndarray) -> None:
-        self._model = GaussianMixture(
+        model = GaussianMixture(
             self.n_clusters,
             covariance_type=self.covariance,
             reg_covar=self.regularization,
@@ -59,15 +60,22 @@ class GMMReadout:
             random_state=self._seed,
         )
         try:
-            self.labels_ = self._model.fit_predict(features.astype(np.float64)).astype(np.int64)
+            self.labels_ = model.fit_predict(features.astype(np.float64)).astype(np.int64)
         except ValueError as error:
             if "ill-defined empirical covariance" not in str(error):
                 raise
             raise SeedFailed(f"a covariance became singular; raise regularization={self.regularization}") from error
-        self.cluster_centers_ = self._model.means_
-        self.n_iter_ = int(self._model.n_iter_)
-        self.converged_ = bool(self._model.converged_)
+        self.cluster_centers_, self.covariances_, self.weights_ = model.means_, model.covariances_, model.weights_
+        self.precisions_cholesky_ = model.precisions_cholesky_
+        self.n_iter_ = int(model.n_iter_)
+        self.converged_ = bool(model.converged_)
+
+    def _mixture(self) -> GaussianMixture:
+        model = GaussianMixture(self.n_clusters, covariance_type=self.covariance)
+        model.means_, model.weights_ = self.cluster_centers_, self.weights_
+        model.precisions_cholesky_ = self.precisions_cholesky_
+        return model
 
     def _assign(self, features: np.ndarray) -> np.ndarray:
-        labels: np.ndarray = self._model.predict(features.astype(np.float64)).astype(np.int64)
+        labels: np.ndarray = self._mixture().predict(features.astype(np.float64)).astype(np.int64)
         return labels

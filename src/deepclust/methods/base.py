@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, SupportsIndex
 
 import numpy as np
 import scipy.sparse as sp
@@ -16,6 +16,8 @@ from threadpoolctl import threadpool_limits
 
 from deepclust.errors import UserError
 from deepclust.files import read_sparse
+from deepclust.methods import _saving
+from deepclust.runs import versions
 
 # Ranges that settings are declared with, in `_parameter_constraints`
 COUNT = [Interval(Integral, 1, None, closed="left")]
@@ -37,6 +39,9 @@ class Clusterer(ClusterMixin, BaseEstimator):
     them also `embedding_` (N, P), `cluster_centers_` (K, P), `trace_` (one dict an epoch), `n_iter_`, `converged_`,
     `network_`, `readouts_` (name -> other labels (N,) read off the same fit, each a row of the tables) and `extras_`
     (name -> array, sparse matrix or table that a figure needs). It never sees y.
+
+    `_predict` reads settings and attributes whose names end in `_`: arrays, dictionaries of arrays, numbers, words and
+    `network_`. They are what `save` keeps.
     """
 
     reads: ClassVar[tuple[str, ...]] = ()  # "graph" and/or a network's name
@@ -86,8 +91,31 @@ class Clusterer(ClusterMixin, BaseEstimator):
         """Return the edge weights (N, N) written by the graph stage."""
         return read_sparse(folder / "weights.npz")
 
-    def save_model(self, folder: Path) -> None:
-        """Write what was trained, for methods that train something."""
+    def save(self, folder: Path | str) -> None:
+        """Write the fitted method into a folder, as `model.json` and `model.safetensors`; `methods.restore` reads them.
+
+        All fitted attributes are kept but `extras_`; a `random_state` that is a generator is not, and becomes None.
+        """
+        check_is_fitted(self)
+        package, _, name = type(self).__module__.rpartition(".")
+        if package != "deepclust.methods":
+            raise UserError(f"{type(self).__name__} is not a file of deepclust.methods, where restore looks; add one")
+        parameters = self.get_params(deep=False)
+        if not isinstance(self.random_state, SupportsIndex):
+            parameters["random_state"] = None
+        facts = {"method": name, "class": type(self).__name__, "parameters": parameters}
+        _saving.write(Path(folder), facts | {"versions": versions(*self.libraries)}, self._kept())
+
+    def _kept(self) -> dict[str, Any]:
+        """Return the fitted attributes that `save` writes: arrays, dictionaries of arrays, or what JSON holds."""
+        return {name: value for name, value in vars(self).items() if name.endswith("_") and name != "extras_"}
+
+    def _keep(self, fitted: dict[str, Any]) -> None:
+        """Set the attributes that `_kept` returned."""
+        if "feature_names_in_" in fitted:
+            fitted["feature_names_in_"] = np.array(fitted["feature_names_in_"], dtype=object)
+        for name, value in fitted.items():
+            setattr(self, name, value)
 
     @classmethod
     @contextlib.contextmanager

@@ -2,10 +2,9 @@
 
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
-from deepclust.methods._admm_clustering import Alternating, Centroids, State, size
+from deepclust.methods._admm_clustering import Alternating, Clustering, State, size
 from deepclust.methods._mixtures import KMeansReadout
 from deepclust.nets.autoencoder import Autoencoder
 
@@ -13,7 +12,7 @@ from deepclust.nets.autoencoder import Autoencoder
 class _State(State):
     """The centroids and assignments of the last update."""
 
-    def __init__(self, network: Autoencoder, centroids: Centroids, codes: Tensor, lam: float) -> None:
+    def __init__(self, network: Autoencoder, centroids: Clustering, codes: Tensor, lam: float) -> None:
         super().__init__(network, centroids, codes)
         self.lam = lam
 
@@ -82,5 +81,4 @@ class DAEC(KMeansReadout, Alternating):
 
     def _state(self, codes: Tensor) -> State:
         self._cluster(codes.cpu().numpy())
-        centroids = Centroids(torch.from_numpy(self.cluster_centers_)).to(codes.device)
-        return _State(self.network_, centroids, codes, self.lam)
+        return _State(self.network_, self._clustering(), codes, self.lam)

@@ -3,7 +3,6 @@
 import math
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -147,11 +146,15 @@ class DCGMM(GMMReadout, ADMMClusterer):
         self.random_state = random_state
         self.device = device
 
-    def _clustering_of(self, codes: np.ndarray) -> Mixture:
-        self._cluster(codes)
-        start = self._model
-        means, covariances, weights = map(torch.from_numpy, (start.means_, start.covariances_, start.weights_))
-        return Mixture(means, covariances, weights, self.regularization)
+    def _clustering(self) -> Mixture:
+        fitted = self.cluster_centers_, self.covariances_, self.weights_
+        means, covariances, weights = map(torch.from_numpy, fitted)
+        return Mixture(means, covariances, weights, self.regularization).to(self.device_)
+
+    def _settle(self, clustering: Mixture) -> None:
+        super()._settle(clustering)
+        self.covariances_, self.weights_ = clustering.covariances.cpu().numpy(), clustering.weights.cpu().numpy()
+        del self.precisions_cholesky_  # those of the start
 
     def _rho(self, clustering: Mixture) -> float:
         if self.rho is not None:

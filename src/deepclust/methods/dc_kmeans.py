@@ -2,10 +2,7 @@
 
 from typing import Any, ClassVar
 
-import numpy as np
-import torch
-
-from deepclust.methods._admm_clustering import ADMMClusterer, Centroids
+from deepclust.methods._admm_clustering import ADMMClusterer, Clustering
 from deepclust.methods._mixtures import KMeansReadout
 
 
@@ -62,9 +59,5 @@ class DCKmeans(KMeansReadout, ADMMClusterer):
         self.random_state = random_state
         self.device = device
 
-    def _clustering_of(self, codes: np.ndarray) -> Centroids:
-        self._cluster(codes)
-        return Centroids(torch.from_numpy(self.cluster_centers_))
-
-    def _rho(self, clustering: Centroids) -> float:
+    def _rho(self, clustering: Clustering) -> float:
         return self.rho

@@ -1,6 +1,5 @@
 """A classifier taught by a graph: the partition of highest modularity, learnt and corrected by a network."""
 
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -26,8 +25,8 @@ from deepclust.methods._readouts import neighbour_graph
 from deepclust.methods.base import COUNT, POSITIVE, SHARE
 from deepclust.nets.autoencoder import Autoencoder
 from deepclust.seeding import derive_seed
-from deepclust.training.checkpoint import save_tensors
 from deepclust.training.loop import in_chunks, make_optimizer, train
+from deepclust.training.runtime import on_device
 
 
 class GraphClassifier(DeepClusterer):
@@ -38,7 +37,7 @@ class GraphClassifier(DeepClusterer):
     sample teaches if at least `agreement` of its edge weight stays in its group. The network starts from the pretrained
     encoder with a new linear layer on the code; images are shown under random affine maps (DECS's), other data as they
     are. `labels_` is its argmax on the plain samples, all of them: it overrules the graph where a sample looks like
-    another group. `readouts_` has the graph's own labels.
+    another group. `readouts_` has the graph's own labels; `coef_` (K, P) and `intercept_` (K,) are the linear layer.
 
     Not from a paper: what lies beyond the hybrid's affinity, found in `docs/papers/hybrid.md`.
     """
@@ -115,7 +114,7 @@ class GraphClassifier(DeepClusterer):
             seed=derive_seed(self._seed, "batches"),
             phase="cluster",
         )
-        self._model = model
+        self.coef_, self.intercept_ = (p.detach().cpu().numpy() for p in (model.head.weight, model.head.bias))
         self.labels_ = in_chunks(model, model, data).argmax(dim=1).cpu().numpy()
         self.embedding_ = self._encode(data).cpu().numpy()
         self.readouts_ = {"graph": taught}
@@ -136,12 +135,13 @@ class GraphClassifier(DeepClusterer):
         return union(*found)
 
     def _predict(self, X: np.ndarray) -> np.ndarray:
-        data = torch.from_numpy(X).to(self.device_, torch.float32)
-        labels: np.ndarray = in_chunks(self._model, self._model, data).argmax(dim=1).cpu().numpy()
-        return labels
+        weight, bias = (torch.from_numpy(array).to(self.device_) for array in (self.coef_, self.intercept_))
 
-    def save_model(self, folder: Path) -> None:
-        save_tensors(folder / "model.safetensors", self._model.state_dict())
+        def logits(rows: Tensor) -> Tensor:
+            return F.linear(self.network_.encode(rows), weight, bias)
+
+        labels: np.ndarray = in_chunks(logits, self.network_, on_device(X, self.device_)).argmax(dim=1).cpu().numpy()
+        return labels
 
 
 class _Classifier(nn.Module):

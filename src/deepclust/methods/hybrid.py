@@ -1,7 +1,6 @@
 """Convex self-expression and graph regularisation on an autoencoder's code (Jahanian et al., the hybrid)."""
 
 import copy
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -31,7 +30,6 @@ from deepclust.methods.base import COUNT, POSITIVE, WEIGHT
 from deepclust.nets.autoencoder import Autoencoder
 from deepclust.seeding import derive_seed
 from deepclust.solvers.self_expression import SelfExpression
-from deepclust.training.checkpoint import save_tensors
 from deepclust.training.loop import EpochSteps, in_chunks, make_optimizer, train
 
 _ROUNDING = 1e-9  # by this share two evaluations of one value of F may differ
@@ -183,9 +181,6 @@ class Hybrid(DeepClusterer):
             "kmeans": kmeans.fit(H).labels_.astype(np.int64),
         }
         self.extras_ = candidate_extras(found)
-
-    def save_model(self, folder: Path) -> None:
-        save_tensors(folder / "model.safetensors", self.network_.state_dict())
 
 
 class _State(nn.Module):

@@ -1,6 +1,5 @@
 """Profound clustering via slow exemplars (Pan, Yao and Tsang, CPAL 2024)."""
 
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,7 +22,6 @@ from deepclust.methods.base import COUNT, POSITIVE, WEIGHT
 from deepclust.nets.autoencoder import Autoencoder
 from deepclust.nets.init import initialise
 from deepclust.seeding import derive_seed
-from deepclust.training.checkpoint import save_tensors
 from deepclust.training.loop import EpochSteps, Outcome, Terms, in_chunks, make_optimizer, train
 
 _EPOCHS = [Interval(Integral, 0, None, closed="left")]
@@ -38,7 +36,8 @@ class PCX(CentroidClusterer):
     unit, H the entropy of lambda_i = softmax(-tau ||z_i - mu_k||^2). Each batch moves its clusters' centroids by
     1 - `kappa` towards the means of its codes; they get no gradient, and a cluster without a sample in the batch stays
     where it is. Network and centroids start at random; `labels_` are the nearest centroids. `readouts_` has k-means and
-    the modularity read-out on the final code. `extras_` holds the exemplars g(h(mu, mu)) and Table 7.
+    the modularity read-out on the final code. `extras_` holds the exemplars g(h(mu, mu)) and Table 7; `unit_` the
+    unit's weight (P, 2P) and bias (P,).
 
     Paper says / we do / because:
 
@@ -158,7 +157,8 @@ class PCX(CentroidClusterer):
             self.extras_["embedding_before"] = start
         outcome = run("cluster", training.terms, self.epochs, EpochSteps(training.before_epoch, training.after_epoch))
 
-        self._model = state
+        unit = {} if state.unit is None else state.unit.linear.state_dict()
+        self.unit_ = {name: value.cpu().numpy() for name, value in unit.items()}
         self.cluster_centers_ = state.centroids.cpu().numpy()
         self.embedding_ = self._encode(data).cpu().numpy()
         self.labels_ = self._nearest(self.embedding_)
@@ -166,14 +166,13 @@ class PCX(CentroidClusterer):
             "kmeans": kmeans.fit_predict(self.embedding_).astype(np.int64),
             "modularity": self._modularity(self.embedding_),
         }
-        self._interpret()
+        self._interpret(state.eval())
         self.trace_ = first.trace + outcome.trace
         self.n_iter_, self.converged_ = first.n_iter + outcome.n_iter, False
 
     @torch.no_grad()
-    def _interpret(self) -> None:
+    def _interpret(self, state: "_State") -> None:
         """Decode the centroids, and compare the codes before and after the fusion (Table 7)."""
-        state = self._model.eval()
         decoded: Tensor = self.network_.decode(state.fuse(state.centroids, state.centroids))
         self.extras_["decoded_centers"] = decoded.cpu().numpy()
         if self.ci_unit:
@@ -188,11 +187,6 @@ class PCX(CentroidClusterer):
                     "after": [_leading_share(fused[rows]) for rows in members],
                 }
             )
-
-    def save_model(self, folder: Path) -> None:
-        tensors = self._model.state_dict()
-        kept = {name: value for name, value in tensors.items() if name not in {"sizes", "labels", "epoch"}}
-        save_tensors(folder / "model.safetensors", kept)
 
 
 class CentroidIntegration(nn.Module):

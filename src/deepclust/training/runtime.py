@@ -6,7 +6,7 @@ Methods and losses never see these: a stage (or a user) opens a `Runtime` around
 import contextlib
 from collections.abc import Iterator
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -44,6 +44,16 @@ class Runtime:
                 _current.reset(token)
 
 
+@contextlib.contextmanager
+def progress() -> Iterator[None]:
+    """Show a bar on stderr for every training inside the block, and change nothing else of its surroundings."""
+    token = _current.set(replace(current(), progress=True))
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
 _current: ContextVar[Runtime | None] = ContextVar("runtime", default=None)
 
 
@@ -63,4 +73,5 @@ def resolve_device(device: str) -> torch.device:
 
 def on_device(X: np.ndarray, device: str) -> torch.Tensor:
     """Return X as one float32 tensor on `device` (see `resolve_device`), where it stays during a training."""
-    return torch.from_numpy(X).to(resolve_device(device), torch.float32)
+    writable = X if X.flags.writeable else X.copy()  # torch warns of others: memory maps, pandas' own arrays
+    return torch.from_numpy(writable).to(resolve_device(device), torch.float32)
