@@ -4,7 +4,6 @@ python stages/cluster.py DATASET CELL           into data/runs/DATASET/CELL
 python stages/cluster.py DATASET SWEEP sweep    every point of a sweep, into data/sweeps/DATASET/SWEEP/POINT
 """
 
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import scipy.sparse as sp
 from deepclust import methods
 from deepclust.errors import UserError, run_as_script
 from deepclust.files import read_array, read_json, sha256, write_array, write_sparse, write_text
-from deepclust.runs import Seed, run_seeds, versions
+from deepclust.runs import Seed, discard, run_seeds, versions
 from deepclust.seeding import derive_seed
 
 
@@ -33,7 +32,7 @@ def main(dataset: str, name: str, kind: str = "cluster") -> None:
         fit(plan | {"settings": settings}, output, work / point, keep_model=False)  # dozens, which nobody reads
     for folder in work.iterdir():
         if folder.name not in points:
-            shutil.rmtree(folder)
+            discard(folder)
 
 
 def fit(plan: dict[str, Any], output: Path, work: Path, *, keep_model: bool) -> None:

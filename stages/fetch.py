@@ -18,6 +18,8 @@ def main(dataset: str) -> None:
     # DVC empties data/raw/DATASET before this starts; downloads outlive that, and a killed run, in work/
     downloads = Path("work/downloads") / dataset
     mirror = os.environ.get("DEEPCLUST_MIRROR") or (read_yaml("params.yaml").get("data") or {}).get("mirror")
+    for half in downloads.rglob(".*.tmp"):  # left by a kill
+        half.unlink()
     datasets.fetch(dataset, downloads, mirror)
     shutil.copytree(downloads, Path("data/raw") / dataset, dirs_exist_ok=True)
 

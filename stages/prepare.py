@@ -3,6 +3,7 @@
 Of unlabelled data y is empty. The names of the samples go with y, since an image's folder may be its label.
 """
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +25,7 @@ def main(name: str) -> None:
         data = datasets.prepare(name, raw)
         digest = data.digest
     folder = Path("data/prepared") / name
+    shutil.rmtree(folder, ignore_errors=True)  # DVC deletes its outputs, but not the half-written file a kill leaves
     write_array(folder / "X.npy", data.X)
     write_array(folder / "y.npy", np.empty(0, np.int64) if data.y is None else data.y)
     write_text(folder / "samples.txt", "".join(f"{sample}\n" for sample in data.samples))

@@ -52,6 +52,16 @@ def test_exception_leaves_the_old_content_and_no_other_file(
     assert existing is None or path.read_bytes() == existing
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full, which is always full, is Linux's")
+def test_error_of_a_full_disk_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("secrets.token_hex", lambda _: "0")
+    (tmp_path / ".x.0.tmp").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        files.write_text(tmp_path / "x", "content")
+    assert caught.value.__notes__ == [f"while writing {tmp_path / 'x'}"]
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("write", "value"),
     [

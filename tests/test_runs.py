@@ -1,6 +1,9 @@
 """The seeds of a stage: run once, reused, rerun when anything that decides them changes, and failing alone."""
 
+import os
 import shutil
+import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,7 @@ class Stage:
 
     def __init__(self, folder: Path) -> None:
         self.output, self.work = folder / "data", folder / "work"
+        self.names = ["labels"]
         self.ran: list[int] = []
 
     def run(
@@ -30,7 +34,8 @@ class Stage:
         def body(seed: Seed) -> dict[str, Any]:
             self.ran.append(seed.number)
             write_text(seed.checkpoints / "phase", "state")
-            write_text(seed.results / "labels", f"{seed.number} at {plan['settings']}")
+            for name in self.names:
+                write_text(seed.results / name, f"{name} of {seed.number} at {plan['settings']}")
             if trouble and seed.number in trouble:
                 raise trouble[seed.number]
             return {"n_iter": 10 * seed.number}
@@ -164,6 +169,61 @@ def test_killed_seed_keeps_its_checkpoints_and_loses_its_half_results(stage: Sta
     inputs = {"X": "abc", "network": "n0"}
     run_seeds(PLAN | {"seeds": [0]}, output=stage.output, work=stage.work, inputs=lambda _: inputs, body=body)
     assert found == [(True, [])]
+
+
+CHANGES = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir"}  # the audit events of what can change a folder
+
+
+def killed_at(event: int, action: Callable[[], Any]) -> bool:
+    """Do something in a process that is killed -9 just before its n-th change of a file; return whether it was."""
+    child = os.fork()
+    if child == 0:
+        count = 0
+
+        def hook(name: str, arguments: tuple[Any, ...]) -> None:
+            nonlocal count
+            if name in CHANGES and not (name == "open" and arguments[2] & os.O_ACCMODE == os.O_RDONLY):
+                count += 1
+                if count == event:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.addaudithook(hook)
+        try:
+            action()
+        finally:
+            os._exit(0)
+    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_no_moment_of_a_kill_changes_a_result(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From settings A to B, killed at every single change of a file, then on with A or B: all the same bytes."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # slow, and for machines that die, not processes
+    stage.names += list("abcd")  # which a folder lists, and is deleted, in an order of its own
+    before = PLAN | {"seeds": [0]}
+    after = before | {"settings": {"rate": 0.2}}
+    expected = {}
+    for plan in (before, after):
+        stage.run(plan)
+        expected[plan["settings"]["rate"]] = {name: (stage.output / name).read_bytes() for name in stage.files()}
+    kills = 0
+    while True:
+        for plan in (after, before):
+            stage.run(before)
+            if not killed_at(kills + 1, lambda: stage.run(after)):
+                assert kills > 30
+                return
+            stage.run(plan)
+            found = {name: (stage.output / name).read_bytes() for name in stage.files()}
+            assert found == expected[plan["settings"]["rate"]]
+            assert {path.name for path in stage.work.rglob("*") if path.is_file()} == {*stage.names, "run.json"}
+        kills += 1
+
+
+def test_seed_that_a_stage_left_at_work_put_into_the_output_is_taken_out(stage: Stage) -> None:
+    stage.run(PLAN | {"seeds": [3]})
+    run_seeds(PLAN, output=stage.output, work=stage.work, inputs=lambda _: {}, body=lambda _: {})
+    assert {path.name for path in stage.output.iterdir()} == {"seed-0", "seed-1", "seed-2"}
 
 
 def test_checkpoints_of_other_settings_are_never_seen(stage: Stage) -> None:

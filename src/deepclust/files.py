@@ -30,6 +30,9 @@ def atomic(path: Path | str, mode: str = "wb") -> Iterator[IO[Any]]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        error.add_note(f"while writing {path}")  # a full disk's error names no file
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -2,6 +2,7 @@
 
 Work goes on in `work/STAGE/DATASET/UNIT/seed-S/KEY/`, outside DVC's outputs, which DVC deletes before a stage starts.
 KEY hashes the unit's plan (seeds apart) and the inputs of this seed, so nothing is ever resumed under other settings.
+A seed is finished once its record is there: that is written last and deleted first, whenever a kill comes.
 """
 
 import hashlib
@@ -47,24 +48,23 @@ def run_seeds(
     body : writes a seed's files and returns what its record says beside the plan
         Raising `SeedFailed` or `NotApplicable` makes a record with that status and reason, and no files.
     """
+    _remove(output)  # DVC did so, but where dvc alone was killed, the stage it left wrote on until now
     for number in plan["seeds"]:
         settings = {key: value for key, value in plan.items() if key != "seeds"}
         facts = {"seed": number, "inputs": inputs(number), **settings}
         key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
         folder = work / f"seed-{number}" / key
-        finished = folder / "finished"
-        if finished.exists():
+        seed = Seed(number, folder / "results", folder / "checkpoints")
+        if (seed.results / RECORD).exists():
             _log.info("%s, seed %d: finished before, reused", output, number)
         else:
             _log.info("%s, seed %d", output, number)
-            _run(Seed(number, folder / "results", folder / "checkpoints"), facts, body)
-            (folder / "results").rename(finished)
-            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+            _run(seed, facts, body)
+        _remove(seed.checkpoints)
         for other in folder.parent.iterdir():  # superseded settings: DVC's own cache has their results
             if other != folder:
-                shutil.rmtree(other)
-        shutil.rmtree(output / f"seed-{number}", ignore_errors=True)
-        shutil.copytree(finished, output / f"seed-{number}")
+                discard(other)
+        shutil.copytree(seed.results, output / f"seed-{number}")
 
 
 def _run(seed: Seed, facts: dict[str, Any], body: Callable[[Seed], dict[str, Any]]) -> None:
@@ -80,8 +80,20 @@ def _run(seed: Seed, facts: dict[str, Any], body: Callable[[Seed], dict[str, Any
 
 
 def _empty(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
+    _remove(folder)
     folder.mkdir(parents=True)
+
+
+def _remove(folder: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)
+
+
+def discard(folder: Path) -> None:
+    """Delete finished seeds and all else in a work folder; cut short, this leaves none that looks finished."""
+    for record in folder.rglob(RECORD):
+        record.unlink()
+    shutil.rmtree(folder)
 
 
 def require_ok(folder: Path) -> dict[str, Any]:

@@ -109,6 +109,24 @@ def test_training_may_be_interrupted_again_and_again(optimizer: str, tmp_path: P
     assert_same(found, fit(None, optimizer))
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [lambda whole: b"", lambda whole: whole[:100], lambda whole: whole[:-1], lambda whole: bytes(len(whole))],
+    ids=["empty", "half a header", "a byte short", "zeros"],
+)
+def test_checkpoint_that_is_not_whole_is_discarded_with_a_line(
+    damage: Callable[[bytes], bytes], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(Interrupted):
+        fit(tmp_path, "adam", stop_at=29)
+    (checkpoint,) = tmp_path.iterdir()
+    checkpoint.write_bytes(damage(checkpoint.read_bytes()))
+    found = fit(tmp_path, "adam")
+    assert f"{checkpoint}: not a whole checkpoint" in caplog.text
+    assert found[2] == EPOCHS * BATCHES
+    assert_same(found, fit(None, "adam"))
+
+
 @pytest.mark.parametrize("tolerance", [0.0, 0.3])
 def test_finished_phase_is_read_back_and_not_run_again(tolerance: float, tmp_path: Path) -> None:
     finished = fit(tmp_path, "adam", tolerance=tolerance)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -100,8 +101,11 @@ def train(
     first, n_iter, converged = 0, 0, False
 
     if path is not None and path.exists():
-        facts = load_state(path, nn.ModuleList([module, _Labels(labels)]), optimizer, generator)
-        first, n_iter, converged, trace = (facts[key] for key in ("epoch", "n_iter", "converged", "trace"))
+        try:
+            facts = load_state(path, nn.ModuleList([module, _Labels(labels)]), optimizer, generator)
+            first, n_iter, converged, trace = (facts[key] for key in ("epoch", "n_iter", "converged", "trace"))
+        except SafetensorError as error:  # nothing is restored before all is read
+            _log.warning("%s: not a whole checkpoint (%s); this training begins anew", path, error)
 
     def store(epoch: int) -> None:
         if path is not None:

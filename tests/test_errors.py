@@ -1,0 +1,126 @@
+"""How a script ends: one line and exit code 2 where the user has to act, and alone at what it does."""
+
+import contextlib
+import errno
+import fcntl
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from deepclust.errors import UserError, run_as_script
+
+
+@pytest.fixture(autouse=True)
+def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["stages/some.py"])
+
+
+def end(error: Exception, capsys: pytest.CaptureFixture[str]) -> str:
+    """Return what a script that meets an error writes as its last words."""
+
+    def main() -> None:
+        raise error
+
+    with pytest.raises(SystemExit) as ended:
+        run_as_script(main)
+    assert ended.value.code == 2
+    return capsys.readouterr().err
+
+
+def test_user_error_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert end(UserError("k must be\n  above 0"), capsys) == "error: k must be above 0\n"
+
+
+def test_wrong_number_of_arguments_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def main(dataset: str) -> None:
+        raise AssertionError(dataset)
+
+    with pytest.raises(SystemExit) as ended:
+        run_as_script(main)
+    assert ended.value.code == 2
+    assert "missing a required argument: 'dataset'" in capsys.readouterr().err
+
+
+ADVICE = "; mend that and run the same command again: what was finished is kept\n"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES])
+def test_storage_that_takes_no_more_is_one_line(number: int, capsys: pytest.CaptureFixture[str]) -> None:
+    error = OSError(number, os.strerror(number))
+    error.add_note("while writing x")
+    assert end(error, capsys) == f"error: [Errno {number}] {os.strerror(number)} while writing x{ADVICE}"
+
+
+def test_failed_copy_of_many_files_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a", "b"):
+        (tmp_path / "from" / name).mkdir(parents=True)
+        (tmp_path / "from" / name / "file").write_text("")
+
+    def refuse(source: str, target: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", target)
+
+    with pytest.raises(shutil.Error) as caught:
+        shutil.copytree(tmp_path / "from", tmp_path / "to", copy_function=refuse)
+    line = end(caught.value, capsys)
+    assert line.startswith(f"error: [Errno {errno.ENOSPC}] No space left on device: '{tmp_path}/to/")
+    assert line.endswith(ADVICE)
+    assert line.count("Errno") == 1
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError(errno.ENOENT, "none"), RuntimeError("a bug")], ids=repr)
+def test_bugs_keep_their_traceback(error: Exception) -> None:
+    def main() -> None:
+        raise error
+
+    with pytest.raises(type(error)):
+        run_as_script(main)
+
+
+def lock_of(script: str) -> bool:
+    """Return whether another open file holds a script's lock."""
+    with open(Path("work/locks") / script, "ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False
+
+
+@pytest.mark.parametrize("ending", [lambda: None, lambda: end_with(UserError("x"))], ids=["well", "badly"])
+def test_script_holds_the_lock_of_its_arguments_until_it_ends(
+    ending: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["stages/some.py", "few", "a/b"])
+    held = []
+
+    def main(dataset: str, name: str) -> None:
+        held.append(lock_of("some few a_b"))
+        assert (Path("work/locks") / "some few a_b").read_text().startswith(f"process {os.getpid()} on ")
+        ending()
+
+    with contextlib.suppress(SystemExit):
+        run_as_script(main)
+    assert held == [True]
+    assert not lock_of("some few a_b")
+
+
+def end_with(error: Exception) -> None:
+    raise error
+
+
+def test_file_system_without_locks_costs_a_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    ran = []
+    run_as_script(lambda: ran.append(True))
+    assert ran == [True]
+    assert "work/locks/some: no lock (No locks available)" in caplog.text
