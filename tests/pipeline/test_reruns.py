@@ -232,7 +232,7 @@ def test_a_sweep_takes_all_points_from_work_where_its_inputs_did_not_change(reru
 
 @after("a_data_set_is_added")
 def test_a_new_data_set_leaves_the_results_of_the_others_as_they_were(rerun: Rerun, finished: Workspace) -> None:
-    for folder in ("data/runs/few", "reports/tiny/metrics/few", "reports/tiny/runs/few", "reports/tiny/cells/few"):
+    for folder in ("data/runs/few", "reports/tiny/metrics/few", "reports/tiny/scores/few", "reports/tiny/cells/few"):
         assert finished.files(folder)
         assert rerun.workspace.files(folder) == finished.files(folder)
 
@@ -260,8 +260,8 @@ def test_seeds_that_break_down_are_reported_with_their_reason_and_cost_nothing_e
     for seed in ("0", "1"):
         assert seeds[seed]["status"] == "failed"
         assert re.search("'clustering' .* became (nan|inf) .*; lower the learning rate", seeds[seed]["reason"])
-    assert workspace.read_json("reports/tiny/metrics/few/dec.json") == {"n": 0, "failed": 2, "seeds": {}}
-    assert list(workspace.files("reports/tiny/cells/few/dec")) == ["reports/tiny/cells/few/dec/why-no-figures.txt"]
+    assert workspace.read_json("reports/tiny/metrics/few/dec.json") == {"n": 0, "failed": 2}
+    assert list(workspace.files("reports/tiny/files/few/dec")) == ["reports/tiny/files/few/dec/why-no-figures.txt"]
 
     before, now = (w.read("reports/tiny/results.csv").splitlines() for w in (finished, workspace))
     assert {line.split(",")[4] for line in now if line.startswith("few,dec,")} == {"failed"}
@@ -278,7 +278,7 @@ def test_a_network_for_images_is_skipped_with_its_reason_where_there_are_none(re
     seeds = rerun.workspace.read_json("reports/tiny/runs/wine/conv_kmeans.json")["seeds"]
     assert {seed: record["status"] for seed, record in seeds.items()} == {"0": "skipped", "1": "skipped"}
     assert all("image" in record["reason"] for record in seeds.values())
-    assert rerun.workspace.read_json("reports/tiny/metrics/wine/conv_kmeans.json") == {"n": 0, "failed": 0, "seeds": {}}
+    assert rerun.workspace.read_json("reports/tiny/metrics/wine/conv_kmeans.json") == {"n": 0, "failed": 0}
     table = rerun.workspace.read("reports/tiny/tables/wine.md")
     assert row_of("conv_kmeans", table).count("skipped") == 5
     assert f"conv_kmeans on wine: {seeds['0']['reason']}" in table

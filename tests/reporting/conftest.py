@@ -9,7 +9,7 @@ import pytest
 
 from deepclust import files
 from deepclust.metrics import EXTERNAL, INTERNAL
-from deepclust.reporting.aggregate import cell_metrics, compare, read_reported, read_results, summarise
+from deepclust.reporting.aggregate import compare, read_reported, read_results, summarise
 
 DATASETS = ["usps", "toy"]
 CELLS = ["dec", "idec", "hybrid", "vade"]
@@ -32,10 +32,8 @@ def _write_cell(root: Path, dataset: str, cell: str, records: dict[str, Any], re
         else {"status": value[0], "reason": value[1], "seed": int(seed), "settings": {}}
         for seed, value in records.items()
     }
-    content = cell_metrics(finished, sum(run["status"] == "failed" for run in runs.values()))
-    if readouts:
-        content["readouts"] = {name: cell_metrics(finished, content["failed"]) for name in readouts}
-    files.write_json(root / "metrics" / dataset / f"{cell}.json", content)
+    rows = [cell, *(f"{cell}/{name}" for name in readouts)]
+    files.write_json(root / "scores" / dataset / f"{cell}.json", dict.fromkeys(rows, finished))
     run = {"dataset": dataset, "cell": cell, "method": cell.upper(), "seeds": runs}
     files.write_json(root / "runs" / dataset / f"{cell}.json", run)
 

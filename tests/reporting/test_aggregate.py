@@ -10,7 +10,8 @@ import pytest
 from deepclust.errors import UserError
 from deepclust.metrics import EXTERNAL, INTERNAL
 from deepclust.reporting.aggregate import (
-    cell_metrics,
+    SHOWN,
+    cell_means,
     compare,
     is_unlabelled,
     read_reported,
@@ -31,14 +32,14 @@ def row(table: pd.DataFrame, **where: object) -> pd.Series:
     return chosen.iloc[0]
 
 
-def test_cell_metrics_are_means_over_the_finished_seeds(scores: Callable) -> None:
-    content = cell_metrics({"0": scores(0.5), "1": scores(0.7)}, failed=2)
-    assert content.pop("seeds") == {"0": scores(0.5), "1": scores(0.7)}
-    assert content == pytest.approx({**scores(0.6), "n": 2, "failed": 2})
+def test_a_cell_is_compared_by_means_over_the_finished_seeds(scores: Callable) -> None:
+    means = {name: value for name, value in scores(0.6).items() if name in SHOWN}
+    assert set(means) == set(SHOWN)
+    assert cell_means({"0": scores(0.5), "1": scores(0.7)}, failed=2) == pytest.approx({**means, "n": 2, "failed": 2})
 
 
 def test_a_cell_without_a_finished_seed_has_no_means() -> None:
-    assert cell_metrics({}, failed=3) == {"n": 0, "failed": 3, "seeds": {}}
+    assert cell_means({}, failed=3) == {"n": 0, "failed": 3}
 
 
 def test_results_hold_one_row_per_asked_cell_seed_and_metric_in_order(results: pd.DataFrame) -> None:
@@ -53,18 +54,18 @@ def test_results_hold_one_row_per_asked_cell_seed_and_metric_in_order(results: p
 
 
 def test_only_the_asked_cells_are_read(grid: Path) -> None:
-    (grid / "metrics" / "usps" / "stale.json").write_text("not json")
+    (grid / "scores" / "usps" / "stale.json").write_text("not json")
     assert set(read_results(grid, ["usps"], ["dec"])["cell"]) == {"dec"}
 
 
-@pytest.mark.parametrize("folder", ["metrics", "runs"])
+@pytest.mark.parametrize("folder", ["scores", "runs"])
 def test_a_missing_cell_is_named(grid: Path, folder: str) -> None:
     (grid / folder / "toy" / "hybrid.json").unlink()
     with pytest.raises(UserError, match=f"{folder}/toy/hybrid.json is missing"):
         read_results(grid, DATASETS, CELLS)
 
 
-def test_metrics_and_run_records_must_agree_on_what_finished(grid: Path, tmp_path: Path, write_cell: Callable) -> None:
+def test_scores_and_run_records_must_agree_on_what_finished(grid: Path, tmp_path: Path, write_cell: Callable) -> None:
     write_cell(tmp_path / "other", "toy", "dec", {"0": 0.5, "1": ("failed", NAN)})
     (tmp_path / "other" / "runs" / "toy" / "dec.json").replace(grid / "runs" / "toy" / "dec.json")
     with pytest.raises(UserError, match="disagree: seed 1 of dec has status 'failed'"):
@@ -86,8 +87,8 @@ def test_readouts_are_rows_of_their_own_after_their_cell(grid: Path, write_cell:
 
 def test_unlabelled_data_has_values_of_internal_metrics_alone(grid: Path, write_cell: Callable) -> None:
     write_cell(grid, "own", "dec", {"0": 0.5})
-    path = grid / "metrics" / "own" / "dec.json"
-    path.write_text('{"n": 1, "failed": 0, "seeds": {"0": {"modularity": 0.4}}}')
+    path = grid / "scores" / "own" / "dec.json"
+    path.write_text('{"dec": {"0": {"modularity": 0.4}}}')
     summary = summarise(read_results(grid, ["own", "toy"], ["dec"]))
     own = summary[summary["dataset"] == "own"].set_index("metric")
     assert own["mean"].dropna().to_dict() == {"modularity": 0.4}
@@ -102,7 +103,7 @@ def test_data_on_which_nothing_finished_is_not_taken_for_unlabelled(grid: Path, 
 
 
 def test_a_metric_that_is_not_defined_for_a_seed_enters_no_mean() -> None:
-    content = cell_metrics({"0": {"modularity": 0.0}, "1": {"modularity": 0.5, "silhouette": 0.3}}, failed=0)
+    content = cell_means({"0": {"modularity": 0.0}, "1": {"modularity": 0.5, "silhouette": 0.3}}, failed=0)
     assert (content["modularity"], content["silhouette"], content["n"]) == (0.25, 0.3, 2)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from deepclust.errors import UserError
 from deepclust.files import write_json
-from deepclust.reporting.aggregate import cell_metrics, compare, read_results, summarise
+from deepclust.reporting.aggregate import compare, read_results, summarise
 from deepclust.reporting.tables import Table, dataset_table, number, paper_tables, spread, write
 
 NAN = "loss_kl is nan at epoch 3 | lower a_b by 50%"
@@ -62,7 +62,7 @@ def test_a_table_of_unlabelled_data_has_internal_metrics_and_says_which_need_lab
     write_cell(grid, "own", "vade", {"0": ("skipped", "no network fits 2 features"), "1": ("failed", NAN)})
     found = {"davies_bouldin": 1.5, "modularity": -0.0001}
     seeds = {"0": found | {"stability": 0.9}, "1": found | {"stability": 0.8, "silhouette": 0.25}}
-    write_json(grid / "metrics/own/dec.json", cell_metrics(seeds, failed=0))
+    write_json(grid / "scores/own/dec.json", {"dec": seeds})
     summary = summarise(read_results(grid, ["own"], ["dec", "vade"]))
     table = dataset_table("own", summary, compare(summary, reported))
     assert table.columns[1:5] == ["Silhouette", "Davies-Bouldin (less is better)", "Modularity", "Stability"]

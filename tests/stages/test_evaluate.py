@@ -100,13 +100,26 @@ def test_readouts_are_scored_beside_the_labels(project: Path) -> None:
     stage("evaluate")("demo", "toy", "hybrid")
     metrics = read_json("reports/demo/metrics/toy/hybrid.json")
     assert metrics["acc"] == pytest.approx(accuracy(Y, LABELS))
-    assert list(metrics["readouts"]) == ["kmeans", "spectral"]
-    for block, score in ((metrics["readouts"]["spectral"], 1.0), (metrics["readouts"]["kmeans"], accuracy(Y, Y // 2))):
-        assert block["acc"] == pytest.approx(score)
-        assert (block["n"], block["failed"], list(block["seeds"])) == (2, 1, ["0", "1"])
+    assert (metrics["n"], metrics["failed"]) == (2, 1)
+    scores = read_json("reports/demo/scores/toy/hybrid.json")
+    expected = {"hybrid": accuracy(Y, LABELS), "hybrid/kmeans": accuracy(Y, Y // 2), "hybrid/spectral": 1.0}
+    for row, score in expected.items():
+        assert [of_seed["acc"] for of_seed in scores.pop(row).values()] == pytest.approx([score, score])
+    assert scores == {}
     rows = read_results("reports/demo", ["toy"], ["hybrid"])
     assert list(rows["cell"].unique()) == ["hybrid", "hybrid/kmeans", "hybrid/spectral"]
     assert set(rows.loc[rows["seed"] == 2, "status"]) == {"failed"}
+
+
+def test_the_confusion_is_counted_over_the_seeds_by_matched_classes(project: Path) -> None:
+    for seed in (0, 1):
+        write_run(project / f"data/runs/toy/hybrid/seed-{seed}")
+    write_array("data/runs/toy/hybrid/seed-1/labels.npy", (Y + 1) % 3)  # the classes under other names
+    stage("evaluate")("demo", "toy", "hybrid")
+    table = pd.read_csv("reports/demo/confusion/toy/hybrid.csv")
+    assert table["samples"].sum() == 2 * len(Y)
+    matched = table.loc[table["actual"] == table["predicted"], "samples"].sum()
+    assert matched / (2 * len(Y)) == pytest.approx((accuracy(Y, LABELS) + 1) / 2)
 
 
 def test_what_a_run_left_is_drawn(project: Path) -> None:
@@ -123,7 +136,7 @@ def test_what_training_left_is_drawn(project: Path) -> None:
     stage("evaluate")("demo", "toy", "pc_x")
     drawn = {"confusion", "curves", "tsne", "cosine", "centers", "singular_values", "convergence", "alive"}
     assert pngs("reports/demo/cells/toy/pc_x") == drawn
-    table = Path("reports/demo/cells/toy/pc_x/singular_values.csv").read_text(encoding="utf-8")
+    table = Path("reports/demo/files/toy/pc_x/singular_values.csv").read_text(encoding="utf-8")
     assert table.splitlines()[:2] == ["cluster,n,before,after", "0,20,33.3333,28.5714"]
 
 
@@ -153,9 +166,10 @@ def test_what_a_run_did_not_leave_is_not_missed(project: Path) -> None:
     write_run(project / "data/runs/toy/kmeans/seed-0", method="kmeans")
     (project / "data/runs/toy/kmeans/seed-0/trace.csv").unlink()
     stage("evaluate")("demo", "toy", "kmeans")
-    files = sorted(path.name for path in Path("reports/demo/cells/toy/kmeans").iterdir())
-    assert files == ["assignments.csv", "confusion.pdf", "confusion.png"]
-    assert "readouts" not in read_json("reports/demo/metrics/toy/kmeans.json")
+    assert pngs("reports/demo/cells/toy/kmeans") == {"confusion"}
+    files = sorted(path.name for path in Path("reports/demo/files/toy/kmeans").iterdir())
+    assert files == ["assignments.csv", "confusion.pdf"]
+    assert list(read_json("reports/demo/scores/toy/kmeans.json")) == ["kmeans"]
     assert read_json("reports/demo/runs/toy/kmeans.json")["figures"] == ["confusion"]
     assert pd.read_csv("reports/demo/traces/toy/kmeans.csv").empty
 
@@ -169,11 +183,14 @@ def test_unlabelled_data_is_judged_and_drawn_without_classes(project: Path) -> N
     write_array("data/runs/toy/hybrid/seed-3/labels.npy", Y)
     stage("evaluate")("demo", "toy", "hybrid")
     metrics = read_json("reports/demo/metrics/toy/hybrid.json")
-    assert set(metrics) == {*INTERNAL, "n", "failed", "seeds", "readouts"}
+    assert set(metrics) == {"silhouette", "modularity", "stability", "n", "failed"}
     assert metrics["stability"] == pytest.approx(ari(LABELS, Y))
-    assert metrics["seeds"]["3"]["modularity"] == pytest.approx(2 / 3)
+    scores = read_json("reports/demo/scores/toy/hybrid.json")["hybrid"]
+    assert set(scores["3"]) == set(INTERNAL)
+    assert scores["3"]["modularity"] == pytest.approx(2 / 3)
+    assert Path("reports/demo/confusion/toy/hybrid.csv").read_text(encoding="utf-8") == "actual,predicted,samples\n"
     assert pngs("reports/demo/cells/toy/hybrid") == {"tsne", "curves", "half_steps"}
-    table = pd.read_csv("reports/demo/cells/toy/hybrid/assignments.csv")
+    table = pd.read_csv("reports/demo/files/toy/hybrid/assignments.csv")
     assert table["sample"].tolist() == [f"views/{i}.png" for i in range(60)]
     assert table["seed_0"].tolist() == LABELS.tolist()
     assert table["seed_3"].tolist() == Y.tolist()
@@ -195,7 +212,7 @@ def test_unlabelled_samples_are_mapped_as_they_are_where_a_method_has_no_code(pr
     (project / "data/runs/toy/kmeans/seed-0/trace.csv").unlink()
     stage("evaluate")("demo", "toy", "kmeans")
     assert pngs("reports/demo/cells/toy/kmeans") == {"tsne"}
-    table = pd.read_csv("reports/demo/cells/toy/kmeans/assignments.csv")
+    table = pd.read_csv("reports/demo/files/toy/kmeans/assignments.csv")
     assert table["sample"].tolist() == list(range(60))
 
 
@@ -216,7 +233,8 @@ def test_the_report_on_unlabelled_data_draws_no_accuracies(project: Path) -> Non
 def test_a_cell_without_a_finished_seed_says_why_it_has_no_figures(project: Path) -> None:
     write_run(project / "data/runs/toy/dec/seed-0", method="dec", status="failed", reason="loss is not finite")
     stage("evaluate")("demo", "toy", "dec")
-    (why,) = Path("reports/demo/cells/toy/dec").iterdir()
+    assert list(Path("reports/demo/cells/toy/dec").iterdir()) == []
+    (why,) = Path("reports/demo/files/toy/dec").iterdir()
     assert why.read_text(encoding="utf-8") == "seed 0: loss is not finite\n"
     assert read_json("reports/demo/runs/toy/dec.json")["figures"] == []
     assert pd.read_csv("reports/demo/traces/toy/dec.csv").empty

@@ -15,12 +15,13 @@ from deepclust.metrics import EXTERNAL, INTERNAL
 from deepclust.reporting.papers import PAPERS
 
 NOT_RUN = "not run"
+SHOWN = ("acc", "nmi", "ari", "silhouette", "modularity", "stability")  # by `dvc metrics`, a column each
 _KEY = ["dataset", "cell", "metric"]
 _REPORTED = ["paper", "table", "dataset", "method", "method_id", "metric", "value", "std", "unit", "note"]
 
 
-def cell_metrics(per_seed: Mapping[str, Mapping[str, float]], failed: int) -> dict[str, Any]:
-    """Return the content of a cell's metrics file: means over the finished seeds, their number, and every seed.
+def cell_means(per_seed: Mapping[str, Mapping[str, float]], failed: int) -> dict[str, float]:
+    """Return what DVC compares of a cell: means of the `SHOWN` metrics, finished seeds `n` and broken ones `failed`.
 
     Parameters
     ----------
@@ -29,9 +30,9 @@ def cell_metrics(per_seed: Mapping[str, Mapping[str, float]], failed: int) -> di
     failed
         How many seeds broke down; they enter no mean. A cell without a finished seed has no means.
     """
-    names = dict.fromkeys(itertools.chain(*per_seed.values()))
-    means = {name: fmean(scores[name] for scores in per_seed.values() if name in scores) for name in names}
-    return {**means, "n": len(per_seed), "failed": failed, "seeds": {seed: dict(s) for seed, s in per_seed.items()}}
+    values = {name: [scores[name] for scores in per_seed.values() if name in scores] for name in SHOWN}
+    means = {name: fmean(found) for name, found in values.items() if found}
+    return {**means, "n": len(per_seed), "failed": failed}
 
 
 def read_results(root: Path | str, datasets: Sequence[str], cells: Sequence[str]) -> pd.DataFrame:
@@ -39,35 +40,35 @@ def read_results(root: Path | str, datasets: Sequence[str], cells: Sequence[str]
 
     `value` is a fraction, or what the internal metric is. A failed or skipped seed keeps its row for every metric, with
     value NaN; so does a metric that needs labels on data without, and one that is not defined. Alternative read-outs of
-    a cell (the block `readouts` of its metrics file, each of the same form) follow it as `CELL/READOUT`.
+    a cell follow it as `CELL/READOUT`.
 
     Parameters
     ----------
     root
-        The folder of a grid, `reports/GRID`, with `metrics/DS/CELL.json` and `runs/DS/CELL.json`.
+        The folder of a grid, `reports/GRID`, with `scores/DS/CELL.json` (row -> seed -> metric -> value) and
+        `runs/DS/CELL.json`.
     datasets, cells
         What was asked for, in the order of the tables; files of other cells are not looked at.
 
     Raises
     ------
     UserError
-        If a cell's file is missing, names no seed, or its metrics and its run records disagree on what finished.
+        If a cell's file is missing, names no seed, or its scores and its run records disagree on what finished.
     """
     rows = []
     for dataset, cell in itertools.product(datasets, cells):
-        path = Path(root, "metrics", dataset, f"{cell}.json")
-        metrics, run = _read_cell(path), _read_cell(Path(root, "runs", dataset, f"{cell}.json"))
+        path = Path(root, "scores", dataset, f"{cell}.json")
+        by_row, run = _read_cell(path), _read_cell(Path(root, "runs", dataset, f"{cell}.json"))
         if not run["seeds"]:
             raise UserError(
                 f"{dataset}/{cell} has no run record of any seed; list at least one seed and evaluate again"
             )
-        readouts = {f"{cell}/{name}": block["seeds"] for name, block in metrics.get("readouts", {}).items()}
-        for name, scores in {cell: metrics["seeds"], **readouts}.items():
+        for name, scores in by_row.items():
             for seed, record in sorted(run["seeds"].items(), key=lambda item: int(item[0])):
                 if (record["status"] == "ok") != (seed in scores):
                     raise UserError(
                         f"{path} and the run record disagree: seed {seed} of {name} has status {record['status']!r} "
-                        f"but metrics for seeds {sorted(scores)}; evaluate the cell again"
+                        f"but scores of seeds {sorted(scores)}; evaluate the cell again"
                     )
                 rows += [
                     {

@@ -575,10 +575,20 @@ def accuracy_bars(summary: pd.DataFrame, reported: pd.DataFrame, dataset: str) -
 
 @matplotlib.style.context(_STYLE)
 def save(figure: Figure, stem: Path | str) -> None:
-    """Write `stem`.png (200 dpi) and `stem`.pdf atomically, the same bytes for the same figure whenever it is drawn."""
-    with files.atomic(f"{stem}.png") as file:
+    """Write `stem`.png and `stem`.pdf, each atomically."""
+    save_png(figure, f"{stem}.png")
+    save_pdf(figure, f"{stem}.pdf")
+
+
+def save_png(figure: Figure, path: Path | str) -> None:
+    """Write an image (200 dpi), the same bytes for the same figure whenever it is drawn."""
+    with files.atomic(path) as file:
         figure.savefig(file, format="png", dpi=200, metadata={"Software": None}, pil_kwargs={"optimize": True})
-    with files.atomic(f"{stem}.pdf") as file:
+
+
+def save_pdf(figure: Figure, path: Path | str) -> None:
+    """Write a page, the same bytes for the same figure whenever it is drawn."""
+    with files.atomic(path) as file:
         nothing = {"Creator": None, "Producer": None, "CreationDate": None}
         figure.savefig(file, format="pdf", dpi=300, metadata=nothing)
 

@@ -121,8 +121,8 @@ def index(
     figures
         Of each data set, captions by the figure's stem relative to the page; `STEM.png` and `STEM.pdf` exist.
     drawn
-        Of each data set and cell, the names of its own figures, `cells/DATASET/CELL/NAME.png` and `.pdf`. They are in
-        DVC's cache, not in git, so that the page names them instead of showing them.
+        Of each data set and cell, the names of its own figures, `cells/DATASET/CELL/NAME.png`. They are in DVC's cache,
+        not in git, so that the page names them instead of showing them.
     sweeps
         What `sweeps_block` returned, where the grid has sweeps.
     """
@@ -227,8 +227,8 @@ def _drawn(dataset: str, cells: Mapping[str, Sequence[str]]) -> str:
         for cell, names in cells.items()
         if names
     ]
-    head = "Each cell's own figures, with every sample's cluster in `assignments.csv` beside them (`dvc pull` or `make "
-    return "\n".join([f"{head}repro` brings them):", "", *lines])
+    head = f"Each cell's own figures, with their PDFs and the clusters of all samples in `files/{dataset}/CELL/`"
+    return "\n".join([f"{head} (`dvc pull` or `make repro` brings them):", "", *lines])
 
 
 def unfinished(summary: pd.DataFrame) -> list[dict[Any, Any]]:
