@@ -132,7 +132,9 @@ class Workspace:
 
     @property
     def environment(self) -> dict[str, str]:
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("DVC_", "GIT_", "DEEPCLUST_", "PYTEST_"))}
+        kept = {
+            k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "DVC_", "GIT_", "DEEPCLUST_", "PYTEST_"))
+        }
         state = self.root.parent / f"{self.root.name}-dvc"
         return kept | {
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
