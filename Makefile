@@ -11,9 +11,9 @@ setup: .venv/.complete
 	.venv/bin/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-repro: setup  # GRID=benchmark puts that grid's values into params.yaml first
+repro: setup  # GRID=benchmark puts that grid's values into params.yaml first; JOBS=4 or SCHEDULER=tcp://...: on Dask
 	python stages/plan.py $(if $(GRID),grid $(GRID),check)
-	dvc repro
+	$(if $(JOBS)$(SCHEDULER),python stages/parallel.py $(JOBS)$(SCHEDULER),dvc repro)
 
 test: setup
 	python -m pytest -n 2 --dist loadgroup

@@ -1,0 +1,274 @@
+"""Run the pipeline with several stages at a time: DVC says which, Dask says where. Not a stage; `make repro` runs it.
+
+python stages/parallel.py 4                  four at a time on this machine, with a GPU each where there are any
+python stages/parallel.py tcp://HOST:8786    on the workers of a Dask cluster, which must see this folder at its path
+
+A worker runs a stage's bare command in this folder. What is stale, the run-cache, hashes, the cache and dvc.lock are
+DVC's, in this process alone: so nothing has to be locked between machines, and whether a stage is stale is asked when
+its inputs are there, as `dvc repro` does.
+"""
+
+import contextlib
+import logging
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections import Counter, deque
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import Any
+
+from distributed import Client, LocalCluster, Reschedule, Status, as_completed, get_worker
+from dvc.dvcfile import PROJECT_FILE
+from dvc.lock import LockError
+from dvc.repo import Repo
+from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
+from dvc.rwlock import rwlock
+from dvc.stage.cache import RunCacheNotFoundError
+
+from deepclust.errors import UserError, run_as_script
+
+# Dask sets the first five for its workers; a stage gets those of this process, as it does under `dvc repro`.
+CARRIED = [
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MALLOC_TRIM_THRESHOLD_",
+    "PYTHONHASHSEED",
+    "PYTHONPATH",
+    "DEEPCLUST_MIRROR",
+]
+# Runs a command in a shell, and ends with all its children if its own parent dies (prctl(2); 1 is PR_SET_PDEATHSIG):
+# a killed worker cannot stop its stage, which would go on writing beside its own second attempt.
+TIED = """
+import ctypes, os, signal, subprocess, sys
+signal.signal(signal.SIGTERM, lambda *_: os.killpg(0, signal.SIGKILL))
+ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+sys.exit(subprocess.call(["/bin/sh", "-c", sys.argv[1]]) & 255)
+"""
+TAIL = 2000  # bytes of a failed stage's output that are shown
+_log = logging.getLogger("deepclust.parallel")
+
+
+def main(where: str) -> None:
+    if not re.fullmatch(r"[1-9][0-9]*|[a-z]+://.+", where):
+        raise UserError(f"give a number of jobs from 1 or a Dask scheduler's address, tcp://HOST:PORT; got {where!r}")
+    logging.getLogger("dvc").setLevel(logging.ERROR)  # it tells of every line of dvc.lock
+    with Repo(_wait_for_lock=True) as repo, alone(repo):
+        books = Books(repo)
+        if not books.any_stale():
+            _log.info("%d stages, all up to date: nothing to do", len(books.order))
+            return
+        try:
+            with connect(where) as (client, gpus):
+                outcomes = run_all(books, client, gpus)
+        except KeyboardInterrupt:
+            _log.error("interrupted: stages were stopped; the next run goes on from there")
+            sys.exit(128 + signal.SIGINT)
+    _log.info("%s", ", ".join(f"{count} {outcome}" for outcome, count in Counter(outcomes.values()).items()))
+    for outcome, remark in ("failed", "their output is in work/log"), ("not run", "they build on what failed"):
+        if names := [stage.addressing for stage in books.order if outcomes[stage] == outcome]:
+            _log.error("%s: %s (%s)", outcome, ", ".join(names), remark)
+    if "failed" in outcomes.values():
+        sys.exit(1)
+
+
+@contextlib.contextmanager
+def alone(repo: Repo) -> Iterator[None]:
+    """Keep other runs of DVC out of this folder, or be kept out by them; those that were killed do not count."""
+    command = " ".join(sys.argv)  # by which, and its process, DVC knows its own locks
+    hard = repo.config["core"].get("hardlink_lock", False)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(rwlock(repo.tmp_dir, repo.fs, command, [], [repo.root_dir], hard))
+        except LockError as error:
+            raise UserError(str(error)) from None
+        yield
+
+
+@contextlib.contextmanager
+def connect(where: str) -> Iterator[tuple[Client, list[str]]]:
+    """Start workers on this machine, or find a cluster's; yield a client, and the GPUs to be shared out."""
+    if "://" in where:
+        try:
+            client = Client(where)
+        except (OSError, ValueError) as error:
+            raise UserError(f"no Dask scheduler at {where} ({error}); start one, or give a number of jobs") from None
+        with client:
+            yield client, []
+        return
+    gpus = visible_gpus()
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # workers inherit it: Ctrl-C is for this process alone
+    cluster = LocalCluster(
+        n_workers=int(where),
+        threads_per_worker=1,
+        dashboard_address="127.0.0.1:0",  # a free port
+        security=True,  # certificates for this run; else anybody on the machine could have it run code
+    )
+    signal.signal(signal.SIGINT, handler)
+    with cluster, Client(cluster) as client:
+        yield client, gpus
+
+
+def visible_gpus() -> list[str]:
+    """Return the GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    if (listed := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return [gpu.strip() for gpu in listed.split(",") if gpu.strip()]
+    import torch
+
+    return [str(number) for number in range(torch.cuda.device_count())]
+
+
+def gpu_of(worker: Any, gpus: list[str]) -> dict[str, str]:
+    """Return what tells a worker's stages their GPU: one each, in turn where there are more workers than GPUs.
+
+    Where no GPUs are given, the worker's own surroundings say it. Local workers are named 0, 1, ...
+    """
+    return {"CUDA_VISIBLE_DEVICES": gpus[worker % len(gpus)]} if gpus else {}
+
+
+class Books:
+    """DVC's account of a run."""
+
+    def __init__(self, repo: Repo) -> None:
+        self.graph = get_active_graph(repo.index.graph)  # edges lead from a stage to what it builds on
+        self.order = plan_repro(self.graph, collect_stages(repo, [PROJECT_FILE]))  # that of a serial run
+        self.root = repo.root_dir
+        self._repo = repo
+        self._unwritten = deque(self.order)
+        self._settled: dict[Any, bool] = {}
+
+    def any_stale(self) -> bool:
+        with self._repo.lock:
+            return any(stage.changed() for stage in self.order)
+
+    def look_up(self, stage: Any) -> str:
+        """Say whether a stage is unchanged, now restored from the run-cache, or stale."""
+        with self._repo.lock:
+            if not stage.changed():
+                return "unchanged"
+            stage.remove_outs()
+            try:
+                self._repo.stage_cache.restore(stage)
+            except RunCacheNotFoundError:
+                stage.save_deps()
+                return "stale"
+        self.record(stage)
+        return "restored"
+
+    def record(self, stage: Any) -> None:
+        """Put a stage's outputs into the cache, and what they were made of into the run-cache."""
+        # as dvc.stage.Stage.run ends: the run-cache knows no stage with outputs that are in git
+        in_git = any(not out.use_cache for out in stage.outs if not (out.is_metric or out.is_plot))
+        with self._repo.lock:
+            stage.save(run_cache=not in_git)
+            stage.commit()
+
+    def settle(self, stage: Any, *, changed: bool) -> None:
+        """Write the entries of dvc.lock that are next in order: at every moment it is one that a serial run has."""
+        self._settled[stage] = changed
+        with self._repo.lock:
+            while self._unwritten and self._unwritten[0] in self._settled:
+                if self._settled[stage := self._unwritten.popleft()]:
+                    stage.dump(update_pipeline=False)
+
+
+def run_all(books: Books, client: Client, gpus: list[str]) -> dict[Any, str]:
+    """Bring every stage up to date, each as soon as what it builds on is, and return what came of each.
+
+    Dask finds a worker for a stage, and another one if that dies. A stage that fails holds up those that build on it.
+    """
+    outcomes: dict[Any, str] = {}
+    running: dict[str, Any] = {}
+    ends = as_completed(loop=client.loop)
+    carried = {name: os.environ.get(name) for name in CARRIED}
+    graph = TopologicalSorter({stage: list(books.graph.successors(stage)) for stage in books.order})
+
+    def settle(stage: Any, outcome: str) -> None:
+        outcomes[stage] = outcome
+        books.settle(stage, changed=outcome in {"ran", "restored"})
+        graph.done(stage)
+        if outcome != "unchanged":
+            _log.info("%d/%d %s: %s", len(outcomes), len(books.order), stage.addressing, outcome)
+
+    def start(stage: Any) -> None:
+        if {outcomes[upstream] for upstream in books.graph.successors(stage)} & {"failed", "not run"}:
+            settle(stage, "not run")
+        elif (found := books.look_up(stage)) != "stale":
+            settle(stage, found)
+        else:
+            name, outs = stage.addressing, [out.fs_path for out in stage.outs]
+            key = f"{name}-{uuid.uuid4()}"  # which no other client of the cluster has
+            running[key] = stage
+            ends.add(client.submit(run, name, stage.cmd, outs, books.root, carried, gpus, key=key, pure=False))
+
+    def start_ready() -> None:
+        while ready := graph.get_ready():
+            for stage in ready:
+                start(stage)
+
+    if not client.scheduler_info()["workers"]:
+        _log.info("the cluster has no worker yet: waiting for one")
+    graph.prepare()
+    start_ready()
+    for future in ends:
+        stage = running.pop(future.key)
+        try:
+            future.result()
+            books.record(stage)
+        except Exception as error:  # the stage's, its worker's or DVC's: other stages have no part in it
+            settle(stage, "failed")
+            _log.error("%s", error)
+        else:
+            settle(stage, "ran")
+        start_ready()
+    return outcomes
+
+
+def run(name: str, command: str, outs: list[str], root: str, carried: dict[str, str | None], gpus: list[str]) -> None:
+    """Run a stage's command on a worker, its output in work/log; kill it once nobody waits for it here any more.
+
+    Raises
+    ------
+    RuntimeError
+        The command failed; with the end of its output.
+    """
+    worker = get_worker()
+    task = worker.state.tasks[worker.get_current_task()]
+    log = Path(root, "work", "log", f"{name}.log")
+    if not Path(root, PROJECT_FILE).exists():
+        raise RuntimeError(f"the worker at {worker.address} sees no {root}: share it there under the same path")
+    for out in map(Path, outs):  # what an attempt left that died with its worker
+        shutil.rmtree(out) if out.is_dir() else out.unlink(missing_ok=True)
+    here = {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])} | gpu_of(worker.name, gpus)
+    surroundings = {key: value for key, value in (os.environ | carried | here).items() if value is not None}
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with open(log, "wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-ISc", TIED, command],
+            cwd=root,
+            env=surroundings,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        while process.poll() is None:
+            if task.state != "executing" or worker.status == Status.closing:  # the client went away, or the worker goes
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                raise Reschedule
+            time.sleep(0.05)
+    if process.returncode:
+        tail = log.read_bytes()[-TAIL:].decode(errors="replace")
+        raise RuntimeError(f"{name}: {command!r} ended with {process.returncode}\n{tail}")
+
+
+if __name__ == "__main__":
+    run_as_script(main)

@@ -1,0 +1,289 @@
+"""Several stages at a time leave what one at a time leaves, also after a kill and where a stage fails."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stages.parallel import gpu_of, visible_gpus
+from tests.pipeline.conftest import ROOT, Twins, Workspace, stages_of
+
+pytestmark = pytest.mark.xdist_group("pipeline")
+
+DEADLINE = 300.0  # seconds; of waiting for what has to come, on however busy a machine
+# Notes of each stage which process started it, and what it is told of GPUs and threads.
+WITNESS = """
+import atexit, json, os, sys
+
+def write():
+    if sys.argv[0].startswith("stages/") and sys.argv[0] != "stages/parallel.py":
+        leader = open(f"/proc/{{os.getsid(0)}}/stat").read()  # of the stage's session, which the worker started
+        note = {{"worker": leader.split(") ")[1].split()[1]}}
+        note |= {{"gpu": os.environ["CUDA_VISIBLE_DEVICES"], "threads": os.environ["OMP_NUM_THREADS"]}}
+        with open(os.path.join({folder!r}, str(os.getpid())), "w") as file:
+            json.dump(note, file)
+
+atexit.register(write)
+"""
+
+
+@dataclass(frozen=True)
+class Parallel:
+    """How one run of several stages at a time ended."""
+
+    code: int
+    log: str
+
+    def stages(self, outcome: str) -> set[str]:
+        return set(re.findall(rf"^\d+/\d+ (\S+): {outcome}$", self.log, re.MULTILINE))
+
+
+def start(workspace: Workspace, where: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        ["python", "stages/parallel.py", where],
+        cwd=workspace.root,
+        env=workspace.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> Parallel:
+    log, _ = process.communicate(timeout=DEADLINE)
+    return Parallel(process.returncode, log)
+
+
+def parallel(workspace: Workspace, where: str = "2") -> Parallel:
+    return finish(start(workspace, where))
+
+
+def wait_for(condition: Callable[[], Any]) -> Any:
+    """Return the first value of `condition` that is true."""
+    end = time.monotonic() + DEADLINE
+    while not (value := condition()):
+        assert time.monotonic() < end, "it did not come"
+        time.sleep(0.01)
+    return value
+
+
+def processes(workspace: Workspace, command: str) -> list[int]:
+    """Return the numbers of the processes that run a command in the workspace."""
+    found = []
+    for process in Path("/proc").iterdir():
+        try:
+            words = (process / "cmdline").read_bytes().decode().split("\0")
+            if " ".join(words).strip() == command and (process / "cwd").readlink() == workspace.root:
+                found.append(int(process.name))
+        except (OSError, ValueError):  # gone meanwhile, or no process
+            continue
+    return found
+
+
+def worker_of(stage: int) -> int:
+    """Return the number of the Dask worker that runs a stage: the parent of the leader of the stage's session."""
+    status = Path(f"/proc/{os.getsid(stage)}/status").read_text(encoding="utf-8")
+    return int(re.findall(r"^PPid:\s+(\d+)$", status, re.MULTILINE)[0])
+
+
+def assert_same(one: Workspace, other: Workspace) -> None:
+    assert one.read("dvc.lock") == other.read("dvc.lock")
+    for folder in ("data", "reports"):
+        first, second = one.files(folder), other.files(folder)
+        assert first.keys() == second.keys()
+        assert [name for name in first if first[name] != second[name]] == []
+
+
+@dataclass(frozen=True)
+class Whole:
+    """The tiny grid run from nothing on two workers, which believe that there are two GPUs."""
+
+    workspace: Workspace
+    run: Parallel
+    notes: list[dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def whole(tiny: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    folder = tmp_path_factory.mktemp("two")
+    (folder / "notes").mkdir()
+    (folder / "sitecustomize.py").write_text(WITNESS.format(folder=str(folder / "notes")), encoding="utf-8")
+    project = folder / "project"
+    path = os.pathsep.join([str(project / "src"), str(folder)])
+    workspace = tiny.copy(project, PYTHONPATH=path, CUDA_VISIBLE_DEVICES="4,7", OMP_NUM_THREADS="3")
+    run = parallel(workspace)
+    return Whole(workspace, run, [json.loads(note.read_text()) for note in (folder / "notes").iterdir()])
+
+
+def test_two_workers_write_what_a_serial_run_writes(whole: Whole, twins: Twins) -> None:
+    assert whole.run.code == 0, whole.run.log
+    assert whole.run.stages("ran") == twins.repros[0].ran
+    assert_same(whole.workspace, twins.first)
+    assert whole.workspace.repro().ran == set()
+
+
+def test_a_worker_has_one_gpu_and_gives_a_stage_the_threads_it_would_have_alone(whole: Whole) -> None:
+    assert {note["threads"] for note in whole.notes} == {"3"}
+    pairs = {(note["worker"], note["gpu"]) for note in whole.notes}
+    assert sorted(gpu for _, gpu in pairs) == ["4", "7"]
+    assert len({worker for worker, _ in pairs}) == 2
+
+
+def test_more_workers_than_gpus_share_them_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a, 3")
+    gpus = visible_gpus()
+    assert [gpu_of(worker, gpus)["CUDA_VISIBLE_DEVICES"] for worker in range(3)] == ["GPU-a", "3", "GPU-a"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert gpu_of(0, visible_gpus()) == {}
+
+
+def test_nothing_to_do_is_said_and_starts_no_worker(finished: Workspace, tmp_path: Path) -> None:
+    run = parallel(finished.copy(tmp_path / "project"), "tcp://127.0.0.1:1")  # where nobody listens
+    assert (run.code, run.log) == (0, "19 stages, all up to date: nothing to do\n")
+
+
+@pytest.mark.parametrize("where", ["0", "-1", "two", "2tcp://127.0.0.1:1"])
+def test_what_is_neither_a_number_nor_an_address_is_refused(finished: Workspace, where: str) -> None:
+    run = parallel(finished, where)
+    assert run.code == 2
+    assert re.fullmatch(r"error: .*tcp://HOST:PORT.*\n", run.log)
+
+
+def test_a_stage_whose_worker_is_killed_goes_on_from_its_checkpoints_on_another(
+    finished: Workspace, pool: ThreadPoolExecutor, tmp_path: Path
+) -> None:
+    """While it runs, nobody else gets at the folder; and what the run-cache knows is not run again."""
+
+    def lengthen(params: Any) -> None:
+        params["networks"]["conv"]["epochs"] = 40
+
+    serial, killed = finished.copy(tmp_path / "serial"), finished.copy(tmp_path / "killed")
+    serial.edit(lengthen)
+    killed.edit(lengthen)
+    alone = pool.submit(serial.repro)
+
+    process = start(killed, "2")
+    log = killed.root / "work/log/pretrain@few-conv.log"
+    wait_for(lambda: log.exists() and "seed 1\n" in log.read_text(encoding="utf-8"))
+    (stage,) = processes(killed, "python stages/pretrain.py few conv")
+    os.kill(stage, signal.SIGSTOP)
+    for command in (["dvc", "repro"], ["python", "stages/parallel.py", "2"]):
+        second = subprocess.run(command, cwd=killed.root, env=killed.environment, capture_output=True, text=True)
+        assert second.returncode != 0
+        assert "is busy" in second.stderr
+    os.kill(stage, signal.SIGCONT)
+    os.kill(worker_of(stage), signal.SIGKILL)
+    wait_for(lambda: stage not in processes(killed, "python stages/pretrain.py few conv"))
+    run = finish(process)
+
+    assert run.code == 0, run.log
+    assert run.stages("ran") == alone.result().ran
+    assert "pretrain@few-conv" in run.stages("ran")
+    second_try = log.read_text(encoding="utf-8")
+    assert "seed 0: finished before, reused" in second_try
+    assert "seed 1\n" in second_try
+    assert_same(killed, serial)
+
+    killed.run("git", "checkout", "--quiet", "params.yaml")
+    run = parallel(killed)
+    assert run.stages("restored") == {"pretrain@few-conv", "cluster_conv@few-conv_kmeans", "sweep@starts"}
+    assert_same(killed, finished)
+
+
+def test_a_failing_stage_stops_only_what_builds_on_it(
+    finished: Workspace, pool: ThreadPoolExecutor, tmp_path: Path
+) -> None:
+    broken, serial = finished.copy(tmp_path / "broken"), finished.copy(tmp_path / "serial")
+    for workspace in (broken, serial):
+        workspace.append("src/deepclust/methods/dec.py", "\nDEC._fit = None\n")
+        workspace.edit(lambda params: params["methods"]["mlp"]["idec"].update(gamma=0.2))
+    keep_going = pool.submit(
+        subprocess.run, ["dvc", "repro", "--keep-going"], cwd=serial.root, env=serial.environment, capture_output=True
+    )
+    run = parallel(broken)
+    assert run.code == 1
+    assert run.stages("ran") == {"plan", *stages_of(broken, "idec")}
+    assert run.stages("failed") == {"cluster_mlp@few-dec"}
+    assert run.stages("not run") == {"evaluate_mlp@few-dec", "report"}
+    assert "TypeError: 'NoneType' object is not callable" in run.log
+    assert run.log.count("failed: cluster_mlp@few-dec (") == 1
+    assert run.log.count("not run: evaluate_mlp@few-dec, report (") == 1
+    assert keep_going.result().returncode != 0
+    assert broken.read("dvc.lock") == serial.read("dvc.lock")
+
+
+@pytest.fixture
+def cluster(finished: Workspace, tmp_path: Path) -> Iterator[str]:
+    """Start a Dask scheduler and a worker by Dask's own commands, and yield the scheduler's address."""
+    file = tmp_path / "scheduler.json"
+    commands = [
+        ["dask", "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(file)],
+        ["dask", "worker", "--scheduler-file", str(file), "--nthreads", "1", "--no-dashboard"],
+    ]
+    with open(tmp_path / "cluster.log", "wb") as log, contextlib.ExitStack() as stack:
+        for command in commands:
+            environment = {key: value for key, value in finished.environment.items() if key != "PYTHONPATH"}
+            stack.callback(
+                end, subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=subprocess.STDOUT)
+            )
+            wait_for(file.exists)
+        yield wait_for(lambda: json.loads(file.read_text() or "{}").get("address"))
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    process.wait(DEADLINE)
+
+
+def test_on_a_cluster_a_killed_run_takes_its_stages_with_it_and_the_next_one_finishes(
+    finished: Workspace, cluster: str, tmp_path: Path
+) -> None:
+    """The change is in a comment, so that what `plan` writes is what it was, and nothing else has to run."""
+    command = "python stages/plan.py"
+    one, serial = finished.copy(tmp_path / "one"), finished.copy(tmp_path / "serial")
+    for workspace in (one, serial):
+        workspace.append("src/deepclust/methods/dec.py", "# a comment\n")
+    process = start(one, cluster)
+    (stage,) = wait_for(lambda: processes(one, command))
+    os.kill(stage, signal.SIGSTOP)
+    process.kill()
+    finish(process)
+    wait_for(lambda: stage not in processes(one, command))
+
+    run = parallel(one, cluster)
+    assert run.code == 0, run.log
+    assert (run.stages("ran"), run.stages("restored")) == ({"plan"}, set())
+    assert "18 unchanged" in run.log
+    assert serial.repro().ran == {"plan"}
+    assert_same(one, serial)
+
+
+def test_no_scheduler_is_an_error_of_one_line(finished: Workspace, tmp_path: Path) -> None:
+    workspace = finished.copy(tmp_path / "project", DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT="1s")
+    workspace.append("src/deepclust/methods/dec.py", "# a comment\n")
+    run = parallel(workspace, "tcp://127.0.0.1:1")
+    assert run.code == 2
+    assert re.fullmatch(r"error: no Dask scheduler at tcp://127.0.0.1:1 .*\n", run.log)
+
+
+@pytest.mark.parametrize(
+    ("given", "command"),
+    [
+        ([], "dvc repro"),
+        (["JOBS=3"], "python stages/parallel.py 3"),
+        (["SCHEDULER=tcp://h:1"], "python stages/parallel.py tcp://h:1"),
+    ],
+)
+def test_make_repro_takes_a_number_of_jobs_or_a_scheduler(given: list[str], command: str) -> None:
+    said = subprocess.run(["make", "--dry-run", "repro", *given], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert said.stdout.splitlines()[-1] == command
