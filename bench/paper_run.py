@@ -1,0 +1,267 @@
+"""Run a grid within a time budget, on a machine that may lack DVC, and bring the results home as one archive.
+
+    python bench/paper_run.py run ARCHIVE --budget SECONDS [--grid paper] [--datasets mnist,usps] [--rounds 1,3,10]
+    python bench/paper_run.py import ARCHIVE
+
+`run` calls the stages' own code in the order of the grid: every cell of the first data set, then of the next; with the
+first seed of each, then with as many as the next of `--rounds` says. What is finished stays in `work/`, as always, so
+that the same command goes on where the budget ended it. A data set enters the archive with the seeds that all of its
+cells have finished: run records, traces, labels and read-outs, no weights and no embeddings; with fewer seeds where
+these take more than `--limit` megabytes. Metrics are computed at home, from the labels. params.yaml is left with the
+grid as it was run last.
+
+`import` makes the data and graphs, and checks the archive's digests and that every record is of the code, the settings
+and the data that are here. It then leaves the archive's grid in params.yaml and the files where the stages would have
+put them, and prints the commands by which DVC records and evaluates them. Figures of embeddings are not among what
+these draw.
+"""
+
+import argparse
+import functools
+import hashlib
+import io
+import json
+import os
+import runpy
+import shutil
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from deepclust import config
+from deepclust.errors import UserError
+from deepclust.files import atomic, read_json, read_yaml, sha256, write_text
+from deepclust.runs import RECORD
+
+PARAMS, OVERLAY = Path("params.yaml"), Path("work/paper_run/grid.yaml")
+PLACES = {"pretrain": Path("data/pretrained"), "cluster": Path("data/runs")}
+KEPT = [RECORD, "trace.csv", "labels.npy", "readouts/*.npy"]
+NEXT = "dvc commit -f plan fetch prepare graph pretrain {clusters} && dvc repro"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("command", choices=["run", "work", "import"], help=argparse.SUPPRESS)
+    parser.add_argument("archive", type=Path)
+    parser.add_argument("--budget", type=float, default=540, help="seconds, packing included")
+    parser.add_argument("--grid", default="paper")
+    parser.add_argument("--datasets", help="those to run, most wanted first, by commas; default: the grid's")
+    parser.add_argument("--rounds", default="1,3,5,10", help="seeds a cell after each round over the grid")
+    parser.add_argument("--limit", type=float, default=16, help="megabytes")
+    asked = parser.parse_args()
+    os.chdir(Path(__file__).parents[1])
+    try:
+        if asked.command == "import":
+            bring(asked.archive)
+        elif asked.command == "work":
+            work(asked)
+        else:
+            run(asked)
+    except UserError as error:
+        sys.exit(f"error: {error}")
+
+
+@functools.cache
+def stage(name: str) -> Callable[..., None]:
+    """Return the `main` of a stage's script."""
+    found: Callable[..., None] = runpy.run_path(f"stages/{name}.py")["main"]
+    return found
+
+
+# ------------------------------------------------------------------------------------------------------------- running
+
+
+def run(asked: argparse.Namespace) -> None:
+    """Let a process of its own work until the budget ends it, then pack what is finished."""
+    end = time.monotonic() + asked.budget - min(60, asked.budget / 10)
+    OVERLAY.unlink(missing_ok=True)
+    child = subprocess.Popen([sys.executable, __file__, "work", *sys.argv[2:]])
+    try:
+        code = child.wait(timeout=end - time.monotonic())
+        if code:
+            sys.exit(code)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+        print("the budget is spent; the same command goes on from here", flush=True)
+    pack(asked.archive, asked.limit * 1e6)
+
+
+def work(asked: argparse.Namespace) -> None:
+    """Run the grid, round after round."""
+    overlay = read_yaml(f"grids/{asked.grid}.yaml")
+    overlay["sweeps"] = {}
+    if asked.datasets:
+        overlay["datasets"] = asked.datasets.split(",")
+    seeds = {name: changed.get("seeds") for name, changed in overlay["overrides"].items()}
+    for count in map(int, asked.rounds.split(",")):
+        for dataset in overlay["datasets"]:
+            allowed = seeds.get(dataset) or overlay["seeds"]
+            overlay["overrides"].setdefault(dataset, {})["seeds"] = allowed[:count]
+        apply(overlay)
+        for dataset in overlay["datasets"]:
+            if count == int(asked.rounds.split(",")[0]):
+                data(dataset)
+            _, _, cells = config.resolve(config.load(), dataset)
+            for cell, settings in cells.items():
+                began = time.monotonic()
+                if settings.network:
+                    stage("pretrain")(dataset, settings.network)
+                stage("cluster")(dataset, cell)
+                print(f"{time.monotonic() - began:8.1f} s  {dataset} {cell}, {count} seeds", flush=True)
+
+
+def apply(overlay: dict[str, Any]) -> None:
+    """Write a grid's values into params.yaml, and its plan."""
+    with atomic(OVERLAY, "w") as file:
+        YAML().dump(overlay, file)
+    config.apply(OVERLAY)
+    stage("plan")()
+
+
+def data(dataset: str) -> None:
+    for name in ("fetch", "prepare", "graph"):
+        stage(name)(dataset)
+
+
+def pack(archive: Path, limit: float) -> None:
+    """Write the archive: of each data set, as many seeds as all its cells have finished and as the limit allows."""
+    params = config.load()
+    begun = params.datasets if OVERLAY.exists() else []
+    parts = {dataset: list(complete(dataset, params.seeds_of(dataset), units(dataset))) for dataset in begun}
+    chosen: dict[str, list[int]] = {}
+    files: dict[str, bytes] = {}
+    size = 0
+    for place in range(max(map(len, parts.values()), default=0)):  # every data set's first seed before any second one
+        for dataset, seeds in parts.items():
+            if place < len(seeds) and len(chosen.get(dataset, [])) == place:
+                seed, found = seeds[place]
+                needed = len(zipped(found))
+                if size + needed < 0.98 * limit:  # what remains is for the manifest
+                    size += needed
+                    files |= found
+                    chosen.setdefault(dataset, []).append(seed)
+    if not chosen:
+        raise UserError("no data set has a seed that all of its cells have finished; run again with a larger budget")
+    overlay = read_yaml(OVERLAY)
+    overlay["datasets"] = list(chosen)
+    overlay["overrides"] = {
+        name: changed | {"seeds": chosen[name]} for name, changed in overlay["overrides"].items() if name in chosen
+    }
+    text = io.StringIO()
+    YAML().dump(overlay, text)
+    files["grid.yaml"] = text.getvalue().encode()
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    with atomic(archive) as file:
+        file.write(zipped(files | {"digests.json": json.dumps(digests, indent=1).encode()}))
+    print(f"{archive}: {archive.stat().st_size / 1e6:.1f} MB, seeds {chosen}")
+
+
+def units(dataset: str) -> list[tuple[str, str]]:
+    """Return the (stage, name) that a data set's cells consist of."""
+    _, _, cells = config.resolve(config.load(), dataset)
+    networks = dict.fromkeys(cell.network for cell in cells.values() if cell.network)
+    return [("pretrain", name) for name in networks] + [("cluster", name) for name in cells]
+
+
+def complete(
+    dataset: str, seeds: Sequence[int], units: Sequence[tuple[str, str]]
+) -> Iterator[tuple[int, dict[str, bytes]]]:
+    """Yield each seed, up to the first that some unit has not finished under the present plan, with its files."""
+    for seed in seeds:
+        files: dict[str, bytes] = {}
+        for kind, name in units:
+            plan = read_json(f"data/plan/{dataset}/{kind}/{name}.json")
+            record = next(Path("work", kind, dataset, name, f"seed-{seed}").glob(f"*/results/{RECORD}"), None)
+            if record is None or difference(read_json(record), plan):
+                return
+            folder = record.parent
+            target = PLACES[kind] / dataset / name / f"seed-{seed}"
+            for file in (file for pattern in KEPT for file in sorted(folder.glob(pattern))):
+                files[(target / file.relative_to(folder)).as_posix()] = file.read_bytes()
+        yield seed, files
+
+
+def difference(record: dict[str, Any], plan: dict[str, Any]) -> list[str]:
+    """Return what a run record and its unit's plan disagree on."""
+    return [key for key, value in plan.items() if key != "seeds" and record.get(key) != value]
+
+
+def zipped(files: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_BZIP2) as archive:
+        for name, content in files.items():
+            archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_BZIP2)
+    return buffer.getvalue()
+
+
+# ------------------------------------------------------------------------------------------------------------ importing
+
+
+def bring(archive: Path) -> None:
+    """Check an archive and put its files where the stages would have; on any doubt nothing is changed."""
+    files = read(archive)
+    before = PARAMS.read_text(encoding="utf-8")
+    write_text(OVERLAY, files.pop("grid.yaml").decode())
+    try:
+        config.apply(OVERLAY)
+        stage("plan")()
+        params = config.load()
+        for dataset in params.datasets:
+            data(dataset)
+        folders = [(d, k, n, s) for d in params.datasets for k, n in units(d) for s in params.seeds_of(d)]
+        for dataset, kind, name, seed in folders:
+            check(files, dataset, kind, name, seed)
+    except BaseException:
+        write_text(PARAMS, before)
+        stage("plan")()
+        raise
+    for dataset, kind, name, _ in folders:
+        shutil.rmtree(PLACES[kind] / dataset / name, ignore_errors=True)
+    for name, content in files.items():
+        with atomic(name) as file:
+            file.write(content)
+    clusters = " ".join(f"cluster_{group}" for group, members in params.methods.items() if members)
+    print(f"{len(folders)} seeds of {len(params.datasets)} data sets are in place. To record and evaluate them:")
+    print(NEXT.format(clusters=clusters))
+
+
+def read(archive: Path) -> dict[str, bytes]:
+    """Return an archive's files by name, every digest checked, no name outside of the stages' folders."""
+    try:
+        with zipfile.ZipFile(archive) as content:
+            files = {name: content.read(name) for name in content.namelist()}
+            digests = json.loads(files.pop("digests.json"))
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{archive} is no archive of this script ({error}); copy it again") from None
+    found = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    if wrong := sorted(name for name in found.keys() | digests if found.get(name) != digests.get(name)):
+        raise UserError(f"{archive}: {wrong[0]} is not what was packed; copy it again")
+    for name in files:
+        if name != "grid.yaml" and (".." in name or not any(name.startswith(f"{p}/") for p in PLACES.values())):
+            raise UserError(f"{archive}: {name} does not belong to a stage; nothing was written")
+    return files
+
+
+def check(files: dict[str, bytes], dataset: str, kind: str, name: str, seed: int) -> None:
+    """Raise `UserError` for a record of other code, settings or data than are here."""
+    at = (PLACES[kind] / dataset / name / f"seed-{seed}" / RECORD).as_posix()
+    if at not in files:
+        raise UserError(f"{at} is not in the archive; pack it again")
+    record = json.loads(files[at])
+    if wrong := difference(record, read_json(f"data/plan/{dataset}/{kind}/{name}.json")):
+        raise UserError(f"{at} was made with another {' and '.join(wrong)}; check out the commit it was made with")
+    here = {"X": f"data/prepared/{dataset}/X.npy", "graph": f"data/graph/{dataset}/weights.npz"}
+    for part, path in here.items():
+        if part in record["inputs"] and record["inputs"][part] != sha256(path):
+            raise UserError(f"{at} was made from another {path}; prepare the data from the same source")
+
+
+if __name__ == "__main__":
+    main()
