@@ -271,4 +271,4 @@ def run(name: str, command: str, outs: list[str], root: str, carried: dict[str, 
 
 
 if __name__ == "__main__":
-    run_as_script(main)
+    run_as_script(main, is_stage=False)

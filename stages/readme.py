@@ -44,4 +44,4 @@ def describe(name: str) -> tuple[str, str, tuple[str, ...]]:
 
 
 if __name__ == "__main__":
-    run_as_script(main)
+    run_as_script(main, is_stage=False)

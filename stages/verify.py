@@ -66,4 +66,4 @@ def children(store: Any, name: str) -> set[str] | None:
 
 
 if __name__ == "__main__":
-    run_as_script(main)
+    run_as_script(main, is_stage=False)

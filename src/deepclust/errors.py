@@ -29,8 +29,8 @@ class NotApplicable(ValueError):
     """The method or network cannot work on this data set at all; the cell is reported as skipped, with this reason."""
 
 
-def run_as_script(main: Callable[..., None]) -> None:
-    """Call `main` with the command line's arguments, while no other process runs the same script with the same ones.
+def run_as_script(main: Callable[..., None], *, is_stage: bool = True) -> None:
+    """Call `main` with the command line's arguments; a stage, while no other process runs it with the same ones.
 
     A `UserError`, and storage that takes no more, end in one line on stderr and exit code 2.
     """
@@ -41,7 +41,8 @@ def run_as_script(main: Callable[..., None]) -> None:
             inspect.signature(main).bind(*sys.argv[1:])
         except TypeError as error:
             raise UserError(f"{sys.argv[0]} {' '.join(sys.argv[1:])}: {error}; see the top of that file") from None
-        with _alone(" ".join([Path(sys.argv[0]).stem, *sys.argv[1:]])):
+        name = " ".join([Path(sys.argv[0]).stem, *sys.argv[1:]])
+        with _alone(name) if is_stage else contextlib.nullcontext():
             main(*sys.argv[1:])
     except UserError as error:
         sys.exit(_complain(str(error)))
