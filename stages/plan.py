@@ -67,4 +67,4 @@ def write(params: config.Config, dataset: str) -> None:
 
 
 if __name__ == "__main__":
-    run_as_script(main)
+    run_as_script(main, is_stage=False)  # a moment's work, and wrong settings write nothing
