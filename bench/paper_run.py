@@ -100,13 +100,13 @@ def work(asked: argparse.Namespace) -> None:
     if asked.datasets:
         overlay["datasets"] = asked.datasets.split(",")
     seeds = {name: changed.get("seeds") for name, changed in overlay["overrides"].items()}
-    for count in map(int, asked.rounds.split(",")):
+    for number, count in enumerate(map(int, asked.rounds.split(","))):
         for dataset in overlay["datasets"]:
             allowed = seeds.get(dataset) or overlay["seeds"]
             overlay["overrides"].setdefault(dataset, {})["seeds"] = allowed[:count]
         apply(overlay)
         for dataset in overlay["datasets"]:
-            if count == int(asked.rounds.split(",")[0]):
+            if number == 0:
                 data(dataset)
             _, _, cells = config.resolve(config.load(), dataset)
             for cell, settings in cells.items():

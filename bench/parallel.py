@@ -6,7 +6,7 @@ stages/parallel.py, one thread a stage. Printed are seconds and how many times f
 both must leave the same dvc.lock. The report and the last evaluations have nothing beside them, and starting Dask takes
 a few seconds: cells of minutes come closer to N than cells of seconds.
 
-    python bench/parallel.py                           # 8 cells of some 15 s, two workers
+    python bench/parallel.py                           # 8 cells, two workers
     python bench/parallel.py --cells 2 --epochs 5      # does it run?
 """
 

@@ -24,6 +24,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
+import dask
 from distributed import Client, LocalCluster, Reschedule, Status, as_completed, get_worker
 from dvc.dvcfile import PROJECT_FILE
 from dvc.lock import LockError
@@ -34,7 +35,8 @@ from dvc.stage.cache import RunCacheNotFoundError
 
 from deepclust.errors import UserError, run_as_script
 
-# Dask sets the first five for its workers; a stage gets those of this process, as it does under `dvc repro`.
+# Dask sets the first five for its workers, and in this process while it starts them; a stage gets those that this
+# process began with, as it does under `dvc repro`. With Dask's, which trim the heap all the time, it is a third slower.
 CARRIED = [
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -52,6 +54,12 @@ signal.signal(signal.SIGTERM, lambda *_: os.killpg(0, signal.SIGKILL))
 ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 sys.exit(subprocess.call(["/bin/sh", "-c", sys.argv[1]]) & 255)
 """
+# Dask watches itself fifty times a second, for tasks of milliseconds; these are stages, and they need the cores.
+QUIET = {
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.tick.interval": "1s",
+    "distributed.admin.system-monitor.interval": "5s",
+}
 TAIL = 2000  # bytes of a failed stage's output that are shown
 _log = logging.getLogger("deepclust.parallel")
 
@@ -60,6 +68,7 @@ def main(where: str) -> None:
     if not re.fullmatch(r"[1-9][0-9]*|[a-z]+://.+", where):
         raise UserError(f"give a number of jobs from 1 or a Dask scheduler's address, tcp://HOST:PORT; got {where!r}")
     logging.getLogger("dvc").setLevel(logging.ERROR)  # it tells of every line of dvc.lock
+    carried = {name: os.environ.get(name) for name in CARRIED}
     with Repo(_wait_for_lock=True) as repo, alone(repo):
         books = Books(repo)
         if not books.any_stale():
@@ -67,7 +76,7 @@ def main(where: str) -> None:
             return
         try:
             with connect(where) as (client, gpus):
-                outcomes = run_all(books, client, gpus)
+                outcomes = run_all(books, client, gpus, carried)
         except KeyboardInterrupt:
             _log.error("interrupted: stages were stopped; the next run goes on from there")
             sys.exit(128 + signal.SIGINT)
@@ -104,6 +113,7 @@ def connect(where: str) -> Iterator[tuple[Client, list[str]]]:
             yield client, []
         return
     gpus = visible_gpus()
+    dask.config.set(QUIET)
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # workers inherit it: Ctrl-C is for this process alone
     cluster = LocalCluster(
         n_workers=int(where),
@@ -179,7 +189,7 @@ class Books:
                     stage.dump(update_pipeline=False)
 
 
-def run_all(books: Books, client: Client, gpus: list[str]) -> dict[Any, str]:
+def run_all(books: Books, client: Client, gpus: list[str], carried: dict[str, str | None]) -> dict[Any, str]:
     """Bring every stage up to date, each as soon as what it builds on is, and return what came of each.
 
     Dask finds a worker for a stage, and another one if that dies. A stage that fails holds up those that build on it.
@@ -187,7 +197,6 @@ def run_all(books: Books, client: Client, gpus: list[str]) -> dict[Any, str]:
     outcomes: dict[Any, str] = {}
     running: dict[str, Any] = {}
     ends = as_completed(loop=client.loop)
-    carried = {name: os.environ.get(name) for name in CARRIED}
     graph = TopologicalSorter({stage: list(books.graph.successors(stage)) for stage in books.order})
 
     def settle(stage: Any, outcome: str) -> None:
@@ -264,7 +273,7 @@ def run(name: str, command: str, outs: list[str], root: str, carried: dict[str, 
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
                 raise Reschedule
-            time.sleep(0.05)
+            time.sleep(0.2)
     if process.returncode:
         tail = log.read_bytes()[-TAIL:].decode(errors="replace")
         raise RuntimeError(f"{name}: {command!r} ended with {process.returncode}\n{tail}")

@@ -1,13 +1,16 @@
 """Copies of the project in which DVC runs for real, in seconds: five cells, a sweep, 120 digits, nets of 16 units."""
 
+import contextlib
 import hashlib
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -198,6 +201,44 @@ class Workspace:
         """Copy everything, DVC's cache and the finished seeds included."""
         shutil.copytree(self.root, root, symlinks=True)
         return Workspace(root, variables)
+
+
+@dataclass(frozen=True)
+class Running:
+    """A command at work in a session of its own, with its output so far."""
+
+    process: subprocess.Popen[bytes]
+    output: Path
+
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        while not condition():
+            assert self.process.poll() is None, self.log
+            time.sleep(0.005)
+
+    @property
+    def log(self) -> str:
+        return self.output.read_text(encoding="utf-8")
+
+
+@contextlib.contextmanager
+def running(workspace: Workspace, *command: str) -> Iterator[Running]:
+    """Start a command in the workspace, and kill what is left of it and its children at the end."""
+    output = workspace.root.parent / f"{time.monotonic_ns()}.log"
+    with open(output, "wb") as file:
+        process = subprocess.Popen(
+            command,
+            cwd=workspace.root,
+            env=workspace.environment,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        yield Running(process, output)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def stages_of(workspace: Workspace, *cells: str, dataset: str = "few") -> set[str]:

@@ -14,15 +14,13 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.pipeline.conftest import Workspace
+from tests.pipeline.conftest import Workspace, running
 
 pytestmark = pytest.mark.xdist_group("pipeline")
 
@@ -63,44 +61,6 @@ def clustered(pretrained: Workspace, tmp_path_factory: pytest.TempPathFactory) -
     workspace = pretrained.copy(tmp_path_factory.mktemp("clustered") / "project")
     assert workspace.repro(CELL).ran == {CELL}
     return workspace
-
-
-@dataclass(frozen=True)
-class Running:
-    """A command at work in a session of its own, with its output so far."""
-
-    process: subprocess.Popen[bytes]
-    output: Path
-
-    def wait_until(self, condition: Callable[[], bool]) -> None:
-        while not condition():
-            assert self.process.poll() is None, self.log
-            time.sleep(0.005)
-
-    @property
-    def log(self) -> str:
-        return self.output.read_text(encoding="utf-8")
-
-
-@contextlib.contextmanager
-def running(workspace: Workspace, *command: str) -> Iterator[Running]:
-    """Start a command in the workspace, and kill what is left of it and its children at the end."""
-    output = workspace.root.parent / f"{time.monotonic_ns()}.log"
-    with open(output, "wb") as file:
-        process = subprocess.Popen(
-            command,
-            cwd=workspace.root,
-            env=workspace.environment,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        yield Running(process, output)
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 def attempt(workspace: Workspace, *command: str) -> tuple[int, str]:

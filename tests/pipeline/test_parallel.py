@@ -21,7 +21,8 @@ from tests.pipeline.conftest import ROOT, Twins, Workspace, stages_of
 pytestmark = pytest.mark.xdist_group("pipeline")
 
 DEADLINE = 300.0  # seconds; of waiting for what has to come, on however busy a machine
-# Notes of each stage which process started it, and what it is told of GPUs and threads.
+NAMES = ["OMP_NUM_THREADS", "MALLOC_TRIM_THRESHOLD_"]  # of what Dask sets for its workers
+# Notes of each stage which process started it, and what it is told of GPUs, threads and memory.
 WITNESS = """
 import atexit, json, os, sys
 
@@ -29,7 +30,7 @@ def write():
     if sys.argv[0].startswith("stages/") and sys.argv[0] != "stages/parallel.py":
         leader = open(f"/proc/{{os.getsid(0)}}/stat").read()  # of the stage's session, which the worker started
         note = {{"worker": leader.split(") ")[1].split()[1]}}
-        note |= {{"gpu": os.environ["CUDA_VISIBLE_DEVICES"], "threads": os.environ["OMP_NUM_THREADS"]}}
+        note |= {{"gpu": os.environ["CUDA_VISIBLE_DEVICES"]}} | {{name: os.environ.get(name) for name in {names!r}}}
         with open(os.path.join({folder!r}, str(os.getpid())), "w") as file:
             json.dump(note, file)
 
@@ -117,7 +118,7 @@ class Whole:
 def whole(tiny: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Whole:
     folder = tmp_path_factory.mktemp("two")
     (folder / "notes").mkdir()
-    (folder / "sitecustomize.py").write_text(WITNESS.format(folder=str(folder / "notes")), encoding="utf-8")
+    (folder / "sitecustomize.py").write_text(WITNESS.format(folder=str(folder / "notes"), names=NAMES), encoding="utf-8")
     project = folder / "project"
     path = os.pathsep.join([str(project / "src"), str(folder)])
     workspace = tiny.copy(project, PYTHONPATH=path, CUDA_VISIBLE_DEVICES="4,7", OMP_NUM_THREADS="3")
@@ -132,8 +133,10 @@ def test_two_workers_write_what_a_serial_run_writes(whole: Whole, twins: Twins) 
     assert whole.workspace.repro().ran == set()
 
 
-def test_a_worker_has_one_gpu_and_gives_a_stage_the_threads_it_would_have_alone(whole: Whole) -> None:
-    assert {note["threads"] for note in whole.notes} == {"3"}
+def test_a_worker_has_one_gpu_and_gives_a_stage_the_surroundings_it_would_have_alone(whole: Whole) -> None:
+    assert {note["OMP_NUM_THREADS"] for note in whole.notes} == {"3"}
+    unset = os.environ.get("MALLOC_TRIM_THRESHOLD_")  # Dask sets it where it is not
+    assert {note["MALLOC_TRIM_THRESHOLD_"] for note in whole.notes} == {unset}
     pairs = {(note["worker"], note["gpu"]) for note in whole.notes}
     assert sorted(gpu for _, gpu in pairs) == ["4", "7"]
     assert len({worker for worker, _ in pairs}) == 2

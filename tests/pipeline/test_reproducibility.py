@@ -1,16 +1,12 @@
 """The same bits from nothing, in another place, under other surroundings, and after a kill."""
 
-import os
-import signal
-import subprocess
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.pipeline.conftest import Twins, Workspace, stages_of, sweeps_of
+from tests.pipeline.conftest import Twins, Workspace, running, stages_of, sweeps_of
 
 pytestmark = pytest.mark.xdist_group("pipeline")
 
@@ -64,7 +60,8 @@ def test_a_killed_training_ends_with_the_bits_of_an_uninterrupted_one(
     whole.edit(lengthen)
     killed.edit(lengthen)
     uninterrupted = pool.submit(whole.repro, TARGET)
-    kill_at(killed, "dvc", "repro", TARGET, line=QUARTER, occurrence=2)  # in the second seed
+    with running(killed, "dvc", "repro", TARGET) as started:  # and killed at the end
+        started.wait_until(lambda: started.log.count(QUARTER) >= 2)  # in the second seed
     assert not (killed.root / "data/pretrained/few/mlp/seed-1").exists()
 
     resumed = killed.repro(TARGET).log
@@ -78,24 +75,3 @@ def test_a_killed_training_ends_with_the_bits_of_an_uninterrupted_one(
     assert whole.files("data/pretrained/few/mlp") == killed.files("data/pretrained/few/mlp")
     assert whole.read("dvc.lock") == killed.read("dvc.lock")
     assert killed.repro(TARGET).ran == set()
-
-
-def kill_at(workspace: Workspace, *command: str, line: str, occurrence: int) -> None:
-    """Start a command and kill it, with all its children, when it has written a line that many times."""
-    log = workspace.root.parent / f"{workspace.root.name}.log"
-    with open(log, "wb") as output:
-        process = subprocess.Popen(
-            command,
-            cwd=workspace.root,
-            env=workspace.environment,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        try:
-            while log.read_text(encoding="utf-8").count(line) < occurrence:
-                assert process.poll() is None, log.read_text(encoding="utf-8")
-                time.sleep(0.01)
-        finally:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
