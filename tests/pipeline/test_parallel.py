@@ -118,7 +118,8 @@ class Whole:
 def whole(tiny: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Whole:
     folder = tmp_path_factory.mktemp("two")
     (folder / "notes").mkdir()
-    (folder / "sitecustomize.py").write_text(WITNESS.format(folder=str(folder / "notes"), names=NAMES), encoding="utf-8")
+    witness = WITNESS.format(folder=str(folder / "notes"), names=NAMES)
+    (folder / "sitecustomize.py").write_text(witness, encoding="utf-8")
     project = folder / "project"
     path = os.pathsep.join([str(project / "src"), str(folder)])
     workspace = tiny.copy(project, PYTHONPATH=path, CUDA_VISIBLE_DEVICES="4,7", OMP_NUM_THREADS="3")
