@@ -100,7 +100,9 @@ class DCGMM(GMMReadout, ADMMClusterer):
       the smallest eigenvalue of the covariances at the start, because the right number depends on the code's scale.
     - Paper is silent on the responsibilities' time: both the Y-step and EM compute them at the present Y, so that
       neither raises its share of the augmented Lagrangian.
-    - Paper is silent on singular covariances: `regularization` is added to their diagonals, at the start and in EM.
+    - Paper is silent on singular covariances: `regularization` is added to their diagonals, at the start and in EM. It
+      is 1e-3, a thousand times AE+GMM's default: sigmoid units that are saturated throughout a component have no
+      variance there, and `rho`, set by the smallest eigenvalue, would leave nothing of the reconstruction.
     - Paper stops DC-Kmeans when 0.1 % of the labels change: here too, with the labels of f(x_i) beside those of y_i.
     """
 
@@ -120,12 +122,12 @@ class DCGMM(GMMReadout, ADMMClusterer):
         rho: float | None = None,
         lam: float = 1.0,
         a: float = 0.01,
-        regularization: float = 1e-6,
+        regularization: float = 1e-3,
         tolerance: float = 1e-3,
         epochs: int = 200,
         batch_size: int = 100,
         optimizer: str = "adadelta",
-        learning_rate: float = 0.1,
+        learning_rate: float = 0.01,
         n_init: int = 5,
         pretraining: dict[str, Any] | None = None,
         random_state: Any = None,
@@ -145,6 +147,9 @@ class DCGMM(GMMReadout, ADMMClusterer):
         self.pretraining = pretraining
         self.random_state = random_state
         self.device = device
+
+    def _memory(self, n_samples: int, n_features: int) -> int:
+        return 160 * n_samples * self.n_clusters  # two copies of every code, of some 10 numbers, for each component
 
     def _clustering(self) -> Mixture:
         fitted = self.cluster_centers_, self.covariances_, self.weights_

@@ -39,7 +39,7 @@ class DCKmeans(KMeansReadout, ADMMClusterer):
         epochs: int = 200,
         batch_size: int = 100,
         optimizer: str = "adadelta",
-        learning_rate: float = 0.1,
+        learning_rate: float = 0.01,
         n_init: int = 20,
         pretraining: dict[str, Any] | None = None,
         random_state: Any = None,
