@@ -13,7 +13,7 @@ import scipy.sparse as sp
 
 from deepclust import methods
 from deepclust.errors import UserError, run_as_script
-from deepclust.files import read_array, read_json, sha256, write_array, write_sparse, write_text
+from deepclust.files import read_json, read_samples, sha256, write_array, write_sparse, write_text
 from deepclust.runs import Seed, discard, run_seeds, versions
 from deepclust.seeding import derive_seed
 
@@ -42,7 +42,7 @@ def fit(plan: dict[str, Any], output: Path, work: Path, *, keep_model: bool) -> 
     graph = Path("data/graph") / dataset if plan["graph"] else None
     networks = Path("data/pretrained") / dataset / plan["network"] if plan["network"] else None
     cls = methods.load(plan["method"])
-    X = read_array(prepared / "X.npy")
+    X = read_samples(prepared / "X.npy")
     n_clusters = read_json(prepared / "meta.json")["k"]
     compute = plan["compute"]
 

@@ -25,7 +25,8 @@ def main(grid: str, dataset: str, cell: str) -> None:
     runs = Path("data/runs") / dataset / cell
     reports = Path("reports") / grid
     prepared = Path("data/prepared") / dataset
-    X, classes = read_array(prepared / "X.npy"), read_array(prepared / "y.npy")
+    X = read_array(prepared / "X.npy").astype(np.float32, copy=False)  # own data may be stored in float16
+    classes = read_array(prepared / "y.npy")
     y = classes if len(classes) else None
     W = read_sparse(f"data/graph/{dataset}/weights.npz")
     meta = read_json(prepared / "meta.json")

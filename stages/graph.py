@@ -5,7 +5,7 @@ from pathlib import Path
 from threadpoolctl import threadpool_limits
 
 from deepclust.errors import run_as_script
-from deepclust.files import read_array, read_json, write_json, write_sparse
+from deepclust.files import read_json, read_samples, write_json, write_sparse
 from deepclust.graph.knn import knn_graph
 from deepclust.graph.laplacian import laplacian
 from deepclust.graph.weights import gaussian_weights, summary
@@ -15,7 +15,7 @@ from deepclust.seeding import derive_seed
 def main(dataset: str) -> None:
     plan = read_json(f"data/plan/{dataset}/graph.json")
     settings, compute = plan["settings"], plan["compute"]
-    X = read_array(f"data/prepared/{dataset}/X.npy")
+    X = read_samples(f"data/prepared/{dataset}/X.npy")
     device = None
     if compute["device"] != "cpu":
         from deepclust.training.runtime import resolve_device

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from deepclust.errors import run_as_script
-from deepclust.files import read_array, read_json, sha256, write_text
+from deepclust.files import read_json, read_samples, sha256, write_text
 from deepclust.runs import Seed, run_seeds, versions
 from deepclust.seeding import derive_seed
 from deepclust.training.checkpoint import save_tensors
@@ -21,7 +21,7 @@ def main(dataset: str, name: str) -> None:
     meta = read_json(prepared / "meta.json")
     shape = tuple(meta["image_shape"]) if meta["image_shape"] else None
     compute = plan["compute"]
-    X = on_device(read_array(prepared / "X.npy"), compute["device"])
+    X = on_device(read_samples(prepared / "X.npy"), compute["device"])
 
     def body(seed: Seed) -> dict[str, Any]:
         with Runtime(compute["threads"], compute["precision"], seed.checkpoints, sys.stderr.isatty()).open():

@@ -116,6 +116,23 @@ def test_arrays_come_back_in_c_order(array: np.ndarray, mmap: bool, tmp_path: Pa
     assert found.flags.c_contiguous
 
 
+def test_only_pages_that_the_file_has_are_dropped(tmp_path: Path) -> None:
+    """A private mapping that was written to would lose what was written."""
+    array = np.arange(100_000.0).reshape(-1, 10)
+    files.write_array(tmp_path / "x.npy", array)
+    mapped = files.read_array(tmp_path / "x.npy", mmap=True)
+    assert files.mapping_of(np.asarray(mapped)[5:]) is files.mapping_of(mapped) is not None
+    np.testing.assert_array_equal(np.concatenate(list(files.chunks(mapped, 7))), array)
+    private = np.load(tmp_path / "x.npy", mmap_mode="c")
+    private += 1
+    assert files.mapping_of(private) is files.mapping_of(array) is None
+    for _ in range(2):
+        np.testing.assert_array_equal(np.concatenate(list(files.chunks(private, 7))), array + 1)
+    files.write_array(tmp_path / "turned.npy", mapped.T)
+    np.testing.assert_array_equal(np.load(tmp_path / "turned.npy"), array.T)
+    assert np.load(tmp_path / "turned.npy").flags.c_contiguous
+
+
 def test_pickled_arrays_are_refused(tmp_path: Path) -> None:
     (tmp_path / "pickle.npy").write_bytes(pickle.dumps([1]))
     np.save(tmp_path / "object.npy", np.array([None]), allow_pickle=True)

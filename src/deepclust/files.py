@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import mmap as memory
 import os
 import secrets
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from deepclust.errors import UserError
+
+MAPPED = 1 << 30
 
 
 @contextlib.contextmanager
@@ -64,12 +67,44 @@ def read_yaml(path: Path | str) -> Any:
 def write_array(path: Path | str, array: np.ndarray) -> None:
     """Write a `.npy` file in C order, without pickle."""
     with atomic(path) as file:
-        np.save(file, np.ascontiguousarray(array), allow_pickle=False)
+        if mapping_of(array) is None:
+            np.save(file, np.ascontiguousarray(array), allow_pickle=False)
+            return
+        descr = np.lib.format.dtype_to_descr(array.dtype)
+        facts = {"descr": descr, "fortran_order": False, "shape": array.shape}
+        np.lib.format.write_array_header_1_0(file, facts)
+        for rows in chunks(array):
+            file.write(np.ascontiguousarray(rows).data)
 
 
 def read_array(path: Path | str, *, mmap: bool = False) -> np.ndarray:
+    """Return a `.npy` file's array; with `mmap` it stays in the file, read-only."""
     array: np.ndarray = np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
     return array
+
+
+def read_samples(path: Path | str) -> np.ndarray:
+    """Return X (N, D), which stays in its file where that is larger than `MAPPED` bytes."""
+    return read_array(path, mmap=Path(path).stat().st_size > MAPPED)
+
+
+def mapping_of(array: np.ndarray) -> memory.mmap | None:
+    """Return the mapped file that an array is a view of, if its pages may be dropped: they are the file's own."""
+    base: Any = array
+    while isinstance(base, np.ndarray):
+        if isinstance(base, np.memmap) and isinstance(base.base, memory.mmap):
+            return base.base if base.mode != "c" else None  # copy on write: what was written is in no file
+        base = base.base
+    return None
+
+
+def chunks(array: np.ndarray, size: int = 4096) -> Iterator[np.ndarray]:
+    """Yield the rows of an array, `size` at a time; of one in a file, no more than these are in memory."""
+    mapping = mapping_of(array)
+    for start in range(0, len(array), size):
+        yield array[start : start + size]
+        if mapping is not None:
+            mapping.madvise(memory.MADV_DONTNEED)
 
 
 def write_sparse(path: Path | str, matrix: sp.csr_matrix) -> None:

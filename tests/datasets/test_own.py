@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from deepclust import files
 from deepclust.datasets import Dataset, _own
 from deepclust.errors import UserError
 
@@ -82,6 +83,32 @@ def test_an_array_is_scaled_as_asked(tmp_path: Path, scale: str, expected: list[
 def test_an_array_in_the_unit_interval_can_stay_as_it_is(tmp_path: Path) -> None:
     np.save(tmp_path / "mine.npy", X / 8)
     assert read(tmp_path / "mine.npy", scale="none").X.tolist() == (X / 8).tolist()
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.float16, np.float64])
+@pytest.mark.parametrize("scale", ["feature", "global", "none"])
+def test_an_array_that_stays_in_its_file_is_read_like_one_in_memory(
+    tmp_path: Path, dtype: type, scale: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    values: np.ndarray = np.vstack([X] * 3)
+    if scale == "none":
+        values = values > 1
+    np.save(tmp_path / "mine.npy", values.astype(dtype))
+    expected = read(tmp_path / "mine.npy", scale=scale)
+    monkeypatch.setattr(files, "MAPPED", 0)
+    monkeypatch.setattr(_own, "_ROWS", 5)
+    found = read(tmp_path / "mine.npy", scale=scale)
+    assert files.mapping_of(found.X) is not None
+    assert found.X.dtype == expected.X.dtype == (np.float16 if dtype is np.float16 else np.float32)
+    assert found.digest == expected.digest
+    files.write_array(tmp_path / "found.npy", found.X)
+    files.write_array(tmp_path / "expected.npy", expected.X)
+    assert files.sha256(tmp_path / "found.npy") == files.sha256(tmp_path / "expected.npy")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["expected.npy", "found.npy", "mine.npy"]
+    np.save(tmp_path / "mine.npy", np.where(np.arange(24).reshape(12, 2) == 17, np.nan, values))
+    with pytest.raises(UserError, match=r"mine.npy, row 9, column 2: nan is missing"):
+        read(tmp_path / "mine.npy", scale=scale)
 
 
 def test_a_folder_and_an_archive_hold_arrays_with_their_labels(tmp_path: Path) -> None:

@@ -1,15 +1,18 @@
 """Nearest neighbours against brute force, on data chosen to break float32."""
 
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+from scipy.spatial.distance import pdist
 from sklearn.datasets import load_digits
 from threadpoolctl import threadpool_limits
 
 from deepclust.errors import UserError
+from deepclust.files import read_array, write_array
 from deepclust.graph import knn
 from deepclust.graph.knn import knn_graph
 from tests.references import graph as reference
@@ -193,6 +196,41 @@ def test_approximate_search_finds_most_neighbors(approximate: sp.csr_matrix) -> 
     assert recall >= 0.95
     i, j = approximate.tocoo().coords
     assert np.array_equal(approximate.data, np.linalg.norm(X[i] - X[j], axis=1).astype(np.float32))
+
+
+@pytest.mark.slow
+def test_approximate_search_of_much_data_looks_at_its_principal_components(
+    approximate: sp.csr_matrix, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    X = (digits() / 16).astype(np.float16)
+    write_array(tmp_path / "X.npy", X)
+    monkeypatch.setattr(knn, "_PROJECTED_BYTES", 0)
+    monkeypatch.setattr(knn, "_COMPONENTS", 30)  # of 64 pixels
+    found = knn_graph(read_array(tmp_path / "X.npy", mmap=True), 10, exact=False, random_state=1)
+    reach = knn_graph(X, 10).data.reshape(-1, 10).max(axis=1, keepdims=True)
+    assert (found.data.reshape(-1, 10) <= reach).mean() >= 0.95
+    i, j = found.tocoo().coords
+    X64 = X.astype(np.float64)
+    assert np.array_equal(found.data, np.linalg.norm(X64[i] - X64[j], axis=1).astype(np.float32))
+
+
+def test_principal_components_keep_distances_of_data_in_as_many_directions(monkeypatch: pytest.MonkeyPatch) -> None:
+    X = (gaussian(300, 5) @ gaussian(5, 40) + 3).astype(np.float32)
+    monkeypatch.setattr(knn, "_SAMPLE", 100)
+    monkeypatch.setattr(knn, "_COMPONENTS", 5)
+    found = knn._principal_components(X)
+    assert found.shape == (300, 5)
+    np.testing.assert_allclose(pdist(found), pdist(X), rtol=1e-4)
+
+
+def test_exact_search_of_a_file_is_that_of_the_array(tmp_path: Path) -> None:
+    X = gaussian(400, 7).astype(np.float16)
+    write_array(tmp_path / "X.npy", X)
+    assert_same(knn_graph(read_array(tmp_path / "X.npy", mmap=True), 10), knn_graph(X, 10))
+    X[5, 3] = np.inf
+    write_array(tmp_path / "X.npy", X)
+    with pytest.raises(UserError, match="others in row 5"):
+        knn_graph(read_array(tmp_path / "X.npy", mmap=True), 10)
 
 
 @pytest.mark.slow

@@ -36,8 +36,8 @@ def network() -> Autoencoder:
 class Quick(DECS):
     """DECS without the partition of its embedding's graph, which takes longer than the short fits here."""
 
-    def _modularity(self, codes: np.ndarray) -> np.ndarray:
-        return np.zeros(len(codes), dtype=np.int64)
+    def _modularity(self, codes: np.ndarray) -> dict[str, np.ndarray]:
+        return {"modularity": np.zeros(len(codes), dtype=np.int64)}
 
 
 def quick(**settings: Any) -> DECS:
@@ -225,7 +225,7 @@ def test_labels_are_the_likeliest_clusters_under_the_final_weights(network: Auto
 def test_modularity_is_read_off_the_final_embedding(network: Autoencoder) -> None:
     method = DECS(10, epochs=3, batch_size=64, random_state=0, device="cpu", optimizer="adam").fit(X, network=network)
     assert set(method.readouts_) == {"modularity"}
-    np.testing.assert_array_equal(method.readouts_["modularity"], method._modularity(method.embedding_))
+    np.testing.assert_array_equal(method.readouts_["modularity"], method._modularity(method.embedding_)["modularity"])
     assert nmi(Y, method.readouts_["modularity"]) > 0.5
 
 

@@ -10,9 +10,11 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from sklearn.base import clone
@@ -21,7 +23,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from deepclust import methods
-from deepclust.errors import UserError
+from deepclust.errors import NotApplicable, UserError
+from deepclust.files import read_array, write_array
 from deepclust.graph.knn import knn_graph
 from deepclust.graph.weights import gaussian_weights
 from deepclust.methods.base import Clusterer
@@ -511,3 +514,35 @@ def test_interrupted_fit_ends_with_the_same_bits(name: str, share: float, tmp_pa
     assert_same(resumed, expected)
     assert resumed.n_iter_ == expected.n_iter_
     assert getattr(resumed, "trace_", None) == getattr(expected, "trace_", None)
+
+
+# ------------------------------------------------------------------------------------------------ more than fits memory
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+@every_method
+def test_samples_in_a_file_stay_there_and_are_clustered_alike(name: str, dtype: type, tmp_path: Path) -> None:
+    X: np.ndarray = blobs()[0].astype(dtype)
+    write_array(tmp_path / "X.npy", X)
+    mapped = read_array(tmp_path / "X.npy", mmap=True)
+    found, expected = make(name).fit(mapped), make(name).fit(X.astype(np.float32))
+    if dtype is np.float32:
+        assert_same(found, expected)
+    np.testing.assert_array_equal(found.labels_, expected.labels_)
+    if name not in TRANSDUCTIVE:
+        np.testing.assert_array_equal(found.predict(mapped), expected.predict(X.astype(np.float32)))
+    spoilt = mapped.copy()
+    spoilt[-1, -1] = np.nan
+    write_array(tmp_path / "X.npy", spoilt)
+    with pytest.raises(ValueError, match="NaN"):
+        make(name).fit(read_array(tmp_path / "X.npy", mmap=True))
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if make(name)._memory(N, D)])
+def test_a_fit_that_needs_more_memory_than_there_is_does_not_begin(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    method = make(name)
+    free = method._memory(N, D) - 1
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=free))
+    monkeypatch.setattr(method, "_fit", None)
+    with pytest.raises(NotApplicable, match=rf"{type(method).__name__} needs some .* GiB are free; take fewer samples"):
+        method.fit(blobs()[0])

@@ -49,9 +49,9 @@ def test_only_those_whose_neighbours_agree_teach(
 ) -> None:
     taught: list[int] = []
 
-    def counting(module: Any, rows: Tensor, *args: Any, **kwargs: Any) -> Any:
-        taught.append(len(rows))
-        return train(module, rows, *args, **kwargs)
+    def counting(*args: Any, subset: Tensor, **kwargs: Any) -> Any:
+        taught.append(len(subset))
+        return train(*args, subset=subset, **kwargs)
 
     monkeypatch.setattr(graph_classifier, "train", counting)
     for agreement in (0.0, 0.9, 1.0):

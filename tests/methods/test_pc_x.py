@@ -31,9 +31,8 @@ SETTINGS = {"hidden": [32, 64], "n_embedding": P, "epochs": 0}
 def read_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Spare the search for modularity, which takes longer than all else here; the common suite runs it."""
 
-    def first_feature(_: PCX, codes: np.ndarray) -> np.ndarray:
-        labels: np.ndarray = (codes[:, 0] > np.median(codes[:, 0])).astype(np.int64)
-        return labels
+    def first_feature(_: PCX, codes: np.ndarray) -> dict[str, np.ndarray]:
+        return {"modularity": (codes[:, 0] > np.median(codes[:, 0])).astype(np.int64)}
 
     monkeypatch.setattr(PCX, "_modularity", first_feature)
 
@@ -182,7 +181,7 @@ def test_readouts_are_of_the_final_code(network: Autoencoder) -> None:
     fitted = method(n_init=3).fit(X, network=network)
     kmeans = KMeans(K, n_init=3, random_state=fitted._seed).fit(fitted.embedding_)
     np.testing.assert_array_equal(fitted.readouts_["kmeans"], kmeans.labels_)
-    np.testing.assert_array_equal(fitted.readouts_["modularity"], fitted._modularity(fitted.embedding_))
+    np.testing.assert_array_equal(fitted.readouts_["modularity"], fitted._modularity(fitted.embedding_)["modularity"])
     assert fitted.readouts_["kmeans"].dtype == np.int64
 
 

@@ -80,6 +80,31 @@ def test_epochs_permute_the_rows_afresh_and_leave_out_others() -> None:
     assert {row for rows in epochs for row in rows} == set(range(N))
 
 
+def test_a_subset_is_shown_as_if_it_were_all_with_the_indices_of_its_rows() -> None:
+    subset, seen = torch.tensor([7, 2, 9, 4]), list[list[int]]()
+    module = model()
+
+    def terms(x: Tensor, index: Tensor, _: torch.Generator) -> dict[str, Tensor]:
+        assert torch.equal(x, X[index])
+        seen.append(index.tolist())
+        return {"fit": module(x).square().mean()}
+
+    settings: dict[str, Any] = {"epochs": 2, "batch_size": 2, "seed": 0, "phase": "test"}
+    train(module, X, terms, optimizer=make_optimizer("adam", module, 0.01), subset=subset, **settings)
+    assert [sorted(seen[i] + seen[i + 1]) for i in (0, 2)] == [[2, 4, 7, 9]] * 2
+    alone, expected = model(), list[list[int]]()
+
+    def terms_alone(x: Tensor, index: Tensor, _: torch.Generator) -> dict[str, Tensor]:
+        expected.append(subset[index].tolist())
+        return {"fit": alone(x).square().mean()}
+
+    train(alone, X[subset], terms_alone, optimizer=make_optimizer("adam", alone, 0.01), **settings)
+    assert seen == expected
+    assert torch.equal(module.weight, alone.weight)
+    doubled = in_chunks(lambda rows: 2 * rows, module, X, subset, size=3)
+    assert torch.equal(doubled, 2 * X[subset])
+
+
 def test_seed_decides_the_batches() -> None:
     assert shown(3, epochs=2, seed=5) == shown(3, epochs=2, seed=5)
     assert shown(3, epochs=2, seed=5) != shown(3, epochs=2, seed=6)

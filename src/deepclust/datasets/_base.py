@@ -10,6 +10,7 @@ import numpy as np
 
 from deepclust.datasets._sources import PublishedFile
 from deepclust.errors import UserError
+from deepclust.files import chunks
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,7 +20,7 @@ class Dataset:
     Attributes
     ----------
     name : str, of the characters a-z, 0-9 and _
-    X : array of shape (N, D), float32, in [0, 1], C-contiguous
+    X : array of shape (N, D), float32 or float16, in [0, 1], C-contiguous; perhaps mapped from a file
     y : array of shape (N,), int64, every value of 0..K-1 occurring, or None for unlabelled data
     n_clusters : int, K, in [1, N]
     image_shape : (channels, height, width) with product D, or None where samples are no images
@@ -44,10 +45,12 @@ class Dataset:
         X, y, K = self.X, self.y, self.n_clusters
         if not re.fullmatch(r"[a-z0-9_]+", self.name):
             return "name must match [a-z0-9_]+, as pipeline stages are named after it; rename its module"
-        if X.dtype != np.float32 or X.ndim != 2 or X.size == 0 or not X.flags.c_contiguous:
+        if X.dtype not in (np.float32, np.float16) or X.ndim != 2 or X.size == 0 or not X.flags.c_contiguous:
             return f"X must be a C-contiguous float32 array of shape (N, D), got {X.dtype} of shape {X.shape}"
-        if not (X.min() >= 0 and X.max() <= 1):  # false for NaN too
-            return f"X must be finite and in [0, 1], got [{X.min()}, {X.max()}]; scale it in the data set's reader"
+        extremes = np.array([(rows.min(), rows.max()) for rows in chunks(X)])
+        low, high = extremes[:, 0].min(), extremes[:, 1].max()
+        if not (low >= 0 and high <= 1):  # false for NaN too
+            return f"X must be finite and in [0, 1], got [{low}, {high}]; scale it in the data set's reader"
         if not 1 <= K <= len(X):
             return f"n_clusters must be in [1, N={len(X)}], got {K}"
         if y is not None and (y.dtype != np.int64 or y.shape != (len(X),)):
@@ -70,7 +73,8 @@ class Dataset:
                 sha.update(b"absent\n")
             else:
                 sha.update(f"{array.dtype.str} {array.shape}\n".encode())
-                sha.update(np.ascontiguousarray(array).data)
+                for rows in chunks(np.ascontiguousarray(array)):
+                    sha.update(rows.data)
         return sha.hexdigest()
 
 

@@ -7,6 +7,7 @@ files. In messages rows and columns count from 1, rows of a table from below its
 import hashlib
 import logging
 import shutil
+import tempfile
 import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,7 @@ _log = logging.getLogger(__name__)
 
 TABLES = (".csv", ".parquet")
 ARRAYS = (".npy", ".npz")
+_ROWS = 4096  # looked at together
 
 
 def digests(path: Path | str) -> dict[str, str]:
@@ -120,7 +122,7 @@ def prepare(
         y = y.astype(np.int64)
     return Dataset(
         name=name,
-        X=np.ascontiguousarray(X, dtype=np.float32),
+        X=X,
         y=y,
         n_clusters=n_clusters,
         image_shape=shape,  # type: ignore[arg-type]  # of three, as the Dataset checks
@@ -219,7 +221,7 @@ def _array(at: str, path: Path, array: str | None, labels: str | None) -> tuple[
 def _load(at: str, path: Path) -> np.ndarray:
     """Return what a `.npy` file holds, or a `.npz` file's arrays by name; objects, which need pickle, are refused."""
     try:
-        content: np.ndarray = np.load(path, allow_pickle=False)
+        content = files.read_samples(path)
     except FileNotFoundError:
         raise UserError(f"{at}: {path.name} is not in {path.parent.name}; correct array or labels") from None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
@@ -294,27 +296,48 @@ def _hidden(place: Path) -> bool:
 
 
 def _scaled(where: str, values: np.ndarray, names: Sequence[str], scale: str | None) -> np.ndarray:
-    """Return finite values (N, D) in [0, 1], float64 or as they are; a value that cannot be is named by its place."""
+    """Return finite values (N, D) in [0, 1], in float16 where they are, else float32; one that cannot be is named.
 
-    def refuse(wrong: np.ndarray, remedy: str) -> None:
+    Of values in a file, the result is in a file without a name, which is gone with it.
+    """
+
+    def refuse(wrong: np.ndarray, start: int, remedy: str) -> None:
         if wrong.any():
             row, column = np.argwhere(wrong)[0]
             name = repr(names[column]) if names else column + 1
-            raise UserError(f"{where}, row {row + 1}, column {name}: {values[row, column]} {remedy}")
+            raise UserError(f"{where}, row {start + row + 1}, column {name}: {values[start + row, column]} {remedy}")
 
-    refuse(~np.isfinite(values), "is missing or infinite; fill it in, or drop the row or the column")
+    starts = range(0, len(values), _ROWS)
+    low, high = np.full(values.shape[1], np.inf), np.full(values.shape[1], -np.inf)
+    for start, rows in zip(starts, files.chunks(values, _ROWS), strict=True):
+        refuse(~np.isfinite(rows), start, "is missing or infinite; fill it in, or drop the row or the column")
+        if scale == "none":
+            refuse((rows < 0) | (rows > 1), start, "is not in [0, 1]; set scale to feature or global")
+        low, high = np.minimum(low, rows.min(axis=0)), np.maximum(high, rows.max(axis=0))
     if scale == "none" or not len(values):
-        refuse((values < 0) | (values > 1), "is not in [0, 1]; set scale to feature or global")
-        return values
-    axis = 0 if scale == "feature" else None
-    low = values.min(axis=axis, keepdims=True).astype(np.float64)
-    span = values.max(axis=axis, keepdims=True).astype(np.float64) - low
-    scaled: np.ndarray = (values - low) / np.where(span > 0, span, 1)
+        low, high = np.zeros(1), np.ones(1)
+    elif scale == "global":
+        low, high = low.min(keepdims=True), high.max(keepdims=True)
+    span = np.where(high > low, high - low, 1)
+    scaled = _room(values)
+    for rows, room in zip(files.chunks(values, _ROWS), files.chunks(scaled, _ROWS), strict=True):
+        room[:] = (rows - low) / span
     return scaled
 
 
+def _room(values: np.ndarray) -> np.ndarray:
+    """Return an array of the shape of `values` to write to: in memory, or in a file where they are in one."""
+    dtype = np.dtype(np.float16 if values.dtype == np.float16 else np.float32)
+    if files.mapping_of(values) is None:
+        return np.empty(values.shape, dtype)
+    with tempfile.TemporaryFile(dir=".") as file:  # on the disk of the project: others may be in memory
+        return np.memmap(file, dtype, "w+", shape=values.shape)
+
+
 def _warn(where: str, X: np.ndarray) -> None:
-    constant = np.flatnonzero(X.min(axis=0) == X.max(axis=0))
+    extremes = [(rows.min(axis=0), rows.max(axis=0)) for rows in files.chunks(X, _ROWS)]
+    low, high = np.array(extremes).transpose(1, 0, 2)
+    constant = np.flatnonzero(low.min(axis=0) == high.max(axis=0))
     if len(constant) == X.shape[1]:
         raise UserError(f"{where}: all rows are equal; there is nothing to cluster")
     if len(constant):
@@ -323,8 +346,11 @@ def _warn(where: str, X: np.ndarray) -> None:
             *(where, len(constant), X.shape[1], constant[0] + 1),
         )
     first: dict[bytes, int] = {}
+    rows = (values for some in files.chunks(X, _ROWS) for values in some)
     repeated = [
-        row for row, values in enumerate(X) if first.setdefault(hashlib.sha256(values.tobytes()).digest(), row) != row
+        row
+        for row, values in enumerate(rows)
+        if first.setdefault(hashlib.sha256(values.tobytes()).digest(), row) != row
     ]
     if repeated:
         _log.warning(

@@ -7,6 +7,7 @@ therefore a function of X alone: block size, number of threads and device do not
 """
 
 import hashlib
+import mmap
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,7 @@ import scipy.sparse as sp
 from threadpoolctl import ThreadpoolController
 
 from deepclust.errors import UserError
+from deepclust.files import chunks, mapping_of
 
 if TYPE_CHECKING:
     import torch
@@ -31,6 +33,9 @@ _BLOCK = 1024  # rows of one side of a block: its 4 MB of distances stay in cach
 _SLACK = 6  # candidates kept beyond n_neighbors, so that rounding in the fast pass rarely calls for a second search
 _PAIR_BYTES = 1 << 22  # float64 differences one thread holds while distances are recomputed
 _REPEAT_BYTES = 1 << 26  # float64 distances one thread holds in the second search
+_PROJECTED_BYTES = 1 << 30  # of X in float32, beyond which the approximate search looks at principal components
+_COMPONENTS = 128
+_SAMPLE = 10_000  # rows, whose covariance has the components
 _DEVICE_BYTES = 1 << 30  # float32 distances held on an accelerator
 
 
@@ -59,7 +64,8 @@ def knn_graph(
     exact : bool
         False searches by nearest-neighbour descent (package pynndescent) for max(25, n_neighbors + 15) neighbours and
         keeps the nearest `n_neighbors`; distances are as accurate as in the exact search. Where so many neighbours
-        are half the data or more, the exact search is run instead.
+        are half the data or more, the exact search is run instead. Where X would take more than 1 GiB in float32, the
+        descent sees 128 principal components of it, and the file of a mapped X is read as needed.
     device : None or "cpu", or the CUDA device that the exact search's matrix products run on
     random_state : int in [0, 2**32)
         Seed of the approximate search. The exact search has no randomness.
@@ -102,21 +108,24 @@ def knn_graph(
 
 
 def _real_array(X: "np.ndarray | torch.Tensor") -> np.ndarray:
-    """Return X as a float32 or float64 NumPy array; one that is so already is not copied."""
+    """Return X as a float32 or float64 NumPy array; one that is so already, or lies in a file, is not copied."""
     if not isinstance(X, np.ndarray) and hasattr(X, "detach"):
         X = X.detach().cpu()
         X = (X.float() if X.is_floating_point() and X.element_size() < 4 else X).numpy()  # NumPy has no bfloat16
     array = np.asarray(X)
     if array.ndim != 2 or array.shape[1] < 1 or array.dtype.kind not in "fiub":
         raise UserError(f"X must be a real array of shape (N, D), got {array.dtype} of shape {array.shape}")
-    array = array.astype(np.float32 if np.can_cast(array.dtype, np.float32) else np.float64, copy=False)
-    for start in range(0, len(array), _BLOCK):
-        in_range = (np.abs(array[start : start + _BLOCK]) <= _LARGEST).all(axis=1)  # False for NaN
+    if mapping_of(array) is None:
+        array = array.astype(np.float32 if np.can_cast(array.dtype, np.float32) else np.float64, copy=False)
+    start = 0
+    for rows in chunks(array, _BLOCK):
+        in_range = (np.abs(rows) <= np.float64(_LARGEST)).all(axis=1)  # False for NaN
         if not in_range.all():
             raise UserError(
                 f"X must be finite with entries in [-1e30, 1e30], got others in row {start + in_range.argmin()}; "
                 "clean or rescale the data"
             )
+        start += len(rows)
     return array
 
 
@@ -353,10 +362,13 @@ def _distances(X: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarr
     """Return the Euclidean distance (float32) of each pair, from its differences in float64: the same both ways."""
     squared = np.empty(len(rows))
     step = max(1, _PAIR_BYTES // (8 * X.shape[1]))
+    mapping = mapping_of(X)
     for start in range(0, len(rows), step):
         some = slice(start, start + step)
         differences = np.subtract(X[rows[some]], X[columns[some]], dtype=np.float64)
         squared[some] = np.einsum("pd,pd->p", differences, differences)
+        if mapping is not None:  # rows of a file are gathered from all over it: the pages read stay in the cache alone
+            mapping.madvise(mmap.MADV_DONTNEED)
     return np.sqrt(squared).astype(np.float32)
 
 
@@ -371,11 +383,25 @@ def _approximate_search(X: np.ndarray, k: int, random_state: int) -> Neighbors:
     m = max(25, k + 15)
     if len(X) <= 2 * m:
         return _exact_search(X, k, None)
-    frame = _Frame.around(X)
+    searched = X if 4 * X.size <= _PROJECTED_BYTES else _principal_components(X)
+    frame = _Frame.around(searched)
     # Its result depends on the number of threads, from which it gains little: one, always.
     candidates, _ = NNDescent(frame.Z, n_neighbors=m + 1, random_state=random_state, n_jobs=1).neighbor_graph
+    found = (candidates >= 0) & (candidates != np.arange(len(X))[:, None])
+    short = np.flatnonzero(found.sum(axis=1) < k)  # the descent may leave places of a row empty
     with _threads() as parallel:
-        indices, distances = _nearest(X, candidates, k, parallel)
-        short = np.flatnonzero(np.isinf(distances[:, -1]))  # the descent may leave places of a row empty
-        indices[short], distances[short] = _repeat_search(X, frame, short, k, parallel)
-    return indices, distances
+        candidates[short, :k], candidates[short, k:] = _repeat_search(searched, frame, short, k, parallel)[0], -1
+        return _nearest(X, candidates, k, parallel)
+
+
+def _principal_components(X: np.ndarray) -> np.ndarray:
+    """Return X (N, D) about its mean along the `_COMPONENTS` directions in which a sample of rows varies most, float32.
+
+    Of features whose variance lies in fewer directions, nearest neighbours are nearly those of all features; candidates
+    found here are ranked by their true distances.
+    """
+    some = X[:: max(1, len(X) // _SAMPLE)].astype(np.float64)
+    mean = some.mean(axis=0)
+    _, vectors = np.linalg.eigh((some - mean).T @ (some - mean))
+    axes = vectors[:, : -_COMPONENTS - 1 : -1].astype(np.float32)
+    return np.concatenate([(rows.astype(np.float32) - mean.astype(np.float32)) @ axes for rows in chunks(X, _BLOCK)])

@@ -25,6 +25,8 @@ from deepclust.training.loop import in_chunks
 from deepclust.training.pretrain import pretrain, read_settings
 from deepclust.training.runtime import Runtime, on_device
 
+_LARGEST_GRAPH = 200_000
+
 
 class DeepClusterer(Clusterer):
     """A method that reads a pretrained autoencoder, or pretrains its own with the settings `pretraining`.
@@ -74,11 +76,16 @@ class DeepClusterer(Clusterer):
             raise NotApplicable("augmentation needs images, and this data set has no image shape")
         return lambda x, generator: augment(x, Augmentation(), generator, shape)
 
-    def _modularity(self, codes: np.ndarray) -> np.ndarray:
-        """Return labels (N,) of the highest modularity on the graph of 10 nearest neighbours of codes (N, P)."""
+    def _modularity(self, codes: np.ndarray) -> dict[str, np.ndarray]:
+        """Return as `modularity` the labels (N,) of the highest on the graph of 10 nearest neighbours of codes (N, P).
+
+        Beyond `_LARGEST_GRAPH` samples there is none: the exact graph takes a time of N^2.
+        """
         if len(codes) < 2:
-            return np.zeros(len(codes), dtype=np.int64)
-        return partition(neighbour_graph(codes, 10), self.n_clusters, random_state=self._seed).labels
+            return {"modularity": np.zeros(len(codes), dtype=np.int64)}
+        if len(codes) > _LARGEST_GRAPH:
+            return {}
+        return {"modularity": partition(neighbour_graph(codes, 10), self.n_clusters, random_state=self._seed).labels}
 
     @classmethod
     def read_network(cls, folder: Path) -> Autoencoder:

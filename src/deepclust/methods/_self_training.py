@@ -1,5 +1,6 @@
 """DEC's self-training, which IDEC keeps and extends: sharpen one's own soft assignments, and learn them."""
 
+import math
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,6 +15,7 @@ from deepclust.methods.base import COUNT, POSITIVE, SHARE
 from deepclust.nets.autoencoder import Autoencoder
 from deepclust.seeding import derive_seed
 from deepclust.training.loop import Refresh, in_chunks, make_optimizer, train
+from deepclust.training.runtime import Rows
 
 
 class _State(nn.Module):
@@ -51,12 +53,15 @@ class SelfTraining(CentroidClusterer):
         "n_init": COUNT,
     }
 
+    def _memory(self, n_samples: int, n_features: int) -> int:
+        return 12 * n_samples * self.n_clusters  # the target, the assignments it is made of, and their squares
+
     def _fit(self, X: np.ndarray, network: Autoencoder | None = None, **_: Any) -> None:
         data = self._start(X, network)
-        self._unit = max(float(data.square().mean().sqrt()), 1e-12) if self.normalize else 1.0
+        self._unit = max(_root_mean_square(data), 1e-12) if self.normalize else 1.0
         kmeans = KMeans(self.n_clusters, n_init=self.n_init, random_state=self._seed)
         centroids = kmeans.fit(self._encode(data).cpu().numpy()).cluster_centers_
-        state = _State(self.network_, torch.from_numpy(centroids).to(data), len(data))
+        state = _State(self.network_, torch.from_numpy(centroids).to(data.device), len(data))
 
         def soft(rows: Tensor) -> Tensor:
             return self._soft(self.network_.encode(rows), state.centroids)
@@ -93,3 +98,7 @@ class SelfTraining(CentroidClusterer):
 
     def _soft(self, z: Tensor, centroids: Tensor) -> Tensor:
         return soft_assignment(z / self._unit, centroids / self._unit, self.alpha)
+
+
+def _root_mean_square(X: Tensor) -> float:
+    return math.sqrt(sum(float(rows.square().sum(dtype=torch.float64)) for rows in Rows(X).chunks(4096)) / X.numel())

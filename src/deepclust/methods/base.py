@@ -2,10 +2,12 @@
 
 import contextlib
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self, SupportsIndex
 
 import numpy as np
+import psutil
 import scipy.sparse as sp
 from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.utils import check_random_state
@@ -14,8 +16,8 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 from threadpoolctl import threadpool_limits
 
-from deepclust.errors import UserError
-from deepclust.files import read_sparse
+from deepclust.errors import NotApplicable, UserError
+from deepclust.files import chunks, mapping_of, read_sparse
 from deepclust.methods import _saving
 from deepclust.runs import versions
 
@@ -24,6 +26,8 @@ COUNT = [Interval(Integral, 1, None, closed="left")]
 WEIGHT = [Interval(Real, 0, None, closed="left")]
 POSITIVE = [Interval(Real, 0, None, closed="neither")]
 SHARE = [Interval(Real, 0, 1, closed="left")]
+
+_STORED = [np.float16, np.float32, np.float64]  # what an array in a file may hold
 
 
 def _can_predict(method: "Clusterer") -> bool:
@@ -50,6 +54,7 @@ class Clusterer(ClusterMixin, BaseEstimator):
     libraries: ClassVar[tuple[str, ...]] = ("numpy", "scipy", "scikit-learn")  # whose versions decide the result
     not_in_params: ClassVar[tuple[str, ...]] = ("n_clusters", "random_state", "device")  # the pipeline sets these
 
+    n_clusters: int
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_clusters": COUNT,
         "random_state": ["random_state"],
@@ -61,14 +66,23 @@ class Clusterer(ClusterMixin, BaseEstimator):
 
         Keyword arguments are those of `reads`: `graph`, a symmetric sparse (N, N) matrix of edge weights, and
         `network`, a pretrained `Autoencoder` (it is copied, not changed). What is left out, `fit` makes itself.
+
+        Raises NotApplicable where a fit would need more memory than is free, before it starts.
         """
         self._validate_params()
-        X = validate_data(self, X, dtype=[np.float64, np.float32], order="C")
+        X = self._validated(X)
         accepted = {"graph"} & set(self.reads) | ({"network"} if set(self.reads) - {"graph"} else set())
         if unknown := set(inputs) - accepted:
             raise TypeError(f"{type(self).__name__}.fit takes {sorted(accepted) or 'no inputs'}, got {sorted(unknown)}")
         if len(X) < self.n_clusters:
             raise UserError(f"n_clusters must be in [1, n_samples={len(X)}], got {self.n_clusters}")
+        needed, free = self._memory(*X.shape), psutil.virtual_memory().available
+        if needed > free:
+            raise NotApplicable(
+                f"{type(self).__name__} needs some {needed / 2**30:,.0f} GiB of memory for {len(X):,} samples of "
+                f"{X.shape[1]:,} features in {self.n_clusters:,} clusters, and {free / 2**30:,.0f} GiB are free; take "
+                "fewer samples, or a method that reads them in batches"
+            )
         self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         self._fit(X, **inputs)
         return self
@@ -77,14 +91,28 @@ class Clusterer(ClusterMixin, BaseEstimator):
     def predict(self, X: Any) -> np.ndarray:
         """Return the labels (M,) of new samples X (M, D) under the fitted clustering."""
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=[np.float64, np.float32], order="C", reset=False)
-        return self._predict(X)
+        return self._predict(self._validated(X, reset=False))
+
+    def _validated(self, X: Any, *, reset: bool = True) -> np.ndarray:
+        """Return X as a real array (N, D); one in a file (`files.read_array`) stays there."""
+        if isinstance(X, np.memmap) and mapping_of(X) is not None and X.ndim == 2 and X.dtype in _STORED:
+            check = partial(validate_data, self, dtype=_STORED, order="C")
+            check(X[:1], reset=reset)
+            for rows in chunks(X):  # the check of all at once would copy them
+                check(rows, reset=False)
+            return X
+        found: np.ndarray = validate_data(self, X, dtype=[np.float64, np.float32], order="C", reset=reset)
+        return found
 
     def _fit(self, X: np.ndarray, **inputs: Any) -> None:
         raise NotImplementedError
 
     def _predict(self, X: np.ndarray) -> np.ndarray:
         raise NotImplementedError
+
+    def _memory(self, n_samples: int, n_features: int) -> int:
+        """Return the bytes that `_fit` holds beyond X: those that grow faster than a code of a few numbers a sample."""
+        return 0
 
     @classmethod
     def read_graph(cls, folder: Path) -> sp.csr_matrix:

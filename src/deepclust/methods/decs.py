@@ -155,7 +155,7 @@ class DECS(CentroidClusterer):
         self.cluster_centers_ = state.centroids.detach().cpu().numpy()
         self.embedding_ = self._encode(data).cpu().numpy()
         self.labels_ = self._nearest(self.embedding_)
-        self.readouts_ = {"modularity": self._modularity(self.embedding_)}
+        self.readouts_ = self._modularity(self.embedding_)
         self.extras_ = {"embedding_before": codes}
         self.trace_, self.n_iter_, self.converged_ = outcome.trace, outcome.n_iter, True  # the paper has no other end
 
@@ -174,11 +174,12 @@ class _State(nn.Module):
     def __init__(self, network: Autoencoder, start: KMeans, data: Tensor) -> None:
         super().__init__()
         self.network = network
-        self.centroids = nn.Parameter(torch.from_numpy(start.cluster_centers_).to(data))
+        self.centroids = nn.Parameter(torch.from_numpy(start.cluster_centers_).to(data.device))
         self.labels: Tensor
         self.sums: Tensor
         self.register_buffer("labels", torch.from_numpy(start.labels_.astype(np.int64)).to(data.device))
-        self.register_buffer("sums", data.new_zeros(4))  # over an epoch's batches: threshold, stability, changes, 1
+        # over an epoch's batches: threshold, stability, changes, 1
+        self.register_buffer("sums", torch.zeros(4, device=data.device))
 
     def clear(self) -> None:
         self.sums.zero_()

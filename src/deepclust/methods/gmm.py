@@ -34,6 +34,11 @@ class GMM(GMMReadout, Clusterer):
         self.random_state = random_state
         self.device = device
 
+    def _memory(self, n_samples: int, n_features: int) -> int:
+        """Count float64 copies of X, the responsibilities and their logarithms, means' and covariances' and factors."""
+        covariances = self.n_clusters * n_features ** (2 if self.covariance == "full" else 1)
+        return 8 * (2 * n_samples * n_features + 2 * n_samples * self.n_clusters + 3 * covariances)
+
     def _fit(self, X: np.ndarray, **_: Any) -> None:
         self._cluster(X)
 

@@ -103,16 +103,16 @@ class GraphClassifier(DeepClusterer):
             logits = model(augmented(x, generator))
             return {"classification": F.cross_entropy(logits, targets[index], label_smoothing=self.label_smoothing)}
 
-        rows = (teachers if teachers.any() else ~teachers).nonzero().squeeze(1)
         outcome = train(
             model,
-            data[rows],
-            lambda x, index, generator: terms(x, rows[index], generator),
+            data,
+            terms,
             optimizer=make_optimizer("adam", model, self.learning_rate),
             epochs=self.epochs,
             batch_size=self.batch_size,
             seed=derive_seed(self._seed, "batches"),
             phase="cluster",
+            subset=(teachers if teachers.any() else ~teachers).nonzero().squeeze(1),
         )
         self.coef_, self.intercept_ = (p.detach().cpu().numpy() for p in (model.head.weight, model.head.bias))
         self.labels_ = in_chunks(model, model, data).argmax(dim=1).cpu().numpy()

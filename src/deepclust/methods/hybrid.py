@@ -198,9 +198,9 @@ class _State(nn.Module):
         self.transform: Tensor
         self.reconstruction: Tensor
         self.register_buffer("support", support, persistent=False)
-        self.register_buffer("bank", data.new_zeros(n_samples, n_embedding))
+        self.register_buffer("bank", torch.zeros(n_samples, n_embedding, device=data.device))
         self.register_buffer("coefficients", data.new_zeros(support.shape, dtype=torch.float64))
-        self.register_buffer("shift", data.new_zeros(n_embedding))
+        self.register_buffer("shift", torch.zeros(n_embedding, device=data.device))
         self.register_buffer("transform", torch.eye(n_embedding, device=data.device))
         self.register_buffer("reconstruction", data.new_zeros((), dtype=torch.float64))
 
@@ -278,7 +278,7 @@ class _Problem:
         identity = sp.eye_array(len(self.data), format="csr")
         difference = identity - self.state.affinity()
         M = sp.csr_matrix(difference.T @ difference + self.settings.beta * self.laplacian)
-        self.rows = _Rows(M if self.settings.edges == "bank" else self.laplacian, self.data)
+        self.rows = _Rows(M if self.settings.edges == "bank" else self.laplacian, self.state.bank)
         if self.settings.safeguard:
             self.before = copy.deepcopy((self.state.state_dict(), self.optimizer.state_dict()))
 

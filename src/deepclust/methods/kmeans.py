@@ -25,6 +25,9 @@ class KMeans(KMeansReadout, Clusterer):
         self.random_state = random_state
         self.device = device
 
+    def _memory(self, n_samples: int, n_features: int) -> int:
+        return 8 * n_samples * n_features  # scikit-learn's centred copy, of float16 in float64
+
     def _fit(self, X: np.ndarray, **_: Any) -> None:
         self._cluster(X)
 

@@ -162,10 +162,8 @@ class PCX(CentroidClusterer):
         self.cluster_centers_ = state.centroids.cpu().numpy()
         self.embedding_ = self._encode(data).cpu().numpy()
         self.labels_ = self._nearest(self.embedding_)
-        self.readouts_ = {
-            "kmeans": kmeans.fit_predict(self.embedding_).astype(np.int64),
-            "modularity": self._modularity(self.embedding_),
-        }
+        self.readouts_ = {"kmeans": kmeans.fit_predict(self.embedding_).astype(np.int64)}
+        self.readouts_ |= self._modularity(self.embedding_)
         self._interpret(state.eval())
         self.trace_ = first.trace + outcome.trace
         self.n_iter_, self.converged_ = first.n_iter + outcome.n_iter, False
@@ -227,7 +225,7 @@ class _State(nn.Module):
         self.labels: Tensor
         self.epoch: Tensor
         self.register_buffer("centroids", centroids.to(data.device))
-        self.register_buffer("sizes", data.new_full((n_clusters,), batch_size / n_clusters))
+        self.register_buffer("sizes", torch.full((n_clusters,), batch_size / n_clusters, device=data.device))
         self.register_buffer("labels", torch.full((len(data),), -1, device=data.device))
         self.register_buffer("epoch", torch.tensor(0))
 

@@ -42,6 +42,9 @@ class SCNcut(Clusterer):
         self.random_state = random_state
         self.device = device
 
+    def _memory(self, n_samples: int, n_features: int) -> int:
+        return 8 * n_samples * (2 * self.n_clusters + 1)  # ARPACK's basis
+
     def _fit(self, X: np.ndarray, graph: sp.csr_matrix | None = None, **_: Any) -> None:
         if graph is None:
             graph = neighbour_graph(X, self.n_neighbors)

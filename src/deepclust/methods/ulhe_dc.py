@@ -111,12 +111,15 @@ class ULHEDC(CentroidClusterer):
         self.random_state = random_state
         self.device = device
 
+    def _memory(self, n_samples: int, n_features: int) -> int:
+        return 16 * n_samples * self.n_clusters  # spherical k-means' cosines and memberships
+
     def _fit(self, X: np.ndarray, network: Autoencoder | None = None, **_: Any) -> None:
         stages = self._stages()
         data = self._start(X, network)
         before = self._encode(data).cpu().numpy()
         start = spherical_kmeans(before, self.n_clusters, random_state=self._seed, n_init=self.n_init)
-        state = _State(self.network_, torch.from_numpy(start.centers).to(data), len(data))
+        state = _State(self.network_, torch.from_numpy(start.centers).to(data.device, torch.float32), len(data))
         optimizer = make_optimizer("sgd", self.network_.encoder, self.learning_rate)
 
         self.trace_, self.n_iter_ = list[dict[str, Any]](), 0
@@ -125,7 +128,7 @@ class ULHEDC(CentroidClusterer):
             fed = easiest(u, state.centroids, share)
             state.labels.copy_(nearest(u, state.centroids))
             tolerance = self.tolerance if share == 1 else 0.0
-            outcome = self._train(state, data[fed], fed, optimizer, epochs, tolerance, f"stage{number}")
+            outcome = self._train(state, data, fed, optimizer, epochs, tolerance, f"stage{number}")
             past = len(self.trace_)
             self.trace_ += [row | {"phase": "cluster", "epoch": past + row["epoch"]} for row in outcome.trace]
             self.n_iter_ += outcome.n_iter
@@ -134,7 +137,7 @@ class ULHEDC(CentroidClusterer):
         self.cluster_centers_ = state.centroids.cpu().numpy()
         self.embedding_ = self._encode(data).cpu().numpy()
         self.labels_ = self._nearest(self.embedding_)
-        self.readouts_ = {"modularity": self._modularity(self.embedding_)}
+        self.readouts_ = self._modularity(self.embedding_)
         self.extras_ = {"embedding_before": before}
 
     def _stages(self) -> list[tuple[float, int]]:
@@ -159,22 +162,21 @@ class ULHEDC(CentroidClusterer):
         tolerance: float,
         phase: str,
     ) -> Outcome:
-        """Run step 2 of the paper's Algorithm 1 on the samples `fed` (M,), whose rows X (M, D) holds."""
+        """Run step 2 of the paper's Algorithm 1 on the samples `fed` (M,) of X (N, D)."""
         encode, augmented = self.network_.encode, self._augmenter(self.augment)
 
         def assign() -> Tensor:
             if self.centroid_update == "epoch":
-                state.follow(fed, in_chunks(encode, self.network_, X), len(fed))
+                state.follow(fed, in_chunks(encode, self.network_, X, fed), len(fed))
             return state.labels[fed]
 
         def terms(x: Tensor, index: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-            rows = fed[index]
             z = encode(augmented(x, generator))
             with torch.autocast(z.device.type, enabled=False):  # cosines near 1 need more digits than bfloat16 has
                 z = z.float()
                 if self.centroid_update == "batch":
-                    state.follow(rows, self._clean(x, z).float(), len(fed))
-                u, labels = directions(z), state.labels[rows]
+                    state.follow(index, self._clean(x, z).float(), len(fed))
+                u, labels = directions(z), state.labels[index]
                 centroids, sizes = cluster_directions(u, labels, self.n_clusters)
                 return {
                     "clustering": 1 - (u * state.centroids[labels]).sum(dim=1).mean(),
@@ -192,6 +194,7 @@ class ULHEDC(CentroidClusterer):
             batch_size=self.batch_size,
             seed=derive_seed(self._seed, "batches", phase),
             phase=phase,
+            subset=fed,
             refresh=Refresh(max(1, len(fed) // self.batch_size), assign, tolerance),  # once an epoch
             steps=EpochSteps(lambda: None, lambda: state.diagnostics(fed)),
         )

@@ -76,15 +76,17 @@ def train(
     batch_size: int,
     seed: int,
     phase: str,
+    subset: Tensor | None = None,
     refresh: Refresh | None = None,
     steps: EpochSteps | None = None,
 ) -> Outcome:
     """Minimise the sum of `terms` over `module`'s parameters, in place.
 
     An epoch is floor(N / B) batches of exactly B = min(`batch_size`, N) rows of a fresh permutation; the remainder
-    sits out that epoch. Traced losses are means over the epoch's batches. With `runtime.Runtime.checkpoints` set, the
-    state is written every few epochs under the name `phase`, and a later call with the same settings goes on from it
-    to the same bits (buffers of `module` are part of the state: keep there what `refresh` computes).
+    sits out that epoch. With `subset`, indices (M,) of rows of X, these alone are shown, and N is M. Traced losses are
+    means over the epoch's batches. With `runtime.Runtime.checkpoints` set, the state is written every few epochs under
+    the name `phase`, and a later call with the same settings goes on from it to the same bits (buffers of `module` are
+    part of the state: keep there what `refresh` computes).
 
     Raises
     ------
@@ -94,8 +96,10 @@ def train(
     surroundings = runtime.current()
     path = surroundings.checkpoints / f"{phase}.safetensors" if surroundings.checkpoints else None
     generator = torch.Generator().manual_seed(seed)  # on the CPU, so that every device sees the same batches
-    n_samples, n_batches = len(X), max(1, len(X) // batch_size)
+    n_samples = len(X) if subset is None else len(subset)
+    n_batches = max(1, n_samples // batch_size)
     batch_size = min(batch_size, n_samples)
+    rows = runtime.Rows(X)
     trace: list[dict[str, Any]] = []
     labels = torch.full((n_samples,), -1, device=X.device)
     first, n_iter, converged = 0, 0, False
@@ -120,6 +124,8 @@ def train(
             steps.before()
         module.train()
         order = torch.randperm(n_samples, generator=generator).to(X.device)
+        if subset is not None:
+            order = subset[order]
         names: list[str] = []
         values: list[Tensor] = []  # of each batch, its terms
         label_change = math.nan
@@ -135,7 +141,7 @@ def train(
                 module.train()
             index = order[batch * batch_size : (batch + 1) * batch_size]
             with torch.autocast(X.device.type, torch.bfloat16, enabled=surroundings.precision == "bfloat16"):
-                losses = terms(X[index], index, generator)
+                losses = terms(rows[index], index, generator)
             names, stacked = list(losses), torch.stack(list(losses.values()))
             optimizer.zero_grad()
             stacked.sum().backward()
@@ -155,10 +161,19 @@ def train(
 
 
 @torch.no_grad()
-def in_chunks(function: Callable[[Tensor], Tensor], module: nn.Module, X: Tensor, size: int = 4096) -> Tensor:
-    """Return `function` of all rows of X, `size` at a time, with `module` in evaluation mode and no gradient."""
+def in_chunks(
+    function: Callable[[Tensor], Tensor],
+    module: nn.Module,
+    X: Tensor,
+    subset: Tensor | None = None,
+    size: int = 4096,
+) -> Tensor:
+    """Return `function` of all rows of X, or of those with the indices `subset`, in their order.
+
+    It sees `size` rows at a time, with `module` in evaluation mode and no gradient.
+    """
     module.eval()
-    return torch.cat([function(rows) for rows in X.split(size)])
+    return torch.cat([function(rows) for rows in runtime.Rows(X).chunks(size, subset)])
 
 
 class _Labels(nn.Module):

@@ -4,6 +4,8 @@ Methods and losses never see these: a stage (or a user) opens a `Runtime` around
 """
 
 import contextlib
+import mmap
+import warnings
 from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -15,6 +17,9 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from deepclust.errors import UserError
+from deepclust.files import mapping_of
+
+RESIDENT = 256 << 20  # bytes
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,40 @@ def resolve_device(device: str) -> torch.device:
 
 
 def on_device(X: np.ndarray, device: str) -> torch.Tensor:
-    """Return X as one float32 tensor on `device` (see `resolve_device`), where it stays during a training."""
-    writable = X if X.flags.writeable else X.copy()  # torch warns of others: memory maps, pandas' own arrays
-    return torch.from_numpy(writable).to(resolve_device(device), torch.float32)
+    """Return X as one tensor on `device` (see `resolve_device`), where it stays during a training: float32.
+
+    On a CPU an array that is mapped from a file (`files.read_array`) stays there, in its own precision.
+    """
+    target, mapping = resolve_device(device), mapping_of(X)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nor does a training write to it
+        data = torch.from_numpy(X)
+    if mapping is None or target.type != "cpu":
+        return data.to(target, torch.float32)
+    data.mapping = mapping  # type: ignore[attr-defined]
+    return data
+
+
+class Rows:
+    """Rows of X in float32, wherever X is; of one in a file, no more than some `RESIDENT` bytes stay in memory."""
+
+    def __init__(self, X: torch.Tensor) -> None:
+        self._X = X
+        self._mapping: mmap.mmap | None = getattr(X, "mapping", None)
+        self._resident = 0
+
+    def __getitem__(self, index: torch.Tensor | slice) -> torch.Tensor:
+        rows = self._X[index].float()
+        if self._mapping is not None:
+            around = 16 * mmap.PAGESIZE if isinstance(index, torch.Tensor) else 0  # which the kernel maps with a page
+            self._resident += len(rows) * (self._X.shape[1] * self._X.element_size() + around)
+            if self._resident > RESIDENT:
+                self._mapping.madvise(mmap.MADV_DONTNEED)  # they are read again from the file, or from the page cache
+                self._resident = 0
+        return rows
+
+    def chunks(self, size: int, subset: torch.Tensor | None = None) -> Iterator[torch.Tensor]:
+        """Yield all rows, or those with the indices `subset`, `size` at a time."""
+        for start in range(0, len(self._X) if subset is None else len(subset), size):
+            chunk = slice(start, start + size)
+            yield self[chunk if subset is None else subset[chunk]]
