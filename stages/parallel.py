@@ -19,13 +19,13 @@ import sys
 import time
 import uuid
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
 import dask
-from distributed import Client, LocalCluster, Reschedule, Status, as_completed, get_worker
+from distributed import Client, Future, LocalCluster, Reschedule, Status, get_worker, wait
 from dvc.dvcfile import PROJECT_FILE
 from dvc.lock import LockError
 from dvc.repo import Repo
@@ -195,8 +195,8 @@ def run_all(books: Books, client: Client, gpus: list[str], carried: dict[str, st
     Dask finds a worker for a stage, and another one if that dies. A stage that fails holds up those that build on it.
     """
     outcomes: dict[Any, str] = {}
-    running: dict[str, Any] = {}
-    ends = as_completed(loop=client.loop)
+    ready: deque[Any] = deque()
+    running: dict[Future, Any] = {}
     graph = TopologicalSorter({stage: list(books.graph.successors(stage)) for stage in books.order})
 
     def settle(stage: Any, outcome: str) -> None:
@@ -214,30 +214,43 @@ def run_all(books: Books, client: Client, gpus: list[str], carried: dict[str, st
         else:
             name, outs = stage.addressing, [out.fs_path for out in stage.outs]
             key = f"{name}-{uuid.uuid4()}"  # which no other client of the cluster has
-            running[key] = stage
-            ends.add(client.submit(run, name, stage.cmd, outs, books.root, carried, gpus, key=key, pure=False))
+            future = client.submit(run, name, stage.cmd, outs, books.root, carried, gpus, key=key, pure=False)
+            running[future] = stage
 
     def start_ready() -> None:
-        while ready := graph.get_ready():
-            for stage in ready:
-                start(stage)
+        """Give Dask no more stages than it has threads: it would line others up behind one of unknown length."""
+        threads = sum(client.nthreads().values())
+        while len(running) < threads:
+            ready.extend(graph.get_ready())
+            if not ready:
+                return
+            start(ready.popleft())
 
-    if not client.scheduler_info()["workers"]:
+    if not client.nthreads():
         _log.info("the cluster has no worker yet: waiting for one")
     graph.prepare()
-    start_ready()
-    for future in ends:
-        stage = running.pop(future.key)
-        try:
-            future.result()
-            books.record(stage)
-        except Exception as error:  # the stage's, its worker's or DVC's: other stages have no part in it
-            settle(stage, "failed")
-            _log.error("%s", error)
-        else:
-            settle(stage, "ran")
+    while graph.is_active():
         start_ready()
+        for future in first_ended(running):
+            stage = running.pop(future)
+            try:
+                future.result()
+                books.record(stage)
+            except Exception as error:  # the stage's, its worker's or DVC's: other stages have no part in it
+                settle(stage, "failed")
+                _log.error("%s", error)
+            else:
+                settle(stage, "ran")
     return outcomes
+
+
+def first_ended(futures: Iterable[Future]) -> list[Future]:
+    """Wait until one of the futures has ended, but not for long: workers may have joined. Return those that have."""
+    try:
+        wait(list(futures), timeout=2, return_when="FIRST_COMPLETED")
+    except TimeoutError:
+        return []
+    return [future for future in futures if future.done()]
 
 
 def run(name: str, command: str, outs: list[str], root: str, carried: dict[str, str | None], gpus: list[str]) -> None:

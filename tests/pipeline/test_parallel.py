@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from deepclust.files import write_json
 from stages.parallel import gpu_of, visible_gpus
 from tests.pipeline.conftest import ROOT, Twins, Workspace, stages_of
 
@@ -161,6 +163,21 @@ def test_what_is_neither_a_number_nor_an_address_is_refused(finished: Workspace,
     run = parallel(finished, where)
     assert run.code == 2
     assert re.fullmatch(r"error: .*tcp://HOST:PORT.*\n", run.log)
+
+
+def test_no_stage_waits_behind_a_long_one_while_a_worker_is_free(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "project")
+    workspace.root.mkdir()
+    for folder in ("src", "stages"):
+        shutil.copytree(ROOT / folder, workspace.root / folder)
+    short = {f"short{i}": {"cmd": f"touch short{i}", "outs": [f"short{i}"]} for i in range(8)}
+    waits = "for i in $(seq 900); do [ $(ls | grep -c '^short') -eq 8 ] && break; sleep 0.1; done; ls > long"
+    write_json(workspace.root / "dvc.yaml", {"stages": {"long": {"cmd": waits, "outs": ["long"]}, **short}})
+    workspace.run("git", "init", "--quiet")
+    workspace.run("dvc", "init", "--quiet")
+    run = parallel(workspace)
+    assert run.code == 0, run.log
+    assert set(workspace.read("long").split()) >= set(short)
 
 
 def test_a_stage_whose_worker_is_killed_goes_on_from_its_checkpoints_on_another(
