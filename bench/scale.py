@@ -1,6 +1,6 @@
 """Every stage and method as the samples grow: seconds, memory beyond the data's file, and what ImageNet would cost.
 
-The data are made: K clusters in 32 directions of 2,048 features, with a little noise in all, float16 in a file, as
+The data are made: 1,000 clusters in 32 directions of 2,048 features, with a little noise in all, float16 in a file, as
 someone's embeddings would be. Each piece of work is a process of its own. Seconds are from its call to its end, for one
 epoch and one start; memory is the peak of what it holds of its own (`RssAnon`) beyond what it held before, and, apart,
 of the mapped file (`RssFile`). A piece is not started where a method says that memory is short (`NotApplicable`), or

@@ -19,7 +19,7 @@ import sys
 import time
 import uuid
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
@@ -244,8 +244,10 @@ def run_all(books: Books, client: Client, gpus: list[str], carried: dict[str, st
     return outcomes
 
 
-def first_ended(futures: Iterable[Future]) -> list[Future]:
+def first_ended(futures: Collection[Future]) -> list[Future]:
     """Wait until one of the futures has ended, but not for long: workers may have joined. Return those that have."""
+    if not futures:  # no worker yet
+        time.sleep(1)
     try:
         wait(list(futures), timeout=2, return_when="FIRST_COMPLETED")
     except TimeoutError:

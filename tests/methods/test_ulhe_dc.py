@@ -226,6 +226,7 @@ def test_samples_are_fed_in_three_stages(
     fed: list[set[int]] = []
 
     def note(self: Any, state: Any, X: Tensor, rows: Tensor, optimizer: Any, epochs: int, *_: Any) -> Any:
+        assert len(X) == 600  # all samples, of which `rows` are shown
         seen.append((len(rows), epochs))
         fed.append(set(rows.tolist()))
         return Outcome([], 1, False)
