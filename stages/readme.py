@@ -1,10 +1,15 @@
-"""Write the generated blocks of README.md: the methods there are, and the results of the grids it names.
+"""Write the generated blocks of README.md and of the papers' pages.
+
+A block's first line says what it holds: `methods`, the methods there are; `results GRID`, what that grid came to,
+without the further read-outs of its cells, or `results GRID with read-outs`; `reported`, what the papers print for
+their own methods beside ours; `reported PAPER`, all that one paper prints.
 
 Not a stage of the pipeline: `make readme` runs it. With the argument `check` it changes nothing and fails if a block is
 stale.
 """
 
 import inspect
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -13,27 +18,57 @@ from deepclust import methods
 from deepclust.errors import UserError, run_as_script
 from deepclust.files import write_text
 from deepclust.reporting.aggregate import compare, read_reported
-from deepclust.reporting.readme import methods_block, replace_block, reported_block, results_block
+from deepclust.reporting.papers import PAPERS
+from deepclust.reporting.readme import block_names, methods_block, replace_block, reported_block, results_block
 
-PAGE = Path("README.md")
-GRIDS = ["benchmark", "hybrid", "heldout"]  # whose results stand on it, each in the block of its name
+GRIDS = ["benchmark", "hybrid", "heldout"]  # whose numbers stand beside the papers'
 
 
 def main(command: str = "write") -> None:
-    old = PAGE.read_text(encoding="utf-8")
-    new = replace_block(old, "methods", methods_block(map(describe, methods.names())))
+    for page in [Path("README.md"), *sorted(Path("docs/papers").glob("*.md"))]:
+        old = new = page.read_text(encoding="utf-8")
+        for name in block_names(old):
+            new = replace_block(new, name, block(name, page))
+        if command == "check" and new != old:
+            raise UserError(f"the generated blocks of {page} are stale; run make readme")
+        if new != old:
+            write_text(page, new)
+
+
+def block(name: str, page: Path) -> str:
+    """Return what the block of that name holds on a page."""
+    reports = os.path.relpath("reports", page.parent)
+    match name.split(" ", 2):
+        case ["methods"]:
+            return methods_block(map(describe, methods.names()))
+        case ["results", grid, *rest] if rest in ([], ["with read-outs"]):
+            summary = read_summary(grid)
+            kept = summary if rest else summary[~summary["cell"].str.contains("/")]
+            return results_block(kept, f"{reports}/{grid}")
+        case ["reported"]:
+            everything = comparison()
+            own = [cell in PAPERS[paper].methods for paper, cell in everything[["paper", "cell"]].to_numpy()]
+            return reported_block(everything[own], reports)
+        case ["reported", paper] if paper in PAPERS:
+            everything = comparison()
+            return reported_block(everything[everything["paper"] == paper], reports)
+    raise UserError(f"{page}: nothing writes a block named '{name}'; stages/readme.py says which there are")
+
+
+def comparison() -> pd.DataFrame:
+    """Return what the papers print beside what every grid came to, paper by paper."""
     reported = read_reported("data/reported/reported_results.csv")
-    for grid in GRIDS:
-        folder = f"reports/{grid}"
-        summary = pd.read_csv(f"{folder}/summary.csv", dtype={"reason": str}).fillna({"reason": ""})
-        new = replace_block(new, grid, results_block(summary, folder))
-        if f"<!-- generated: reported {grid} -->" in new:
-            comparison = compare(summary, reported)
-            new = replace_block(new, f"reported {grid}", reported_block(comparison, folder))
-    if command == "check" and new != old:
-        raise UserError(f"the generated blocks of {PAGE} are stale; run make readme")
-    if new != old:
-        write_text(PAGE, new)
+    by_grid = [compare(read_summary(grid), reported).assign(grid=grid) for grid in GRIDS]
+    return pd.concat(by_grid).sort_values(["paper", "table"], kind="stable")
+
+
+def read_summary(grid: str) -> pd.DataFrame:
+    """Return the means of a grid's report."""
+    path = f"reports/{grid}/summary.csv"
+    try:
+        return pd.read_csv(path, dtype={"reason": str}).fillna({"reason": ""})
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing; make repro GRID={grid} writes it") from None
 
 
 def describe(name: str) -> tuple[str, str, tuple[str, ...]]:

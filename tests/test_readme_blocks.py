@@ -1,4 +1,4 @@
-"""The README's generated blocks are those of the methods there are and of the results that are committed."""
+"""The generated blocks of the pages are those of the methods there are and of the results that are committed."""
 
 import subprocess
 import sys
@@ -12,6 +12,17 @@ def test_generated_blocks_are_current() -> None:
         [sys.executable, "stages/readme.py", "check"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_an_unknown_block_is_refused_with_its_page(tmp_path: Path) -> None:
+    (tmp_path / "docs/papers").mkdir(parents=True)
+    (tmp_path / "README.md").write_text("<!-- generated: result -->\n<!-- /generated -->\n")
+    script = [sys.executable, str(ROOT / "stages/readme.py")]
+    done = subprocess.run(script, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.strip().endswith(
+        "README.md: nothing writes a block named 'result'; stages/readme.py says which there are"
+    )
 
 
 def test_every_path_it_lists_exists() -> None:

@@ -10,6 +10,7 @@ import pytest
 from deepclust.errors import UserError
 from deepclust.reporting.aggregate import compare, read_results, summarise
 from deepclust.reporting.readme import (
+    block_names,
     index,
     methods_block,
     replace_block,
@@ -29,6 +30,10 @@ def test_a_block_is_replaced_and_the_rest_kept() -> None:
     page = replace_block(PAGE, "a", "| new |\n")
     assert page == PAGE.replace("old", "| new |")
     assert replace_block(page, "b", "B") == page.replace("b -->\n", "b -->\nB\n")
+
+
+def test_the_blocks_of_a_page_are_found_in_their_order() -> None:
+    assert block_names(PAGE) == ["a", "b"]
 
 
 def test_replacing_by_the_same_changes_nothing() -> None:
@@ -62,21 +67,24 @@ def test_results_block_has_cells_as_rows_and_datasets_as_columns(summary: pd.Dat
 def test_reported_block_sets_ours_beside_each_published_number_of_what_finished(
     comparison: pd.DataFrame, reported: pd.DataFrame
 ) -> None:
-    lines = reported_block(comparison, "reports/demo").splitlines()
+    grids = pd.concat([comparison.assign(grid="one"), comparison.assign(grid="two")])
+    lines = reported_block(grids, "../reports").splitlines()
     published = reported[(reported["paper"] == "decs") & (reported["dataset"] == "usps")].set_index(
         ["method_id", "metric"]
     )
-    [line] = [line for line in lines if line.startswith("| [DECS, Table 1]") and "`dec`" in line]
+    found = [line for line in lines if line.startswith("| [DECS, Table 1]") and "`dec`" in line]
     acc, nmi = (float(published["value"][("dec", metric)]) for metric in ("acc", "nmi"))
-    assert line.endswith(f"| usps | `dec` | {acc} → 75.0 ± 5.0 | {nmi} → 74.0 ± 5.0 | — |")
+    assert [line.split("| usps | ")[1] for line in found] == [
+        f"`dec` | `{grid}` | {acc} → 75.0 ± 5.0 | {nmi} → 74.0 ± 5.0 | — | 3 |" for grid in ("one", "two")
+    ]
     assert not any("`hybrid`" in line or "`kmeans`" in line for line in lines)  # failed, not run
     for table in paper_tables(comparison):
-        assert any(f"(reports/demo/tables/{table}.md)" in line for line in lines)
+        assert any(f"(../reports/two/tables/{table}.md)" in line for line in lines)
 
 
 def test_results_block_shows_a_cell_absent_from_a_dataset_as_not_run(summary: pd.DataFrame) -> None:
     partial = summary[(summary["dataset"] == "usps") | (summary["cell"] != "dec")]
-    assert results_block(partial).splitlines()[2].endswith("| \u2014 |")
+    assert results_block(partial, "reports/demo").splitlines()[2].endswith("| \u2014 |")
 
 
 def test_readouts_follow_their_cell_even_where_it_failed_on_the_first_data_set(
@@ -84,7 +92,7 @@ def test_readouts_follow_their_cell_even_where_it_failed_on_the_first_data_set(
 ) -> None:
     write_cell(grid, "toy", "hybrid", {"0": 0.5}, readouts=("spectral",))
     summary = summarise(read_results(grid, ["usps", "toy"], ["hybrid", "vade"]))
-    lines = results_block(summary).splitlines()
+    lines = results_block(summary, "reports/demo").splitlines()
     assert [line.split(" | ")[0] for line in lines[2:5]] == ["| `hybrid`", "| `hybrid/spectral`", "| `vade`"]
     assert "| `hybrid/spectral` | \u2014 | 50.0 " in lines[3]
 

@@ -6,9 +6,10 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Paper:
-    """A paper's printed name, the NMI normaliser its numbers use, and its protocol in one clause."""
+    """A paper's printed name, its own methods, the NMI normaliser its numbers use, and its protocol in one clause."""
 
     title: str
+    methods: tuple[str, ...]  # that it proposes; the others in its tables are baselines
     nmi: Literal["arithmetic", "max"]
     protocol: str
 
@@ -19,17 +20,26 @@ class Paper:
 
 PAPERS = {
     "hybrid": Paper(
-        "Hybrid", "arithmetic", "which run is reported is not said; NMI normaliser not said, arithmetic mean assumed"
+        "Hybrid",
+        ("hybrid",),
+        "arithmetic",
+        "which run is reported is not said; NMI normaliser not said, arithmetic mean assumed",
     ),
     "deepcluster_admm": Paper(
-        "DeepCluster-ADMM", "arithmetic", "best of 10 runs, chosen with the labels; NMI by the mean of the entropies"
+        "DeepCluster-ADMM",
+        ("dc_kmeans", "dc_gmm"),
+        "arithmetic",
+        "best of 10 runs, chosen with the labels; NMI by the mean of the entropies",
     ),
     "decs": Paper(
         "DECS",
+        ("decs",),
         "arithmetic",
         "which run is reported is not said, the authors' code keeps the best ACC seen in training, chosen with the "
         "labels; NMI normaliser not said, arithmetic mean assumed",
     ),
-    "ulhe_dc": Paper("ULHE-DC", "max", "mean and std of 5 runs; NMI by the larger of the entropies"),
-    "pc_x": Paper("PC-X", "arithmetic", "which run is reported is not said; NMI by the mean of the entropies"),
+    "ulhe_dc": Paper("ULHE-DC", ("ulhe_dc",), "max", "mean and std of 5 runs; NMI by the larger of the entropies"),
+    "pc_x": Paper(
+        "PC-X", ("pc_x",), "arithmetic", "which run is reported is not said; NMI by the mean of the entropies"
+    ),
 }

@@ -1,5 +1,6 @@
-"""Pages in Markdown: the generated blocks of the README, and the index of a grid's results."""
+"""Pages in Markdown: generated blocks of the README and the papers' pages, and the index of a grid's results."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from math import nan
 from typing import Any
@@ -10,7 +11,12 @@ from deepclust.errors import UserError
 from deepclust.reporting.papers import PAPERS
 from deepclust.reporting.tables import HEADINGS, Entry, Table, markdown_text, number, numbered, paper_stem, spread
 
-_END = "<!-- /generated -->"
+_START, _END = "<!-- generated: {} -->", "<!-- /generated -->"
+
+
+def block_names(text: str) -> list[str]:
+    """Return the names of a page's generated blocks, in their order."""
+    return re.findall(_START.format("(.+?)"), text)
 
 
 def replace_block(text: str, name: str, body: str) -> str:
@@ -23,18 +29,18 @@ def replace_block(text: str, name: str, body: str) -> str:
     UserError
         If the block does not occur exactly once, or is not closed before the next one begins.
     """
-    start = f"<!-- generated: {name} -->"
+    start = _START.format(name)
     if text.count(start) != 1:
         raise UserError(f"the page must hold {start!r} exactly once, followed by {_END!r}; found {text.count(start)}")
     before, rest = text.split(start)
     inside, end, after = rest.partition(_END)
-    if not end or "<!-- generated:" in inside:
+    if not end or block_names(inside):
         raise UserError(f"block {name!r} is not closed; put {_END!r} where it ends")
     return f"{before}{start}\n{body.strip()}\n{_END}{after}"
 
 
-def results_block(summary: pd.DataFrame, reports: str = "reports/benchmark") -> str:
-    """Return the README's results: rows = cells, columns = data sets, each ACC / NMI / ARI in percent.
+def results_block(summary: pd.DataFrame, reports: str) -> str:
+    """Return a grid's results: rows = cells, columns = data sets, each ACC / NMI / ARI in percent.
 
     A cell without a finished seed shows its status. A data set's heading links to its table under `reports`.
     """
@@ -69,32 +75,36 @@ def results_block(summary: pd.DataFrame, reports: str = "reports/benchmark") -> 
 
 
 def reported_block(comparison: pd.DataFrame, reports: str) -> str:
-    """Return the README's published numbers that ours stand beside: one row per paper's table, data set and method.
+    """Return the published numbers that ours stand beside: a row per paper's table, data set, method and grid.
 
-    `comparison` is what `aggregate.compare` returned; methods without a finished seed and sweeps are left out.
+    `comparison` is what `aggregate.compare` returned of one or more grids, with the name of each in the column `grid`;
+    their reports are the folders of these names in `reports`. Without a finished seed there is no row, nor for a sweep.
     """
     metrics = ["acc", "nmi", "ari"]
     ours = comparison[comparison["status"] == "ok"]
+    ours = ours.assign(order=ours.groupby(["paper", "table", "dataset", "cell"], sort=False).ngroup())
     rows = []
-    for (paper, table, dataset, cell), group in ours.groupby(["paper", "table", "dataset", "cell"], sort=False):
+    for (_, paper, table, dataset, cell, grid), group in ours.groupby(
+        ["order", "paper", "table", "dataset", "cell", "grid"]
+    ):
         by_metric = {record["metric"]: record for record in group.to_dict("records")}
         scores = [
             f"{number(record['reported'])} → {spread(record['reproduced'], record['std'])}" if record else number(nan)
             for record in map(by_metric.get, metrics)
         ]
         name, stem = f"{PAPERS[str(paper)].title}, {numbered(str(table))}", paper_stem(str(paper), str(table))
-        rows.append([f"[{name}]({reports}/tables/{stem}.md)", str(dataset), f"`{cell}`", *scores])
-    heads = ["paper", "data set", "method", *(HEADINGS[metric] for metric in metrics)]
+        link = f"[{name}]({reports}/{grid}/tables/{stem}.md)"
+        rows.append([link, str(dataset), f"`{cell}`", f"`{grid}`", *scores, str(group["n"].max())])
+    heads = ["paper", "data set", "method", "grid", *(HEADINGS[metric] for metric in metrics), "seeds"]
     caption = (
-        "Percent, *reported* → *ours* (mean ± std over seeds, final epoch), for the methods and data sets that "
-        f"[{reports}]({reports}/README.md) has; NMI with each paper's normaliser. The linked tables have the other "
-        "rows, the differences, and how each paper chose what it reports."
+        "Percent, *reported* → *ours* (mean ± std over seeds, final epoch); NMI with each paper's normaliser. The "
+        "linked tables have the rows that were not run, the differences, and how each paper chose what it reports."
     )
     return f"{_grid(heads, rows, numeric=True)}\n\n{caption}"
 
 
 def methods_block(methods: Iterable[tuple[str, str, Sequence[str]]]) -> str:
-    """Return the README's table of methods, from (name, first line of the docstring, what it reads besides X)."""
+    """Return the table of methods, from (name, first line of the docstring, what it reads besides X)."""
     rows = [
         [f"`{name}`", markdown_text(line), ", ".join(f"`{read}`" for read in reads)] for name, line, reads in methods
     ]
