@@ -14,6 +14,7 @@ of this machine and this run.
 """
 
 import argparse
+import inspect
 import json
 import math
 import os
@@ -32,25 +33,7 @@ N_FEATURES, DIRECTIONS = 2048, 32
 IMAGENET = 1_281_167
 WIDTH = 26  # of a column
 STAGES = ["prepare", "graph", "graph_approximate", "pretrain"]
-METHODS = {  # one epoch, one start, whatever the network was made for
-    "kmeans": {"n_init": 1},
-    "gmm": {},
-    "ward": {},
-    "sc_ncut": {"n_init": 1},
-    "graph_modularity": {},
-    "ae_kmeans": {"n_init": 1},
-    "ae_gmm": {"n_init": 1},
-    "dec": {"epochs": 1, "n_init": 1},
-    "idec": {"epochs": 1, "n_init": 1},
-    "daec": {"epochs": 1, "n_init": 1, "batch_size": 256},
-    "dc_kmeans": {"epochs": 1, "n_init": 1, "batch_size": 256},
-    "dc_gmm": {"epochs": 1, "n_init": 1, "batch_size": 256},
-    "decs": {"epochs": 1, "n_init": 1},
-    "ulhe_dc": {"epochs": 1, "n_init": 1, "self_paced": False},
-    "pc_x": {"epochs": 1, "batch_size": 256},
-    "hybrid": {"epochs": 1},
-    "graph_classifier": {"epochs": 1},
-}
+SHORT = {"epochs": 1, "n_init": 1, "batch_size": 256, "self_paced": False}  # of each method, the settings it has
 
 
 def main() -> None:
@@ -68,7 +51,9 @@ def main() -> None:
         print(json.dumps(measure(name, int(n_samples), int(n_clusters), Path(folder), asked)))
         return
     sizes, counts = ([int(number) for number in part.split(",")] for part in (asked.sizes, asked.clusters))
-    chosen = asked.only.split(",") if asked.only else list(METHODS)
+    from deepclust import methods
+
+    chosen = asked.only.split(",") if asked.only else methods.names()
     print(
         f"{asked.threads} threads, device {asked.device}, bfloat16, {N_FEATURES} features; seconds, then MB of its own"
     )
@@ -237,7 +222,9 @@ def prepare_work(
         network = build(settings, N_FEATURES, None, torch.Generator())
         network.load_state_dict(load_tensors(folder / "weights.safetensors")[0])
         given["network"] = network
-    method = cls(n_clusters, random_state=0, device=asked.device, **METHODS[name])
+    has = inspect.signature(cls).parameters
+    short = {key: value for key, value in SHORT.items() if key in has}
+    method = cls(n_clusters, random_state=0, device=asked.device, **short)
 
     def fit() -> None:
         with runtime.open():
