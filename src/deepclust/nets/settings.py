@@ -41,7 +41,7 @@ class NetworkSettings(Strict):
     batch_size: PositiveInt = 256
     optimizer: Literal["adam", "adadelta", "sgd"] = "adam"
     learning_rate: float = Field(1e-3, gt=0, le=1, description="AdaDelta's is a factor of its own steps: 1")
-    norm_weight: float = Field(0.0, ge=0, description="of mean (||z|| - 1)^2 (ULHE-DC)")
+    norm_weight: float = Field(0.0, ge=0, description="of mean (||z|| - 1)^2 against ||x - x'||^2 (ULHE-DC)")
     augmentation: Augmentation | None = None
 
 

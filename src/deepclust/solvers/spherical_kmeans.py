@@ -104,7 +104,8 @@ def _descend(U: np.ndarray, centers: np.ndarray, max_iter: int, tolerance: float
         own = cosines[np.arange(len(U)), labels]
         history.append(float(np.mean(1 - own)))
         if np.array_equal(labels, previous) or (
-            len(history) > 1 and history[-2] - history[-1] <= tolerance * history[-2]
+            len(history) > 1
+            and history[-2] - history[-1] <= tolerance * abs(history[-2])  # rounding may take 0 below it
         ):
             converged = True
         if converged or len(history) == max_iter:

@@ -34,7 +34,8 @@ def pretrain(
     Minimises the mean over samples and features of (x - g(f(x)))^2. `layerwise_epochs` first trains each pair of
     mirrored layers as a denoising autoencoder of the layer below (DEC, Section 3.2); `augmentation` replaces x by a
     random affine map of x, as input and target alike (DECS, Section 4.2); `norm_weight` adds that multiple of the mean
-    over samples of (||f(x)|| - 1)^2, which draws codes onto the unit sphere (ULHE-DC, Eq. (2)).
+    over samples of (||f(x)|| - 1)^2, divided by D as the squared error is, which draws codes onto the unit sphere
+    (ULHE-DC, Eq. (1)-(3), whose squared error is the sum over features).
 
     Raises
     ------
@@ -56,7 +57,7 @@ def pretrain(
         z, reconstruction = network(x)
         found = {"reconstruction": F.mse_loss(reconstruction, x)}
         if settings.norm_weight:
-            found["norm"] = settings.norm_weight * norm_penalty(z)
+            found["norm"] = settings.norm_weight / x.shape[1] * norm_penalty(z)
         return found
 
     outcome = _train(network, X, terms, settings, settings.epochs, derive_seed(seed, "batches"), "pretrain")
