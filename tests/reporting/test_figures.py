@@ -503,6 +503,15 @@ def test_a_sweep_of_one_setting_is_a_line_of_means_with_a_dot_a_seed() -> None:
     assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["0", "0.1", "9"]
 
 
+def test_a_sweep_without_an_effect_does_not_look_like_one() -> None:
+    [axes] = sweep(points({"alpha": ["0", "1"]}, {0: [0.500, 0.501]}), "acc").axes
+    low, high = axes.get_ylim()
+    assert low < 47.6 < 52.5 < high
+    grid = {"alpha": ["0", "1"], "beta": ["0", "1"]}
+    [axes, _] = sweep(points(grid, {0: [0.500, 0.501, 0.502, 0.503]}), "acc").axes
+    assert np.ptp(axes.images[0].get_clim()) == pytest.approx(5)
+
+
 def test_a_sweep_of_two_settings_is_a_map_with_the_first_downwards() -> None:
     grid = {"alpha": ["1", "2"], "code": ["plain", "unit", "whitened"]}
     figure = sweep(points(grid, {0: [0.1, 0.2, 0.3, 0.4, np.nan, 0.6]}), "acc")

@@ -513,6 +513,7 @@ def sweep(results: pd.DataFrame, metric: str, title: str = "") -> Figure:
     """Return a metric at the points of a sweep, in percent, as the mean over the finished seeds.
 
     A line for one setting, with the seeds as dots; a map for two, the first downwards; a map for each value of a third.
+    The scale spans at least 5 points.
     A point without a finished seed has its status in place of a number.
 
     Parameters
@@ -784,13 +785,24 @@ def _sweep_line(
         if np.isnan(mean):
             axes.text(position, 0.05, text, ha="center", style="italic", transform=axes.get_xaxis_transform())
         else:
-            beside: dict[str, Any] = {"xytext": (4, 0), "textcoords": "offset points", "va": "center", "fontsize": 6}
+            beside: dict[str, Any] = {"xytext": (0, 4), "textcoords": "offset points", "ha": "center", "fontsize": 6}
             beside["path_effects"] = [withStroke(linewidth=1.5, foreground="white")]
             axes.annotate(text, (position, mean), **beside)
     axes.set_xticks(range(len(means)), values)
-    axes.margins(x=0.12, y=0.15)
-    axes.set(title=title, xlabel=rows.columns[0], ylabel=label)
+    low, high = _span(rows["value"].to_numpy())
+    edge = 0.15 * (high - low)
+    axes.margins(x=0.12)
+    axes.set(title=title, xlabel=rows.columns[0], ylabel=label, ylim=(low - edge, high + edge))
     return figure
+
+
+def _span(values: np.ndarray) -> tuple[float, float]:
+    """Return the range of the finite values, at least 5 points wide, so that noise does not look like a trend."""
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        return 0.0, 100.0
+    middle, half = (finite.max() + finite.min()) / 2, max(5.0, float(np.ptp(finite))) / 2
+    return middle - half, middle + half
 
 
 def _sweep_maps(
@@ -804,8 +816,7 @@ def _sweep_maps(
     figure = Figure(figsize=(WIDTH, 0.6 + lines * (0.42 + 0.22 * n_rows)), layout="constrained")
     figure.suptitle(title, fontsize=7.5)
     panels = figure.subplots(lines, side, squeeze=False, sharex=True, sharey=True)
-    finite = means[np.isfinite(means)]
-    low, high = (finite.min(), finite.max()) if finite.size else (0, 100)
+    low, high = _span(means)
     cmap = colormaps["cividis"].with_extremes(bad="#DDDDDD")
     size = min(6.0, 60 / (n_columns * side))
     crowded = side * n_columns * max(map(len, values[across])) > 36

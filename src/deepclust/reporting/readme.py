@@ -69,7 +69,8 @@ def results_block(summary: pd.DataFrame, reports: str) -> str:
     caption = (
         f"{' / '.join(HEADINGS[metric] for metric in metrics)} in percent: mean ± std over seeds ({seeds}), final "
         "epoch; labels train nothing and choose no run or epoch. NMI is normalised by the mean of the entropies. Every "
-        f"seed, failed runs with their reasons and what the papers report: [{reports}]({reports}/README.md)."
+        "seed, failed runs with their reasons and what the papers report: "
+        f"[{reports.lstrip('./')}]({reports}/README.md)."
     )
     return f"{_grid(heads, rows, numeric=True)}\n\n{caption}"
 
