@@ -21,7 +21,7 @@ from deepclust.reporting.aggregate import compare, read_reported
 from deepclust.reporting.papers import PAPERS
 from deepclust.reporting.readme import block_names, methods_block, replace_block, reported_block, results_block
 
-GRIDS = ["benchmark", "hybrid", "heldout"]  # whose numbers stand beside the papers'
+GRIDS = ["benchmark", "hybrid", "heldout", "admm"]  # whose numbers stand beside the papers'
 
 
 def main(command: str = "write") -> None:
