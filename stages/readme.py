@@ -2,7 +2,8 @@
 
 A block's first line says what it holds: `methods`, the methods there are; `results GRID`, what that grid came to,
 without the further read-outs of its cells, or `results GRID with read-outs`; `reported`, what the papers print for
-their own methods beside ours; `reported PAPER`, all that one paper prints.
+their own methods beside ours; `reported PAPER`, all that one paper prints, with baselines from the first grid that has
+them.
 
 Not a stage of the pipeline: `make readme` runs it. With the argument `check` it changes nothing and fails if a block is
 stale.
@@ -21,7 +22,7 @@ from deepclust.reporting.aggregate import compare, read_reported
 from deepclust.reporting.papers import PAPERS
 from deepclust.reporting.readme import block_names, methods_block, replace_block, reported_block, results_block
 
-GRIDS = ["benchmark", "hybrid", "heldout", "admm"]  # whose numbers stand beside the papers'
+GRIDS = ["benchmark", "hybrid", "heldout", "admm", "decs", "ulhe_dc"]  # whose numbers stand beside the papers'
 
 
 def main(command: str = "write") -> None:
@@ -46,20 +47,21 @@ def block(name: str, page: Path) -> str:
             kept = summary if rest else summary[~summary["cell"].str.contains("/")]
             return results_block(kept, f"{reports}/{grid}")
         case ["reported"]:
-            everything = comparison()
-            own = [cell in PAPERS[paper].methods for paper, cell in everything[["paper", "cell"]].to_numpy()]
-            return reported_block(everything[own], reports)
+            rows = comparison()
+            return reported_block(rows[rows["own"]], reports)
         case ["reported", paper] if paper in PAPERS:
-            everything = comparison()
-            return reported_block(everything[everything["paper"] == paper], reports)
+            rows = comparison()
+            first = rows.groupby(["paper", "table", "dataset", "cell"])["grid"].transform("first")
+            return reported_block(rows[(rows["paper"] == paper) & (rows["own"] | (rows["grid"] == first))], reports)
     raise UserError(f"{page}: nothing writes a block named '{name}'; stages/readme.py says which there are")
 
 
 def comparison() -> pd.DataFrame:
-    """Return what the papers print beside what every grid came to, paper by paper."""
+    """Return what the papers print beside what every grid came to, paper by paper; `own`: of the paper's methods."""
     reported = read_reported("data/reported/reported_results.csv")
     by_grid = [compare(read_summary(grid), reported).assign(grid=grid) for grid in GRIDS]
-    return pd.concat(by_grid).sort_values(["paper", "table"], kind="stable")
+    rows = pd.concat(by_grid).query("status == 'ok'").sort_values(["paper", "table"], kind="stable")
+    return rows.assign(own=[cell in PAPERS[paper].methods for paper, cell in rows[["paper", "cell"]].to_numpy()])
 
 
 def read_summary(grid: str) -> pd.DataFrame:
