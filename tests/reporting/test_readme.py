@@ -62,6 +62,7 @@ def test_results_block_has_cells_as_rows_and_datasets_as_columns(summary: pd.Dat
     assert lines[2] == "| `dec` | 75.0 ± 5.0 / 74.0 ± 5.0 / 72.0 ± 5.0 | 75.0 ± 5.0 / 74.0 ± 5.0 / 72.0 ± 5.0 |"
     assert lines[4:6] == ["| `hybrid` | failed | failed |", "| `vade` | skipped | skipped |"]
     assert "(n = 2-3)" in lines[-1]
+    assert "[reports/demo](../../reports/demo/README.md)" in results_block(summary, "../../reports/demo")
 
 
 def test_reported_block_sets_ours_beside_each_published_number_of_what_finished(
