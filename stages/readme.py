@@ -22,7 +22,8 @@ from deepclust.reporting.aggregate import compare, read_reported
 from deepclust.reporting.papers import PAPERS
 from deepclust.reporting.readme import block_names, methods_block, replace_block, reported_block, results_block
 
-GRIDS = ["benchmark", "hybrid", "heldout", "admm", "decs", "ulhe_dc"]  # whose numbers stand beside the papers'
+# whose numbers stand beside the papers'
+GRIDS = ["benchmark", "hybrid", "heldout", "admm", "decs", "ulhe_dc", "ulhe_dc_long", "pc_x"]
 
 
 def main(command: str = "write") -> None:
