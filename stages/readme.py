@@ -11,6 +11,7 @@ stale.
 
 import inspect
 import os
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -57,6 +58,7 @@ def block(name: str, page: Path) -> str:
     raise UserError(f"{page}: nothing writes a block named '{name}'; stages/readme.py says which there are")
 
 
+@cache
 def comparison() -> pd.DataFrame:
     """Return what the papers print beside what every grid came to, paper by paper; `own`: of the paper's methods."""
     reported = read_reported("data/reported/reported_results.csv")
