@@ -27,5 +27,5 @@ bench: setup
 	.venv/bin/pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	for script in $(filter-out bench/paper_run.py bench/scale.py,$(wildcard bench/*.py)); do python $$script || exit 1; done
 
-readme: setup  # the generated blocks of README.md and docs/papers, from the committed reports
+readme: setup  # the generated blocks of README.md and docs, from the committed reports
 	python stages/readme.py

@@ -1,9 +1,9 @@
-"""Write the generated blocks of README.md and of the papers' pages.
+"""Write the generated blocks of README.md and of the pages in docs.
 
 A block's first line says what it holds: `methods`, the methods there are; `results GRID`, what that grid came to,
 without the further read-outs of its cells, or `results GRID with read-outs`; `reported`, what the papers print for
 their own methods beside ours; `reported PAPER`, all that one paper prints, with baselines from the first grid that has
-them.
+them; `paired GRID OTHER`, two grids of the same cells, seed against seed.
 
 Not a stage of the pipeline: `make readme` runs it. With the argument `check` it changes nothing and fails if a block is
 stale.
@@ -21,14 +21,21 @@ from deepclust.errors import UserError, run_as_script
 from deepclust.files import write_text
 from deepclust.reporting.aggregate import compare, read_reported
 from deepclust.reporting.papers import PAPERS
-from deepclust.reporting.readme import block_names, methods_block, replace_block, reported_block, results_block
+from deepclust.reporting.readme import (
+    block_names,
+    methods_block,
+    paired_block,
+    replace_block,
+    reported_block,
+    results_block,
+)
 
 # whose numbers stand beside the papers'
 GRIDS = ["benchmark", "hybrid", "heldout", "admm", "decs", "ulhe_dc", "ulhe_dc_long", "pc_x"]
 
 
 def main(command: str = "write") -> None:
-    for page in [Path("README.md"), *sorted(Path("docs/papers").glob("*.md"))]:
+    for page in [Path("README.md"), *sorted(Path("docs").rglob("*.md"))]:
         old = new = page.read_text(encoding="utf-8")
         for name in block_names(old):
             new = replace_block(new, name, block(name, page))
@@ -45,7 +52,7 @@ def block(name: str, page: Path) -> str:
         case ["methods"]:
             return methods_block(map(describe, methods.names()))
         case ["results", grid, *rest] if rest in ([], ["with read-outs"]):
-            summary = read_summary(grid)
+            summary = read_table(grid, "summary")
             kept = summary if rest else summary[~summary["cell"].str.contains("/")]
             return results_block(kept, f"{reports}/{grid}")
         case ["reported"]:
@@ -55,6 +62,8 @@ def block(name: str, page: Path) -> str:
             rows = comparison()
             first = rows.groupby(["paper", "table", "dataset", "cell"])["grid"].transform("first")
             return reported_block(rows[(rows["paper"] == paper) & (rows["own"] | (rows["grid"] == first))], reports)
+        case ["paired", first, second]:
+            return paired_block({grid: read_table(grid, "results") for grid in (first, second)})
     raise UserError(f"{page}: nothing writes a block named '{name}'; stages/readme.py says which there are")
 
 
@@ -62,14 +71,14 @@ def block(name: str, page: Path) -> str:
 def comparison() -> pd.DataFrame:
     """Return what the papers print beside what every grid came to, paper by paper; `own`: of the paper's methods."""
     reported = read_reported("data/reported/reported_results.csv")
-    by_grid = [compare(read_summary(grid), reported).assign(grid=grid) for grid in GRIDS]
+    by_grid = [compare(read_table(grid, "summary"), reported).assign(grid=grid) for grid in GRIDS]
     rows = pd.concat(by_grid).query("status == 'ok'").sort_values(["paper", "table"], kind="stable")
     return rows.assign(own=[cell in PAPERS[paper].methods for paper, cell in rows[["paper", "cell"]].to_numpy()])
 
 
-def read_summary(grid: str) -> pd.DataFrame:
-    """Return the means of a grid's report."""
-    path = f"reports/{grid}/summary.csv"
+def read_table(grid: str, name: str) -> pd.DataFrame:
+    """Return a table of a grid's report: `summary`, the means, or `results`, every seed."""
+    path = f"reports/{grid}/{name}.csv"
     try:
         return pd.read_csv(path, dtype={"reason": str}).fillna({"reason": ""})
     except FileNotFoundError:

@@ -13,6 +13,7 @@ from deepclust.reporting.readme import (
     block_names,
     index,
     methods_block,
+    paired_block,
     replace_block,
     reported_block,
     results_block,
@@ -139,6 +140,22 @@ def test_index_has_a_section_of_sweeps_where_there_are_any(summary: pd.DataFrame
     tables = {"toy": dataset_table("toy", summary, comparison)}
     assert "## Sweeps\n\n| sweep |" in index("demo", summary, tables, {}, {}, sweeps="| sweep |")
     assert "Sweeps" not in index("demo", summary, tables, {}, {})
+
+
+def test_paired_block_compares_the_seeds_that_finished_in_both_grids() -> None:
+    def results(scores: dict[int, float | None]) -> pd.DataFrame:
+        rows = [
+            {"dataset": "toy", "cell": "dec", "seed": seed, "metric": metric, "value": value}
+            | {"status": "failed" if value is None else "ok"}
+            for seed, value in scores.items()
+            for metric in ("acc", "nmi", "ari")
+        ]
+        return pd.DataFrame(rows)
+
+    first, second = results({0: 0.5, 1: 0.7, 2: None}), results({2: 0.9, 1: 0.6, 0: 0.6})
+    lines = paired_block({"one": first, "two": second}).splitlines()
+    assert lines[0].startswith("| data set | method | ACC `one` | ACC `two` | ACC difference |")
+    assert lines[2:] == ["| toy | `dec` | 60.0 | 60.0 | 0.0 ± 14.1 | 60.0 | 60.0 | 0.0 ± 14.1 | 2 |"]
 
 
 def test_methods_block_lists_what_the_caller_passes() -> None:

@@ -104,6 +104,30 @@ def reported_block(comparison: pd.DataFrame, reports: str) -> str:
     return f"{_grid(heads, rows, numeric=True)}\n\n{caption}"
 
 
+def paired_block(results: Mapping[str, pd.DataFrame]) -> str:
+    """Return two grids' results seed against seed: each one's mean, and mean ± std of the differences of the seeds.
+
+    `results` are the rows of their `results.csv` by the grid's name, in the order: second minus first. A seed that
+    finished in one alone is left out of all three.
+    """
+    metrics = ["acc", "nmi"]
+    keys = ["dataset", "cell", "metric", "seed"]
+    first, second = results
+    finished = [rows[rows["status"] == "ok"].set_index(keys)["value"] for rows in results.values()]
+    pairs = 100 * pd.concat(finished, axis=1, keys=results, join="inner")
+    pairs["difference"] = pairs[second] - pairs[first]
+    heads = [f"{HEADINGS[m]} {what}" for m in metrics for what in (f"`{first}`", f"`{second}`", "difference")]
+    lines = []
+    for (dataset, cell), group in pairs.groupby(["dataset", "cell"], sort=False):
+        scores: list[str] = []
+        for metric in metrics:
+            mean = group.xs(metric, level="metric").mean()
+            std = group.xs(metric, level="metric")["difference"].std()
+            scores += [number(mean[first]), number(mean[second]), spread(mean["difference"], std, signed=True)]
+        lines.append([str(dataset), f"`{cell}`", *scores, str(group.index.unique("seed").size)])
+    return _grid(["data set", "method", *heads, "seeds"], lines, numeric=True)
+
+
 def methods_block(methods: Iterable[tuple[str, str, Sequence[str]]]) -> str:
     """Return the table of methods, from (name, first line of the docstring, what it reads besides X)."""
     rows = [

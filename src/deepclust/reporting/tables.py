@@ -198,9 +198,9 @@ def number(value: float, *, signed: bool = False, decimals: int = 1) -> str:
     return text.removeprefix("+") if float(text) == 0 else text.replace("-", _MINUS)
 
 
-def spread(value: float, std: float, decimals: int = 1) -> str:
+def spread(value: float, std: float, *, signed: bool = False, decimals: int = 1) -> str:
     """Return `66.8 ± 0.4`, without the second part where it is NaN (one seed, or none reported)."""
-    shown = number(value, decimals=decimals)
+    shown = number(value, signed=signed, decimals=decimals)
     return shown if math.isnan(std) else f"{shown} ± {number(std, decimals=decimals)}"
 
 
@@ -255,7 +255,7 @@ def _score(record: Mapping[Any, Any], value: str, scale: float, decimals: int = 
         return Entry(record["status"], link, _because(record))
     if math.isnan(record[value]):
         return Entry(_DASH)  # it ran, and the metric is not defined
-    return Entry(spread(scale * record[value], scale * record["std"], decimals), link)
+    return Entry(spread(scale * record[value], scale * record["std"], decimals=decimals), link)
 
 
 def _counts(record: Mapping[Any, Any]) -> list[Entry]:

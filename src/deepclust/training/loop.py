@@ -156,7 +156,8 @@ def train(
                 raise SeedFailed(f"epoch {epoch} of phase '{phase}' left weights not finite; lower the learning rate")
             store(epoch + 1)
         if converged or (epoch + 1) * 4 // epochs > epoch * 4 // epochs:
-            _log.info("%s: epoch %d of %d, loss %.4g", phase, epoch + 1, epochs, trace[-1]["loss"] or math.nan)
+            loss = "" if row["loss"] is None else f", loss {row['loss']:.4g}"
+            _log.info("%s: epoch %d of %d%s%s", phase, epoch + 1, epochs, loss, ", labels settled" if converged else "")
     return Outcome(trace, n_iter, converged)
 
 
