@@ -4,7 +4,10 @@ The network is 784-500-500-2000-10, batch 256, Adam. All contestants take turns 
 threads; the medians of the turns' ratios are what counts. `share of sgemm` is the rate of the training's matrix
 products over that of one large float32 product.
 
-python bench/autoencoder.py [--samples N] [--turns R] [--threads T]
+`--device cuda` compares trainings of several epochs on a GPU instead: five seeds side by side, as a stage runs them,
+with one, and with five in turn whose steps are launched kernel by kernel.
+
+python bench/autoencoder.py [--samples N] [--turns R] [--threads T] [--device cpu|cuda] [--epochs E]
 """
 
 import argparse
@@ -13,15 +16,19 @@ import itertools
 import statistics
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from unittest import mock
 
 from deepclust.nets.settings import MLPSettings  # first: it says how OpenMP waits, which torch reads when it loads
 import torch
 
+from deepclust.training import loop
 from deepclust.training.pretrain import pretrain
 from deepclust.training.runtime import Runtime
 
 SETTINGS = MLPSettings(epochs=1)
 SIDE = 2048  # of the square product that stands for the machine's peak
+SEEDS = 5  # side by side on a GPU
 
 
 def main() -> None:
@@ -29,7 +36,12 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=10_240)
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--epochs", type=int, default=10, help="of a training on a GPU")
     arguments = parser.parse_args()
+    if arguments.device == "cuda":
+        on_gpu(arguments)
+        return
     torch.set_num_threads(arguments.threads)
 
     X = torch.rand(arguments.samples, 784, generator=torch.Generator().manual_seed(0))
@@ -52,18 +64,7 @@ def main() -> None:
     else:
         print("clustpy is not installed: left out (pip install -e '.[bench]')")
 
-    for contestant in contestants.values():
-        contestant()  # warm-up
-    times: dict[str, list[float]] = {name: [] for name in contestants}
-    for _ in range(arguments.turns):
-        for name, contestant in contestants.items():
-            start = time.perf_counter()
-            contestant()
-            times[name].append(time.perf_counter() - start)
-
-    def ratio(a: str, b: str) -> float:
-        return statistics.median(x / y for x, y in zip(times[a], times[b], strict=True))
-
+    ratio = compare(contestants, arguments.turns)
     work = flops(arguments.samples // SETTINGS.batch_size * SETTINGS.batch_size) / (5 * 2 * SIDE**3)
     print(f"{arguments.samples} samples, {arguments.threads} threads, median of {arguments.turns} turns")
     print(f"share of sgemm, float32    {work / ratio('float32', 'sgemm'):.2f}")
@@ -71,6 +72,55 @@ def main() -> None:
     print(f"float32 / bfloat16, time   {ratio('float32', 'bfloat16'):.2f}")
     if "clustpy" in contestants:
         print(f"clustpy / ours, time       {ratio('clustpy', 'float32'):.2f}")
+
+
+def compare(contestants: dict[str, Callable[[], object]], turns: int) -> Callable[[str, str], float]:
+    """Time all contestants in turn, after a warm-up; return what gives the median ratio of the times of two."""
+    for contestant in contestants.values():
+        contestant()
+    times: dict[str, list[float]] = {name: [] for name in contestants}
+    for _ in range(turns):
+        for name, contestant in contestants.items():
+            start = time.perf_counter()
+            contestant()
+            times[name].append(time.perf_counter() - start)
+    return lambda a, b: statistics.median(x / y for x, y in zip(times[a], times[b], strict=True))
+
+
+def on_gpu(arguments: argparse.Namespace) -> None:
+    """Compare trainings side by side with one, and with as many whose steps are not recorded."""
+    if not torch.cuda.is_available():
+        raise SystemExit("torch sees no CUDA device; leave out --device for the comparison on a CPU")
+    X = torch.rand(arguments.samples, 784, generator=torch.Generator().manual_seed(0)).to("cuda")
+    settings = MLPSettings(epochs=arguments.epochs)
+
+    def one(seed: int, precision: str) -> None:
+        with Runtime(arguments.threads, precision).open():  # type: ignore[arg-type]
+            pretrain(X, settings, seed=seed)
+        torch.cuda.current_stream().synchronize()
+
+    def together(precision: str) -> None:
+        with Runtime(arguments.threads, precision).open(), ThreadPoolExecutor(SEEDS) as pool:  # type: ignore[arg-type]
+            list(pool.map(one, range(SEEDS), [precision] * SEEDS))
+
+    def in_turn(precision: str) -> None:
+        with mock.patch.object(loop, "cuda_graphs", return_value=None):
+            for seed in range(SEEDS):
+                one(seed, precision)
+
+    print(f"{torch.cuda.get_device_name()}, {arguments.samples} samples, {arguments.epochs} epochs")
+    for precision in ("float32", "bfloat16"):
+        ratio = compare(
+            {
+                "one": lambda precision=precision: one(0, precision),  # type: ignore[misc]
+                "together": lambda precision=precision: together(precision),  # type: ignore[misc]
+                "in turn": lambda precision=precision: in_turn(precision),  # type: ignore[misc]
+            },
+            arguments.turns,
+        )
+        print(precision)
+        print(f"  {SEEDS} side by side / one, time                          {ratio('together', 'one'):.2f}")
+        print(f"  {SEEDS} in turn, not recorded / {SEEDS} side by side, time       {ratio('in turn', 'together'):.2f}")
 
 
 def flops(n_samples: int) -> float:

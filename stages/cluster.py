@@ -45,6 +45,8 @@ def fit(plan: dict[str, Any], output: Path, work: Path, *, keep_model: bool) -> 
     X = read_samples(prepared / "X.npy")
     n_clusters = read_json(prepared / "meta.json")["k"]
     compute = plan["compute"]
+    at_once = cls.at_once(X, compute["device"], len(plan["seeds"]))
+    progress = at_once == 1 and sys.stderr.isatty()
 
     digests = {"X": sha256(prepared / "X.npy")}
     if graph:
@@ -64,13 +66,14 @@ def fit(plan: dict[str, Any], output: Path, work: Path, *, keep_model: bool) -> 
             given["network"] = cls.read_network(networks / f"seed-{seed.number}")
         state = derive_seed(seed.number, dataset, cell)
         method = cls(n_clusters, random_state=state, device=compute["device"], **plan["settings"])
-        with cls.running(compute["threads"], compute["precision"], seed.checkpoints, sys.stderr.isatty()):
+        with cls.running(compute["threads"], compute["precision"], seed.checkpoints, progress):
             method.fit(X, **given)
         if keep_model:
             method.save(seed.results)
         return write(method, seed.results)
 
-    run_seeds(plan, output=output, work=work, inputs=inputs, body=body)
+    with cls.running(compute["threads"], compute["precision"]):  # around all of them, for seeds in threads
+        run_seeds(plan, output=output, work=work, inputs=inputs, body=body, at_once=at_once)
 
 
 def write(method: Any, folder: Path) -> dict[str, Any]:

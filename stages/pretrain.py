@@ -22,9 +22,11 @@ def main(dataset: str, name: str) -> None:
     shape = tuple(meta["image_shape"]) if meta["image_shape"] else None
     compute = plan["compute"]
     X = on_device(read_samples(prepared / "X.npy"), compute["device"])
+    at_once = len(plan["seeds"]) if X.is_cuda else 1  # one training leaves most of a GPU idle
+    progress = at_once == 1 and sys.stderr.isatty()
 
     def body(seed: Seed) -> dict[str, Any]:
-        with Runtime(compute["threads"], compute["precision"], seed.checkpoints, sys.stderr.isatty()).open():
+        with Runtime(compute["threads"], compute["precision"], seed.checkpoints, progress).open():
             network, outcome = pretrain(
                 X,
                 read_settings(plan["settings"]),
@@ -37,13 +39,15 @@ def main(dataset: str, name: str) -> None:
         return facts | {"versions": versions("numpy", "torch")}
 
     digest = sha256(prepared / "X.npy")
-    run_seeds(
-        plan,
-        output=Path("data/pretrained") / dataset / name,
-        work=Path("work/pretrain") / dataset / name,
-        inputs=lambda _: {"X": digest},
-        body=body,
-    )
+    with Runtime(compute["threads"], compute["precision"]).open():  # around all of them, for seeds in threads
+        run_seeds(
+            plan,
+            output=Path("data/pretrained") / dataset / name,
+            work=Path("work/pretrain") / dataset / name,
+            inputs=lambda _: {"X": digest},
+            body=body,
+            at_once=at_once,
+        )
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,31 @@ def test_every_seed_gives_its_files_and_its_record(stage: Stage) -> None:
         "reason": "",
         "n_iter": 20,
     }
+
+
+def test_seeds_side_by_side_give_what_they_give_one_by_one(stage: Stage, tmp_path: Path) -> None:
+    together = threading.Barrier(3, timeout=60)  # broken, and an error, if one waited for another
+
+    def body(seed: Seed) -> dict[str, Any]:
+        together.wait()
+        write_text(seed.results / "labels", f"labels of {seed.number} at {PLAN['settings']}")
+        if seed.number == 1:
+            raise SeedFailed("no code")
+        return {"n_iter": 10 * seed.number}
+
+    stage.run(trouble={1: SeedFailed("no code")})
+    expected = {name: (stage.output / name).read_bytes() for name in stage.files()}
+    shutil.rmtree(tmp_path / "work")
+    inputs = {"X": "abc"}
+    run_seeds(
+        PLAN,
+        output=stage.output,
+        work=stage.work,
+        inputs=lambda seed: inputs | {"network": f"n{seed}"},
+        body=body,
+        at_once=3,
+    )
+    assert {name: (stage.output / name).read_bytes() for name in stage.files()} == expected
 
 
 def test_finished_seeds_are_reused_to_the_byte(stage: Stage) -> None:

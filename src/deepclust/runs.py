@@ -11,6 +11,7 @@ import json
 import logging
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ def run_seeds(
     work: Path,
     inputs: Callable[[int], dict[str, str]],
     body: Callable[[Seed], dict[str, Any]],
+    at_once: int = 1,
 ) -> None:
     """Run `body` for every seed of the plan and put what it wrote into `output/seed-S/`, with its record `run.json`.
 
@@ -47,9 +49,11 @@ def run_seeds(
     inputs : seed -> digests of what the seed reads
     body : writes a seed's files and returns what its record says beside the plan
         Raising `SeedFailed` or `NotApplicable` makes a record with that status and reason, and no files.
+    at_once : how many seeds run side by side, each in a thread: more than one where they share a GPU
     """
     _remove(output)  # DVC did so, but where dvc alone was killed, the stage it left wrote on until now
-    for number in plan["seeds"]:
+
+    def run(number: int) -> None:
         settings = {key: value for key, value in plan.items() if key != "seeds"}
         facts = {"seed": number, "inputs": inputs(number), **settings}
         key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
@@ -65,6 +69,13 @@ def run_seeds(
             if other != folder:
                 discard(other)
         shutil.copytree(seed.results, output / f"seed-{number}")
+
+    if at_once == 1:
+        for number in plan["seeds"]:
+            run(number)
+        return
+    with ThreadPoolExecutor(at_once) as pool:
+        list(pool.map(run, plan["seeds"]))  # raises what the first of them raised
 
 
 def _run(seed: Seed, facts: dict[str, Any], body: Callable[[Seed], dict[str, Any]]) -> None:

@@ -21,6 +21,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from torch.optim.optimizer import register_optimizer_step_post_hook
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from deepclust import methods
 from deepclust.errors import NotApplicable, UserError
@@ -28,6 +29,8 @@ from deepclust.files import read_array, write_array
 from deepclust.graph.knn import knn_graph
 from deepclust.graph.weights import gaussian_weights
 from deepclust.methods.base import Clusterer
+from deepclust.training import loop
+from deepclust.training.replay import Replayed
 from deepclust.training.runtime import progress
 
 N, D, K = 60, 5, 3
@@ -102,6 +105,57 @@ def test_scikit_learns_checks_pass(estimator: Any, check: Callable[[Any], None])
 
 def test_expected_failures_name_methods_that_exist() -> None:
     assert set(EXPECTED_FAILURES) <= set(NAMES)
+
+
+# ------------------------------------------------------------------------------------------------------- on a GPU
+
+WAITING = {  # operations whose values or shapes Python asks for, so that it waits for a GPU
+    torch.ops.aten._local_scalar_dense.default,
+    torch.ops.aten.nonzero.default,
+    torch.ops.aten.masked_select.default,
+    torch.ops.aten._unique2.default,
+    torch.ops.aten.repeat_interleave.Tensor,
+}
+NOT_RECORDED = {"hybrid": "the entries of a batch's rows in a sparse matrix are as many as they are"}
+
+
+class _Unwaiting(TorchDispatchMode):
+    """Refuses what a GPU's recording would refuse."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        mask = func is torch.ops.aten.index.Tensor and any(i is not None and i.dtype == torch.bool for i in args[1])
+        if func in WAITING or mask:
+            raise RuntimeError(f"{func} waits for the device")
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("name", [name for name in TRAINED if "epochs" in settings_of(name)])
+def test_steps_can_be_recorded_and_replayed(
+    name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    replays = 0
+
+    def record(function: Callable[[], Any]) -> tuple[Callable[[], None], Any]:
+        with _Unwaiting():  # type: ignore[no-untyped-call]
+            found = function()  # for the first replay as well, which has nothing left to do
+        pending = False
+
+        def replay() -> None:
+            nonlocal pending, replays
+            replays += 1
+            if pending:
+                found[1].copy_(function()[1])
+            pending = True
+
+        return replay, found
+
+    monkeypatch.setattr(loop, "Replayed", lambda step, module, _: Replayed(step, module, record))
+    small = {key: 4 for key in ("batch_size",) if key in settings_of(name)}
+    again = make(name, **small).fit(blobs()[0])
+    assert (replays == 0) == ("cannot be recorded" in caplog.text) == (name in NOT_RECORDED)
+    monkeypatch.undo()
+    expected = make(name, **small).fit(blobs()[0])
+    assert_same(again, expected)
 
 
 # ---------------------------------------------------------------------------------------------------- repetition

@@ -23,7 +23,7 @@ from deepclust.training.augment import augment
 from deepclust.training.checkpoint import load_tensors
 from deepclust.training.loop import in_chunks
 from deepclust.training.pretrain import pretrain, read_settings
-from deepclust.training.runtime import Runtime, on_device
+from deepclust.training.runtime import Runtime, on_device, side_by_side
 
 _LARGEST_GRAPH = 200_000
 
@@ -106,9 +106,15 @@ class DeepClusterer(Clusterer):
 
     @classmethod
     @contextlib.contextmanager
-    def running(cls, threads: int, precision: str, checkpoints: Path, progress: bool) -> Iterator[None]:
+    def running(
+        cls, threads: int, precision: str, checkpoints: Path | None = None, progress: bool = False
+    ) -> Iterator[None]:
         with Runtime(threads, precision, checkpoints, progress).open():  # type: ignore[arg-type]
             yield
+
+    @classmethod
+    def at_once(cls, X: np.ndarray, device: str, n_seeds: int) -> int:
+        return side_by_side(X, device, n_seeds)
 
 
 class CodeReader(DeepClusterer):

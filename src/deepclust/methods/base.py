@@ -147,10 +147,17 @@ class Clusterer(ClusterMixin, BaseEstimator):
 
     @classmethod
     @contextlib.contextmanager
-    def running(cls, threads: int, precision: str, checkpoints: Path, progress: bool) -> Iterator[None]:
+    def running(
+        cls, threads: int, precision: str, checkpoints: Path | None = None, progress: bool = False
+    ) -> Iterator[None]:
         """Fix what results depend on beside the settings, while a stage fits this method.
 
         BLAS keeps `threads`; OpenMP loops get one, since scikit-learn adds its threads' sums in order of arrival.
         """
         with threadpool_limits({"openmp": 1, "blas": threads}):
             yield
+
+    @classmethod
+    def at_once(cls, X: np.ndarray, device: str, n_seeds: int) -> int:
+        """Return how many seeds a stage fits side by side, each in a thread."""
+        return 1

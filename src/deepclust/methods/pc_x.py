@@ -254,9 +254,10 @@ class _Training:
         settings, state = self.settings, self.state
         x = self.augment(x, generator)
         z = state.network.encode(x).float()
-        squared = squared_distances(z, state.centroids)
+        centroids = state.centroids.clone()  # which the backward pass still needs when they have moved on
+        squared = squared_distances(z, centroids)
         labels = squared.argmin(dim=1)
-        nearest = state.centroids[labels]
+        nearest = centroids[labels]
         if settings.straight_through:
             nearest = z + (nearest - z).detach()
         weights = inverse_sizes(state.sizes, settings.smoothing) if settings.imbalance and self.burnt_in else None
@@ -272,7 +273,8 @@ class _Training:
     def _error(self, x: Tensor, z: Tensor, centroid: Tensor, generator: torch.Generator) -> Tensor:
         fused = self.state.fuse(z, centroid)
         if self.settings.noise:
-            fused = fused + self.settings.noise * torch.randn(fused.shape, generator=generator).to(fused.device)
+            normal = torch.randn(fused.shape, generator=generator, device=generator.device)
+            fused = fused + self.settings.noise * normal.to(fused.device)
         return F.mse_loss(self.state.network.decode(fused), x)
 
     def _follow(self, z: Tensor, squared: Tensor, labels: Tensor, index: Tensor) -> None:
@@ -280,8 +282,8 @@ class _Training:
         settings, state = self.settings, self.state
         centroids, counts = moving_average(state.centroids, z, labels, settings.kappa)
         if settings.update == "ema":
-            state.centroids = centroids  # a new tensor: the backward pass still needs the old one
-        state.sizes = torch.lerp(counts, state.sizes, settings.kappa)
+            state.centroids.copy_(centroids)
+        state.sizes.copy_(torch.lerp(counts, state.sizes, settings.kappa))
         before = state.labels[index]
         self.counts += counts
         self.seen_before += (before >= 0).sum()

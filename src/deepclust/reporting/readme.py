@@ -121,9 +121,9 @@ def paired_block(results: Mapping[str, pd.DataFrame]) -> str:
     for (dataset, cell), group in pairs.groupby(["dataset", "cell"], sort=False):
         scores: list[str] = []
         for metric in metrics:
-            mean = group.xs(metric, level="metric").mean()
-            std = group.xs(metric, level="metric")["difference"].std()
-            scores += [number(mean[first]), number(mean[second]), spread(mean["difference"], std, signed=True)]
+            rows = group[group.index.get_level_values("metric") == metric]
+            difference = spread(rows["difference"].mean(), rows["difference"].std(), signed=True)
+            scores += [number(rows[first].mean()), number(rows[second].mean()), difference]
         lines.append([str(dataset), f"`{cell}`", *scores, str(group.index.unique("seed").size)])
     return _grid(["data set", "method", *heads, "seeds"], lines, numeric=True)
 
@@ -157,7 +157,7 @@ def index(
         Of each data set, captions by the figure's stem relative to the page; `STEM.png` and `STEM.pdf` exist.
     drawn
         Of each data set and cell, the names of its own figures, `cells/DATASET/CELL/NAME.png`. They are in DVC's cache,
-        not in git, so that the page names them instead of showing them.
+        not in git, so that the page names them instead of showing them; no names, where they are in no cache.
     sweeps
         What `sweeps_block` returned, where the grid has sweeps.
     """
@@ -174,7 +174,7 @@ def index(
     for dataset, table in tables.items():
         blocks += [table.markdown("runs").strip(), _formats(f"tables/{dataset}")]
         blocks += _shown(figures.get(dataset, {}))
-        if drawn:
+        if drawn and any(drawn[dataset].values()):
             blocks += [_drawn(dataset, drawn[dataset])]
     if sweeps:
         blocks += ["## Sweeps", sweeps]

@@ -22,10 +22,10 @@ def augment(
     ----------
     images : Tensor of shape (B, C*H*W)
     settings : largest angle (degrees), shift and crop (shares of the side)
-    generator : CPU generator the maps are drawn from
+    generator : the maps are drawn from it, on its device
     image_shape : (C, H, W)
     """
-    draws = torch.rand(4, len(images), generator=generator).to(images.device)
+    draws = torch.rand(4, len(images), generator=generator, device=generator.device).to(images.device)
     angle = settings.rotation * (2 * draws[0] - 1)
     shift = settings.shift * (2 * draws[1:3] - 1)
     zoom = 1 / (1 - settings.crop * draws[3])

@@ -1,7 +1,7 @@
 """Training states in single safetensors files, written atomically."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,21 +30,21 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def save_state(
-    path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, generator: torch.Generator, **facts: Any
+    path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, generators: Sequence[torch.Generator], **facts: Any
 ) -> None:
-    """Write all that a training needs to go on with the same bits: weights and buffers, optimiser, generator, facts.
+    """Write all that a training needs to go on with the same bits: weights and buffers, optimiser, generators, facts.
 
     Of the optimiser's settings, the learning rates are kept, which a training may change; the others are its maker's.
     """
     tensors = {f"module.{name}": value for name, value in module.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items() if value is not None}
-    tensors["generator"] = generator.get_state()
+    tensors |= {f"generator.{number}": generator.get_state() for number, generator in enumerate(generators)}
     save_tensors(path, tensors, learning_rates=[group["lr"] for group in optimizer.param_groups], **facts)
 
 
 def load_state(
-    path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, generator: torch.Generator
+    path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, generators: Sequence[torch.Generator]
 ) -> dict[str, Any]:
     """Restore in place what `save_state` wrote, and return its facts."""
     tensors, facts = load_tensors(path)
@@ -58,5 +58,6 @@ def load_state(
     optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
     for group, rate in zip(optimizer.param_groups, facts.pop("learning_rates"), strict=True):
         group["lr"] = rate
-    generator.set_state(tensors["generator"])
+    for number, generator in enumerate(generators):
+        generator.set_state(tensors[f"generator.{number}"])
     return facts

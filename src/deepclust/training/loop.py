@@ -14,11 +14,17 @@ from tqdm import tqdm
 from deepclust.errors import SeedFailed
 from deepclust.training import runtime
 from deepclust.training.checkpoint import load_state, save_state
+from deepclust.training.replay import Replayed, cuda_graphs, own_stream
 
 _log = logging.getLogger(__name__)
 
 Terms = Callable[[Tensor, Tensor, torch.Generator], dict[str, Tensor]]
-"""(rows (B, D), their indices (B,), generator for noise) -> the weighted terms of the loss; their sum is minimised."""
+"""(rows (B, D), their indices (B,), generator for noise) -> the weighted terms of the loss; their sum is minimised.
+
+The generator is on the data's device. What it keeps it writes into the tensors there are (`copy_`, `+=`), and it waits
+for none of them (`float(...)`, `if tensor:`): a GPU replays what one call did for many batches (`Replayed`), in which
+Python's variables keep the values of the epoch's beginning.
+"""
 
 
 @dataclass(frozen=True)
@@ -59,11 +65,13 @@ def make_optimizer(
     name: str, module: nn.Module, learning_rate: float, momentum: float = 0.9
 ) -> torch.optim.Adam | torch.optim.Adadelta | torch.optim.SGD:
     """Return `adam`, `adadelta` or `sgd` (with `momentum`); fused, one kernel for all weights, where torch has it."""
+    weights = list(module.parameters())
+    on_gpu = any(weight.is_cuda for weight in weights)
     if name == "adam":
-        return torch.optim.Adam(module.parameters(), lr=learning_rate, fused=True)
+        return torch.optim.Adam(weights, lr=learning_rate, fused=True, capturable=on_gpu)
     if name == "adadelta":
-        return torch.optim.Adadelta(module.parameters(), lr=learning_rate, foreach=True)
-    return torch.optim.SGD(module.parameters(), lr=learning_rate, momentum=momentum, fused=True)
+        return torch.optim.Adadelta(weights, lr=learning_rate, foreach=True, capturable=on_gpu)
+    return torch.optim.SGD(weights, lr=learning_rate, momentum=momentum, fused=True)
 
 
 def train(
@@ -84,7 +92,8 @@ def train(
 
     An epoch is floor(N / B) batches of exactly B = min(`batch_size`, N) rows of a fresh permutation; the remainder
     sits out that epoch. With `subset`, indices (M,) of rows of X, these alone are shown, and N is M. Traced losses are
-    means over the epoch's batches. With `runtime.Runtime.checkpoints` set, the state is written every few epochs under
+    means over the epoch's batches. Batches are the same on every device, noise is not: a GPU draws its own. With
+    `runtime.Runtime.checkpoints` set, the state is written every few epochs under
     the name `phase`, and a later call with the same settings goes on from it to the same bits (buffers of `module` are
     part of the state: keep there what `refresh` computes).
 
@@ -96,6 +105,7 @@ def train(
     surroundings = runtime.current()
     path = surroundings.checkpoints / f"{phase}.safetensors" if surroundings.checkpoints else None
     generator = torch.Generator().manual_seed(seed)  # on the CPU, so that every device sees the same batches
+    noise = generator if X.device.type == "cpu" else torch.Generator(X.device).manual_seed(seed)
     n_samples = len(X) if subset is None else len(subset)
     n_batches = max(1, n_samples // batch_size)
     batch_size = min(batch_size, n_samples)
@@ -106,7 +116,7 @@ def train(
 
     if path is not None and path.exists():
         try:
-            facts = load_state(path, nn.ModuleList([module, _Labels(labels)]), optimizer, generator)
+            facts = load_state(path, nn.ModuleList([module, _Labels(labels)]), optimizer, [generator, noise])
             first, n_iter, converged, trace = (facts[key] for key in ("epoch", "n_iter", "converged", "trace"))
         except SafetensorError as error:  # nothing is restored before all is read
             _log.warning("%s: not a whole checkpoint (%s); this training begins anew", path, error)
@@ -114,50 +124,63 @@ def train(
     def store(epoch: int) -> None:
         if path is not None:
             state = nn.ModuleList([module, _Labels(labels)])
-            save_state(path, state, optimizer, generator, epoch=epoch, n_iter=n_iter, converged=converged, trace=trace)
+            facts = {"epoch": epoch, "n_iter": n_iter, "converged": converged, "trace": trace}
+            save_state(path, state, optimizer, [generator, noise], **facts)
 
-    bar = tqdm(range(first, epochs), phase, disable=not surroundings.progress, leave=False)
-    for epoch in bar:
-        if converged:
-            break
-        if steps is not None:
-            steps.before()
-        module.train()
-        order = torch.randperm(n_samples, generator=generator).to(X.device)
-        if subset is not None:
-            order = subset[order]
-        names: list[str] = []
-        values: list[Tensor] = []  # of each batch, its terms
-        label_change = math.nan
-        for batch in range(n_batches):
-            if refresh is not None and n_iter % refresh.every == 0:
-                now = refresh.compute()
-                if n_iter > 0:
-                    label_change = (now != labels).double().mean().item()
-                    converged = label_change < refresh.tolerance
-                labels.copy_(now)
-                if converged:
-                    break
-                module.train()
-            index = order[batch * batch_size : (batch + 1) * batch_size]
-            with torch.autocast(X.device.type, torch.bfloat16, enabled=surroundings.precision == "bfloat16"):
-                losses = terms(rows[index], index, generator)
-            names, stacked = list(losses), torch.stack(list(losses.values()))
-            optimizer.zero_grad()
-            stacked.sum().backward()
-            optimizer.step()
-            values.append(stacked.detach())
-            n_iter += 1
-        means = _means(names, values, phase, epoch)  # the epoch's one synchronisation
-        row = _row(phase, epoch, means, None if math.isnan(label_change) else label_change)
-        trace.append(row | (steps.after() if steps is not None else {}))
-        if converged or epoch + 1 == epochs or (epoch + 1) % surroundings.checkpoint_every == 0:
-            if not all(bool(weights.isfinite().all()) for weights in module.parameters()):
-                raise SeedFailed(f"epoch {epoch} of phase '{phase}' left weights not finite; lower the learning rate")
-            store(epoch + 1)
-        if converged or (epoch + 1) * 4 // epochs > epoch * 4 // epochs:
-            loss = "" if row["loss"] is None else f", loss {row['loss']:.4g}"
-            _log.info("%s: epoch %d of %d%s%s", phase, epoch + 1, epochs, loss, ", labels settled" if converged else "")
+    def step(index: Tensor) -> tuple[list[str], Tensor]:
+        with torch.autocast(X.device.type, torch.bfloat16, enabled=surroundings.precision == "bfloat16"):
+            losses = terms(rows[index], index, noise)
+        values = torch.stack(list(losses.values()))
+        optimizer.zero_grad()
+        values.sum().backward()
+        optimizer.step()
+        return list(losses), values.detach()
+
+    run = Replayed(step, module, cuda_graphs(noise) if X.device.type == "cuda" else None)
+    with own_stream(X.device):
+        bar = tqdm(range(first, epochs), phase, disable=not surroundings.progress, leave=False)
+        for epoch in bar:
+            if converged:
+                break
+            if steps is not None:
+                steps.before()
+            run.expire()
+            module.train()
+            order = torch.randperm(n_samples, generator=generator).to(X.device)
+            if subset is not None:
+                order = subset[order]
+            names: list[str] = []
+            values: list[Tensor] = []  # of each batch, its terms
+            label_change = math.nan
+            for batch in range(n_batches):
+                if refresh is not None and n_iter % refresh.every == 0:
+                    now = refresh.compute()
+                    if n_iter > 0:
+                        label_change = (now != labels).double().mean().item()
+                        converged = label_change < refresh.tolerance
+                    labels.copy_(now)
+                    if converged:
+                        break
+                    module.train()
+                    run.expire()
+                index = order[batch * batch_size : (batch + 1) * batch_size]
+                names, found = run(index)
+                values.append(found)
+                n_iter += 1
+            means = _means(names, values, phase, epoch)  # the epoch's one synchronisation
+            row = _row(phase, epoch, means, None if math.isnan(label_change) else label_change)
+            trace.append(row | (steps.after() if steps is not None else {}))
+            if converged or epoch + 1 == epochs or (epoch + 1) % surroundings.checkpoint_every == 0:
+                if not all(bool(weights.isfinite().all()) for weights in module.parameters()):
+                    raise SeedFailed(
+                        f"epoch {epoch} of phase '{phase}' left weights not finite; lower the learning rate"
+                    )
+                store(epoch + 1)
+            if converged or (epoch + 1) * 4 // epochs > epoch * 4 // epochs:
+                loss = "" if row["loss"] is None else f", loss {row['loss']:.4g}"
+                _log.info(
+                    "%s: epoch %d of %d%s%s", phase, epoch + 1, epochs, loss, ", labels settled" if converged else ""
+                )
     return Outcome(trace, n_iter, converged)
 
 

@@ -116,5 +116,5 @@ def _blocks(stack: nn.Sequential) -> list[nn.Sequential]:
 
 def _drop(x: Tensor, probability: float, generator: torch.Generator) -> Tensor:
     """Return x with entries zeroed with `probability`, the others scaled up to keep the mean, as dropout does."""
-    kept = torch.rand(x.shape, generator=generator).to(x.device) >= probability
+    kept = torch.rand(x.shape, generator=generator, device=generator.device).to(x.device) >= probability
     return x * kept / (1 - probability)

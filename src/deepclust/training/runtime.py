@@ -34,7 +34,10 @@ class Runtime:
 
     @contextlib.contextmanager
     def open(self) -> Iterator["Runtime"]:
-        """Make this the surroundings of every training inside the block: deterministic kernels, fixed threads."""
+        """Make this the surroundings of every training inside the block: deterministic kernels, fixed threads.
+
+        Both are the whole process's: what opens one in threads of its own opens the same one around all of them.
+        """
         before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
         token = _current.set(self)
         # scikit-learn's OpenMP loops add their threads' sums in order of arrival: one thread keeps them exact
@@ -89,6 +92,17 @@ def on_device(X: np.ndarray, device: str) -> torch.Tensor:
         return data.to(target, torch.float32)
     data.mapping = mapping  # type: ignore[attr-defined]
     return data
+
+
+def side_by_side(X: np.ndarray, device: str, n_seeds: int) -> int:
+    """Return how many seeds train at once: one on a CPU; on a GPU all, or as many as it can hold X (N, D) for.
+
+    One training leaves most of a GPU idle. Each is counted with four times its data in float32.
+    """
+    if resolve_device(device).type == "cpu":
+        return 1
+    free, _ = torch.cuda.mem_get_info()
+    return max(1, min(n_seeds, free // (16 * X.size)))
 
 
 class Rows:
