@@ -15,8 +15,9 @@ import importlib.util
 import itertools
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from unittest import mock
 
 from deepclust.nets.settings import MLPSettings  # first: it says how OpenMP waits, which torch reads when it loads
@@ -74,7 +75,7 @@ def main() -> None:
         print(f"clustpy / ours, time       {ratio('clustpy', 'float32'):.2f}")
 
 
-def compare(contestants: dict[str, Callable[[], object]], turns: int) -> Callable[[str, str], float]:
+def compare(contestants: Mapping[str, Callable[[], object]], turns: int) -> Callable[[str, str], float]:
     """Time all contestants in turn, after a warm-up; return what gives the median ratio of the times of two."""
     for contestant in contestants.values():
         contestant()
@@ -110,14 +111,12 @@ def on_gpu(arguments: argparse.Namespace) -> None:
 
     print(f"{torch.cuda.get_device_name()}, {arguments.samples} samples, {arguments.epochs} epochs")
     for precision in ("float32", "bfloat16"):
-        ratio = compare(
-            {
-                "one": lambda precision=precision: one(0, precision),  # type: ignore[misc]
-                "together": lambda precision=precision: together(precision),  # type: ignore[misc]
-                "in turn": lambda precision=precision: in_turn(precision),  # type: ignore[misc]
-            },
-            arguments.turns,
-        )
+        contestants = {
+            "one": partial(one, 0, precision),
+            "together": partial(together, precision),
+            "in turn": partial(in_turn, precision),
+        }
+        ratio = compare(contestants, arguments.turns)
         print(precision)
         print(f"  {SEEDS} side by side / one, time                          {ratio('together', 'one'):.2f}")
         print(f"  {SEEDS} in turn, not recorded / {SEEDS} side by side, time       {ratio('in turn', 'together'):.2f}")

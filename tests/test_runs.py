@@ -85,12 +85,11 @@ def test_seeds_side_by_side_give_what_they_give_one_by_one(stage: Stage, tmp_pat
     stage.run(trouble={1: SeedFailed("no code")})
     expected = {name: (stage.output / name).read_bytes() for name in stage.files()}
     shutil.rmtree(tmp_path / "work")
-    inputs = {"X": "abc"}
     run_seeds(
         PLAN,
         output=stage.output,
         work=stage.work,
-        inputs=lambda seed: inputs | {"network": f"n{seed}"},
+        inputs=lambda seed: {"X": "abc", "network": f"n{seed}"},
         body=body,
         at_once=3,
     )

@@ -32,6 +32,7 @@ from deepclust.methods.base import Clusterer
 from deepclust.training import loop
 from deepclust.training.replay import Replayed
 from deepclust.training.runtime import progress
+from tests.recorder import Recorder
 
 N, D, K = 60, 5, 3
 TINY = {"hidden": [16], "n_embedding": 3, "epochs": 3, "batch_size": 32}  # a network pretrained in milliseconds
@@ -133,26 +134,11 @@ class _Unwaiting(TorchDispatchMode):
 def test_steps_can_be_recorded_and_replayed(
     name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    replays = 0
-
-    def record(function: Callable[[], Any]) -> tuple[Callable[[], None], Any]:
-        with _Unwaiting():  # type: ignore[no-untyped-call]
-            found = function()  # for the first replay as well, which has nothing left to do
-        pending = False
-
-        def replay() -> None:
-            nonlocal pending, replays
-            replays += 1
-            if pending:
-                found[1].copy_(function()[1])
-            pending = True
-
-        return replay, found
-
-    monkeypatch.setattr(loop, "Replayed", lambda step, module, _: Replayed(step, module, record))
+    recorder = Recorder(_Unwaiting)
+    monkeypatch.setattr(loop, "Replayed", lambda step, module, _: Replayed(step, module, recorder))
     small = {key: 4 for key in ("batch_size",) if key in settings_of(name)}
     again = make(name, **small).fit(blobs()[0])
-    assert (replays == 0) == ("cannot be recorded" in caplog.text) == (name in NOT_RECORDED)
+    assert (recorder.replays == 0) == ("cannot be recorded" in caplog.text) == (name in NOT_RECORDED)
     monkeypatch.undo()
     expected = make(name, **small).fit(blobs()[0])
     assert_same(again, expected)

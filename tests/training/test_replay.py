@@ -1,7 +1,7 @@
 """Steps recorded and replayed: as if taken one by one, anew when expired, and never where that cannot be.
 
-A graphics card is where recordings are made; here a recorder stands for it that does what is recorded at once, and
-leaves out the first replay instead. Both ways of training on a card are compared where there is one.
+A graphics card is where recordings are made; here `Recorder` stands for it. Both ways of training on a card are
+compared where there is one.
 """
 
 import logging
@@ -16,30 +16,10 @@ from deepclust.nets.settings import MLPSettings
 from deepclust.training import loop
 from deepclust.training.pretrain import pretrain
 from deepclust.training.replay import WARM_UP, Record, Replayed, own_stream
+from tests.recorder import Recorder
 
 X = torch.rand(40, 4, generator=torch.Generator().manual_seed(0))
 BATCHES = torch.randperm(40, generator=torch.Generator().manual_seed(1)).view(8, 5)
-
-
-class Recorder:
-    """Counts its recordings and replays."""
-
-    def __init__(self) -> None:
-        self.recordings = self.replays = 0
-
-    def __call__(self, function: Callable[[], Any]) -> tuple[Callable[[], None], Any]:
-        self.recordings += 1
-        names, values = function()
-        pending = False
-
-        def replay() -> None:
-            nonlocal pending
-            self.replays += 1
-            if pending:
-                values.copy_(function()[1])
-            pending = True
-
-        return replay, (names, values)
 
 
 class Training:
@@ -52,11 +32,10 @@ class Training:
             self.module.bias.zero_()
         self.module.register_buffer("seen", torch.zeros(40))
         self.optimizer = torch.optim.Adam(self.module.parameters(), lr=0.1)
-        self.weight = 1.0
         self.run = Replayed(self.step, self.module, record)
 
     def step(self, index: Tensor) -> tuple[list[str], Tensor]:
-        loss = self.weight * (self.module(X[index]) - X[index]).square().mean()
+        loss = (self.module(X[index]) - X[index]).square().mean()
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
