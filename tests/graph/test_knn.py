@@ -184,6 +184,7 @@ def digits() -> np.ndarray:
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("pynndescent")
 def test_approximate_search_finds_most_neighbors(approximate: sp.csr_matrix) -> None:
     X = digits()
     exact = knn_graph(X, 10)
@@ -199,6 +200,7 @@ def test_approximate_search_finds_most_neighbors(approximate: sp.csr_matrix) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("pynndescent")
 def test_approximate_search_of_much_data_looks_at_its_principal_components(
     approximate: sp.csr_matrix, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -234,6 +236,7 @@ def test_exact_search_of_a_file_is_that_of_the_array(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("pynndescent")
 def test_approximate_search_is_a_function_of_its_seed(approximate: sp.csr_matrix) -> None:
     state = str(np.random.get_state())  # noqa: NPY002
     again = knn_graph(digits(), 10, exact=False, random_state=1)

@@ -8,7 +8,7 @@ import pytest
 
 from tests.pipeline.conftest import Workspace, stages_of
 
-pytestmark = pytest.mark.xdist_group("pipeline")
+pytestmark = pytest.mark.xdist_group("finished")
 
 EPOCHS = "methods.mlp.idec.epochs"
 STARTS = "methods.plain.kmeans.n_init"

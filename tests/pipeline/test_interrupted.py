@@ -22,7 +22,7 @@ import pytest
 
 from tests.pipeline.conftest import Workspace, running
 
-pytestmark = pytest.mark.xdist_group("pipeline")
+pytestmark = pytest.mark.xdist_group("interrupted")
 
 NETWORK, CELL = "pretrain@few-mlp", "cluster_mlp@few-dec"
 QUARTER = "pretrain: epoch 200 of 800"

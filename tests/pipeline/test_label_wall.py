@@ -12,7 +12,7 @@ from deepclust import methods
 from deepclust.files import read_json, read_yaml
 from tests.pipeline.conftest import ROOT, Twins, Workspace
 
-pytestmark = pytest.mark.xdist_group("pipeline")
+pytestmark = pytest.mark.xdist_group("finished")
 
 GRIDS = sorted(path.stem for path in (ROOT / "grids").glob("*.yaml"))
 INDEX = """

@@ -7,7 +7,7 @@ from deepclust import methods
 from deepclust.files import read_array
 from tests.pipeline.conftest import TINY, Workspace
 
-pytestmark = pytest.mark.xdist_group("pipeline")
+pytestmark = pytest.mark.xdist_group("finished")
 
 
 @pytest.mark.parametrize("cell", [cell for group in TINY["methods"].values() for cell in group])

@@ -12,7 +12,7 @@ from PIL import Image
 
 from tests.pipeline.conftest import Repro, Workspace, stages_of
 
-pytestmark = pytest.mark.xdist_group("pipeline")
+pytestmark = pytest.mark.xdist_group("own_data")
 
 OWN = {
     "flowers": {"path": "mine/flowers.csv", "n_clusters": 3, "scale": "feature", "labels": "kind"},

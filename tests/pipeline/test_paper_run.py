@@ -10,7 +10,7 @@ import pytest
 
 from tests.pipeline.conftest import TINY, Workspace
 
-pytestmark = pytest.mark.xdist_group("pipeline")
+pytestmark = pytest.mark.xdist_group("finished")
 
 GRID = """
     grid: tiny

@@ -20,7 +20,7 @@ from deepclust.files import write_json
 from stages.parallel import gpu_of, visible_gpus
 from tests.pipeline.conftest import ROOT, Twins, Workspace, stages_of
 
-pytestmark = pytest.mark.xdist_group("pipeline")
+pytestmark = pytest.mark.xdist_group("finished")
 
 DEADLINE = 300.0  # seconds; of waiting for what has to come, on however busy a machine
 NAMES = ["OMP_NUM_THREADS", "MALLOC_TRIM_THRESHOLD_"]  # of what Dask sets for its workers

@@ -8,7 +8,7 @@ import pytest
 
 from tests.pipeline.conftest import Twins, Workspace, running, stages_of, sweeps_of
 
-pytestmark = pytest.mark.xdist_group("pipeline")
+pytestmark = pytest.mark.xdist_group("finished")
 
 TARGET = "pretrain@few-mlp"
 QUARTER = "pretrain: epoch 200 of 800"  # of a training of about two seconds; a line the loop writes after a checkpoint

@@ -13,7 +13,7 @@ import pytest
 
 from tests.pipeline.conftest import Repro, Workspace, add_wine, stages_of, sweeps_of
 
-pytestmark = pytest.mark.xdist_group("pipeline")
+pytestmark = pytest.mark.xdist_group("finished")
 
 ALWAYS = {"plan", "report"}
 MINE = '''

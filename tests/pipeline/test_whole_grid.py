@@ -4,8 +4,6 @@ import pytest
 
 from tests.pipeline.conftest import Workspace, stages_of, sweeps_of
 
-pytestmark = pytest.mark.xdist_group("pipeline")
-
 
 @pytest.mark.slow
 def test_the_committed_grid_runs_from_nothing_and_a_second_time_nothing_runs(
