@@ -1,5 +1,6 @@
 """Labels reach the evaluation and nothing before it: in what DVC is told, and in what the stages really read."""
 
+import functools
 import json
 import sys
 from collections.abc import Iterable
@@ -35,7 +36,13 @@ def index(workspace: Workspace) -> dict[str, Any]:
 
 
 def within(path: str, folders: Iterable[str]) -> bool:
-    return any(PurePosixPath(path).is_relative_to(folder) for folder in folders)
+    return not ancestors(path).isdisjoint(folders)
+
+
+@functools.cache
+def ancestors(path: str) -> frozenset[str]:
+    """Return a path and every folder above it."""
+    return frozenset([path, *map(str, PurePosixPath(path).parents)])
 
 
 @pytest.fixture(scope="module", params=GRIDS)
@@ -64,9 +71,9 @@ def test_only_evaluation_depends_on_labels(resolved: tuple[dict[str, Any], Any])
         holders = {name for name, stage in stages.items() if any(within(dep, [published]) for dep in stage["deps"])}
         assert holders == {f"prepare@{dataset}"}
     # what comes after an evaluation is the report alone
-    judged = [out for name, stage in stages.items() if name.startswith("evaluate_") for out in stage["outs"]]
-    users = {n for n, stage in stages.items() if any(within(out, stage["deps"]) for out in judged)}
-    users |= {n for n, stage in stages.items() if any(within(dep, judged) for dep in stage["deps"])}
+    judged = {out for name, stage in stages.items() if name.startswith("evaluate_") for out in stage["outs"]}
+    above = set[str]().union(*map(ancestors, judged))
+    users = {n for n, stage in stages.items() if any(dep in above or within(dep, judged) for dep in stage["deps"])}
     assert users == {"report"}
     made = stages["report"]["outs"]
     assert [name for name, stage in stages.items() if any(within(dep, made) for dep in stage["deps"])] == []

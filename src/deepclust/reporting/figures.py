@@ -94,6 +94,8 @@ def tsne(embedding: np.ndarray, random_state: int) -> np.ndarray:
         If there are fewer than 4 samples or the embedding is not finite.
     """
     from openTSNE import TSNE
+    from openTSNE.affinity import MultiscaleMixture
+    from openTSNE.nearest_neighbors import Sklearn
     from threadpoolctl import threadpool_limits
 
     points = np.asarray(embedding, dtype=np.float64)[sample(len(embedding), random_state)]
@@ -103,17 +105,13 @@ def tsne(embedding: np.ndarray, random_state: int) -> np.ndarray:
         return np.zeros((len(points), 2))
     if points.shape[1] == 1:
         points = np.pad(points, ((0, 0), (0, 1)))  # the start takes two principal components
+    perplexity = min(30, (len(points) - 1) / 3)
     # Barnes-Hut: at 5,000 points it takes half the time of the interpolation that pays off beyond 10,000
-    model = TSNE(
-        perplexity=min(30, (len(points) - 1) / 3),
-        initialization="pca",
-        neighbors="exact",
-        negative_gradient_method="bh",
-        n_jobs=1,
-        random_state=random_state,
-    )
+    model = TSNE(initialization="pca", negative_gradient_method="bh", n_jobs=1, random_state=random_state)
     with threadpool_limits(1):
-        return np.asarray(model.fit(points))
+        # an index of its own: to choose one, openTSNE loads pynndescent, for a second, where that is installed
+        index = Sklearn(points, min(len(points) - 1, int(3 * perplexity)), n_jobs=1)
+        return np.asarray(model.fit(points, MultiscaleMixture(perplexities=perplexity, knn_index=index)))
 
 
 @matplotlib.style.context(_STYLE)

@@ -38,17 +38,17 @@ class Runtime:
 
         Both are the whole process's: what opens one in threads of its own opens the same one around all of them.
         """
-        before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+        before = torch.get_num_threads(), torch.get_deterministic_debug_mode()
         token = _current.set(self)
         # scikit-learn's OpenMP loops add their threads' sums in order of arrival: one thread keeps them exact
         with threadpool_limits({"openmp": 1, "blas": self.threads} if self.threads else None):
             torch.set_num_threads(self.threads or before[0])
-            torch.use_deterministic_algorithms(True)
+            torch.set_deterministic_debug_mode("error")  # `use_deterministic_algorithms` loads the compiler, too
             try:
                 yield self
             finally:
                 torch.set_num_threads(before[0])
-                torch.use_deterministic_algorithms(before[1])
+                torch.set_deterministic_debug_mode(before[1])
                 _current.reset(token)
 
 
