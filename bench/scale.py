@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--budget", type=float, default=900, help="seconds of one piece of work")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--only", default="", help="names of methods, beside the stages")
+    parser.add_argument("--only", default="", help="names of stages and methods, in order; a method needs its stages")
     parser.add_argument("--work", nargs=4, help=argparse.SUPPRESS)  # of the processes: name, N, K, folder
     asked = parser.parse_args()
     if asked.work:
@@ -53,7 +53,7 @@ def main() -> None:
     sizes, counts = ([int(number) for number in part.split(",")] for part in (asked.sizes, asked.clusters))
     from deepclust import methods
 
-    chosen = asked.only.split(",") if asked.only else methods.names()
+    chosen = asked.only.split(",") if asked.only else [*STAGES, *methods.names()]
     print(
         f"{asked.threads} threads, device {asked.device}, bfloat16, {N_FEATURES} features; seconds, then MB of its own"
     )
@@ -63,10 +63,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir="work") as folder:  # on a disk; others may be in memory
         for size in sizes:
             make(Path(folder) / str(size), size)
-        for name in STAGES:
-            line(name, sizes, counts[0], folder, asked)
         for name in chosen:
-            for count in counts:
+            for count in counts[:1] if name in STAGES else counts:
                 line(name, sizes, count, folder, asked)
 
 
