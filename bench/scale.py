@@ -175,13 +175,13 @@ def prepare_work(
     from deepclust.datasets import _own
     from deepclust.graph import knn
     from deepclust.graph.weights import gaussian_weights
-    from deepclust.methods._deep import DeepClusterer
+    from deepclust.methods import _deep
     from deepclust.nets.autoencoder import build
     from deepclust.training.checkpoint import load_tensors, save_tensors
     from deepclust.training.pretrain import pretrain, read_settings
     from deepclust.training.runtime import Runtime, on_device
 
-    files.MAPPED = 0  # at every size
+    files.MAPPED = _deep._LARGEST_GRAPH = 0  # at every size: from the file, and no read-out that large data do not get
     settings = read_settings({"epochs": 1, "norm_weight": 1.0})
     if name == "prepare":
 
@@ -214,7 +214,7 @@ def prepare_work(
     given: dict[str, Any] = {}
     if "graph" in cls.reads:
         given["graph"] = files.read_sparse(folder / "weights.npz")
-    if issubclass(cls, DeepClusterer):
+    if issubclass(cls, _deep.DeepClusterer):
         import torch
 
         network = build(settings, N_FEATURES, None, torch.Generator())
