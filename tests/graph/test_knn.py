@@ -156,10 +156,29 @@ def test_unusable_devices_are_refused() -> None:
         knn_graph(gaussian(20, 3), 3, exact=False, device="cuda")
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_cuda_gives_the_same_graph() -> None:
-    for X in (load_digits().data, *HOSTILE.values()):
-        assert_same(knn_graph(X, 8, device="cuda"), knn_graph(X, 8))
+@pytest.mark.parametrize("X", [load_digits().data, *HOSTILE.values()], ids=["digits", *HOSTILE])
+def test_the_search_on_a_device_gives_the_same_graph(X: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(knn, "_DEVICE_BYTES", 1 << 16)  # many chunks
+    expected = knn_graph(X, 8)
+    if torch.cuda.is_available():
+        assert_same(knn_graph(X, 8, device="cuda"), expected)
+    prepared = knn._real_array(X)
+    for found, other in zip(knn._exact_search(prepared, 8, "cpu"), knn._exact_search(prepared, 8, None), strict=True):
+        assert np.array_equal(found, other)
+
+
+def test_distances_that_a_device_may_round_otherwise_are_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    X, seen = gaussian(300, 40), list[int]()
+    monkeypatch.setattr(knn, "_ROUNDING", 1e-9)
+    distances = knn._distances
+
+    def noting(X: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        seen.append(len(rows))
+        return distances(X, rows, columns)
+
+    monkeypatch.setattr(knn, "_distances", noting)
+    knn._exact_search(X, 5, "cpu")
+    assert seen[0] > 0
 
 
 # ------------------------------------------------------------------------------------------------ approximate search

@@ -117,7 +117,6 @@ WAITING = {  # operations whose values or shapes Python asks for, so that it wai
     torch.ops.aten._unique2.default,
     torch.ops.aten.repeat_interleave.Tensor,
 }
-NOT_RECORDED = {"hybrid": "the entries of a batch's rows in a sparse matrix are as many as they are"}
 
 
 class _Unwaiting(TorchDispatchMode):
@@ -138,7 +137,8 @@ def test_steps_can_be_recorded_and_replayed(
     monkeypatch.setattr(loop, "Replayed", lambda step, module, _: Replayed(step, module, recorder))
     small = {key: 4 for key in ("batch_size",) if key in settings_of(name)}
     again = make(name, **small).fit(blobs()[0])
-    assert (recorder.replays == 0) == ("cannot be recorded" in caplog.text) == (name in NOT_RECORDED)
+    assert recorder.replays
+    assert caplog.text == ""
     monkeypatch.undo()
     expected = make(name, **small).fit(blobs()[0])
     assert_same(again, expected)

@@ -36,7 +36,8 @@ _REPEAT_BYTES = 1 << 26  # float64 distances one thread holds in the second sear
 _PROJECTED_BYTES = 1 << 30  # of X in float32, beyond which the approximate search looks at principal components
 _COMPONENTS = 128
 _SAMPLE = 10_000  # rows, whose covariance has the components
-_DEVICE_BYTES = 1 << 30  # float32 distances held on an accelerator
+_DEVICE_BYTES = 1 << 30  # of distances or differences held on an accelerator
+_ROUNDING = float(np.finfo(np.float64).eps)
 
 
 def knn_graph(
@@ -66,7 +67,7 @@ def knn_graph(
         keeps the nearest `n_neighbors`; distances are as accurate as in the exact search. Where so many neighbours
         are half the data or more, the exact search is run instead. Where X would take more than 1 GiB in float32, the
         descent sees 128 principal components of it, and the file of a mapped X is read as needed.
-    device : None or "cpu", or the CUDA device that the exact search's matrix products run on
+    device : None or "cpu", or the CUDA device that the exact search runs on
     random_state : int in [0, 2**32)
         Seed of the approximate search. The exact search has no randomness.
 
@@ -140,8 +141,8 @@ def _exact_search(X: np.ndarray, k: int, device: "str | torch.device | None") ->
     """
     copies: dict[bytes, list[int]] = {}  # the first k+1 samples with the same content
     surplus: dict[int, list[int]] = {}
-    for i, row in enumerate(X):
-        content = (row + 0.0).tobytes()  # -0.0 + 0.0 is 0.0
+    for i in _perhaps_repeated(X, k + 1):
+        content = (X[i] + 0.0).tobytes()  # -0.0 + 0.0 is 0.0
         group = copies.setdefault(hashlib.blake2b(content, digest_size=16).digest(), [])
         if len(group) <= k:
             group.append(i)
@@ -158,12 +159,25 @@ def _exact_search(X: np.ndarray, k: int, device: "str | torch.device | None") ->
     return indices, distances
 
 
+def _perhaps_repeated(X: np.ndarray, times: int) -> list[int]:
+    """Return the samples, ascending, that may be among more than `times` identical ones; hardly any others."""
+    weights = np.random.default_rng(0).integers(2**63, size=X.shape[1]).view(np.uint64)
+    bits = np.dtype(f"u{X.dtype.itemsize}")
+    sums = np.concatenate([(rows + rows.dtype.type(0)).view(bits) @ weights for rows in chunks(X, _BLOCK)])
+    _, group, counts = np.unique(sums, return_inverse=True, return_counts=True)
+    found: list[int] = np.flatnonzero(counts[group] > times).tolist()
+    return found
+
+
 def _distinct_search(X: np.ndarray, k: int, device: "str | torch.device | None") -> Neighbors:
-    frame = _Frame.around(X)
     m = min(k + _SLACK, len(X) - 1)
     with _threads() as parallel:
-        candidates, bound = _block_search(frame, m, parallel) if device is None else _device_search(frame, m, device)
-        indices, distances = _nearest(X, candidates, k, parallel)
+        if device is None:
+            frame, Z = _placed(X)
+            candidates, bound = _block_search(Z, frame.norms, m, parallel)
+            indices, distances = _nearest(X, candidates, k, parallel)
+        else:
+            frame, bound, indices, distances = _device_search(X, m, k, device)
         if m < len(X) - 1:
             # Each sample dismissed has a computed value of at least `bound`; could its distance still be a neighbour's?
             reach = frame.reach(distances[:, -1])
@@ -195,18 +209,7 @@ class _Frame:
 
     mean: np.ndarray  # (D,) float64
     scale: float
-    Z: np.ndarray  # (N, D) float32
     norms: np.ndarray  # (N,) float64: |z|^2 / 2
-
-    @classmethod
-    def around(cls, X: np.ndarray) -> "_Frame":
-        mean = X.mean(axis=0, dtype=np.float64)
-        scale = float(max((X.max(axis=0) - mean).max(), (mean - X.min(axis=0)).max())) or 1.0
-        frame = cls(mean, scale, np.empty(X.shape, dtype=np.float32), np.empty(len(X)))
-        for start in range(0, len(X), _BLOCK):
-            rows = slice(start, start + _BLOCK)
-            frame.Z[rows], frame.norms[rows] = frame.place(X[rows])
-        return frame
 
     def place(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return float64 Z and |z|^2 / 2 of rows of X."""
@@ -225,20 +228,31 @@ class _Frame:
         u the unit roundoff (Higham, "Accuracy and stability of numerical algorithms", section 3.1); placing, norms and
         sums add some ten u more. Within reach of z, |z'| <= |z| + |z - z'|: samples far away do not loosen the bound.
         """
-        D = self.Z.shape[1]
+        D = len(self.mean)
         norms = self.norms[rows]
         relative = (D + 20) * np.finfo(dtype).eps / 2
         underflow = D * 2.0**-120
         return np.asarray(relative * (norms + (np.sqrt(norms) + np.sqrt(reach)) ** 2) + underflow)
 
 
-def _block_search(frame: _Frame, m: int, parallel: Parallel) -> tuple[np.ndarray, np.ndarray]:
+def _placed(X: np.ndarray) -> tuple[_Frame, np.ndarray]:
+    """Return the frame of X (N, D), and Z (N, D) in float32."""
+    mean = X.mean(axis=0, dtype=np.float64)
+    scale = float(max((X.max(axis=0) - mean).max(), (mean - X.min(axis=0)).max())) or 1.0
+    frame, Z = _Frame(mean, scale, np.empty(len(X))), np.empty(X.shape, dtype=np.float32)
+    for start in range(0, len(X), _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        Z[rows], frame.norms[rows] = frame.place(X[rows])
+    return frame, Z
+
+
+def _block_search(Z: np.ndarray, exact_norms: np.ndarray, m: int, parallel: Parallel) -> tuple[np.ndarray, np.ndarray]:
     """Return m candidates (N, m) of each sample, the smallest float32 halves, and the largest of them (N,).
 
     Each block pair is multiplied once and read from both sides; only what beats a row's current m-th is looked at.
     """
-    N = len(frame.Z)
-    norms = frame.norms.astype(np.float32)
+    N = len(Z)
+    norms = exact_norms.astype(np.float32)
     indices = np.zeros((N, m), dtype=np.int32 if N < 2**31 else np.int64)
     halves = np.full((N, m), np.inf, dtype=np.float32)
     bound = np.full(N, np.inf, dtype=np.float32)
@@ -260,7 +274,7 @@ def _block_search(frame: _Frame, m: int, parallel: Parallel) -> tuple[np.ndarray
 
     def visit(pair: tuple[int, int]) -> None:
         a, b = blocks[pair[0]], blocks[pair[1]]
-        block = frame.Z[a] @ frame.Z[b].T
+        block = Z[a] @ Z[b].T
         np.subtract(norms[a, None], block, out=block)
         block += norms[b]
         if a == b:
@@ -281,33 +295,67 @@ def _block_search(frame: _Frame, m: int, parallel: Parallel) -> tuple[np.ndarray
     return indices, bound
 
 
-def _device_search(frame: _Frame, m: int, device: "str | torch.device") -> tuple[np.ndarray, np.ndarray]:
-    """Return what `_block_search` does, from whole rows of products on a CUDA device."""
+def _device_search(
+    X: np.ndarray, m: int, k: int, device: "str | torch.device"
+) -> "tuple[_Frame, np.ndarray, np.ndarray, np.ndarray]":
+    """Return what `_block_search` and `_nearest` find, from whole rows of products on a CUDA device.
+
+    Distances are summed in another order there than on a CPU; the few that may
+    round to another float32 are computed on the CPU, so that both give the same graph.
+    """
     import torch
 
     try:
-        Z = torch.from_numpy(frame.Z).to(device)
+        data = torch.from_numpy(np.asarray(X)).to(device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(
             f"device must be None, 'cpu' or a CUDA device present, got {str(device)!r}: {reason}"
         ) from error
-    N = len(Z)
-    norms = torch.from_numpy(frame.norms.astype(np.float32)).to(device)
-    indices, bound = np.empty((N, m), dtype=np.int64), np.empty(N, dtype=np.float32)
+    N, D = data.shape
+    mean = torch.zeros(D, dtype=torch.float64, device=device)
+    step = max(1, _DEVICE_BYTES // (8 * D))
+    for start in range(0, N, step):
+        mean += data[start : start + step].double().sum(dim=0) / N
+    highest, lowest = data.amax(dim=0).double(), data.amin(dim=0).double()
+    scale = float(torch.maximum(highest - mean, mean - lowest).max()) or 1.0
+    Z = torch.empty(N, D, device=device)
+    norms = torch.empty(N, dtype=torch.float64, device=device)
+    for start in range(0, N, step):
+        rows = slice(start, start + step)
+        placed = (data[rows].double() - mean) / scale
+        Z[rows], norms[rows] = placed, placed.square().sum(dim=1) / 2
+    frame = _Frame(mean.cpu().numpy(), scale, norms.cpu().numpy())
+
+    candidates = torch.empty(N, m, dtype=torch.int64, device=device)
+    bound = torch.empty(N, device=device)
+    halves = norms.float()
     step = max(1, _DEVICE_BYTES // (4 * N))
     precision = torch.backends.cuda.matmul.fp32_precision
     torch.backends.cuda.matmul.fp32_precision = "ieee"  # TensorFloat-32 would break the error bound
     try:
         for start in range(0, N, step):
             rows = slice(start, min(start + step, N))
-            block = (Z[rows] @ Z.T).neg_().add_(norms[rows, None]).add_(norms)
+            block = (Z[rows] @ Z.T).neg_().add_(halves[rows, None]).add_(halves)
             block.diagonal(start).fill_(torch.inf)
-            values, columns = block.topk(m, largest=False)
-            indices[rows], bound[rows] = columns.cpu().numpy(), values[:, -1].cpu().numpy()
+            values, candidates[rows] = block.topk(m, largest=False)
+            bound[rows] = values[:, -1]
     finally:
         torch.backends.cuda.matmul.fp32_precision = precision
-    return indices, bound
+
+    length = torch.empty(N, m, dtype=torch.float64, device=device)
+    step = max(1, _DEVICE_BYTES // (8 * m * D))
+    for start in range(0, N, step):
+        rows = slice(start, start + step)
+        differences = data[rows, None].double() - data[candidates[rows]].double()
+        length[rows] = differences.square_().sum(dim=2).sqrt_()
+    found = length.float().cpu().numpy()
+    indices = candidates.cpu().numpy()
+    off = (D + 10) * _ROUNDING  # by more two sums of D squares, and their roots, never differ
+    doubtful = np.nonzero(((length * (1 - off)).float() != (length * (1 + off)).float()).cpu().numpy())
+    found[doubtful] = _distances(X, doubtful[0], indices[doubtful])
+    order = np.lexsort((indices, found))[:, :k]
+    return frame, bound.cpu().numpy(), np.take_along_axis(indices, order, 1), np.take_along_axis(found, order, 1)
 
 
 def _repeat_search(X: np.ndarray, frame: _Frame, rows: np.ndarray, k: int, parallel: Parallel) -> Neighbors:
@@ -384,9 +432,9 @@ def _approximate_search(X: np.ndarray, k: int, random_state: int) -> Neighbors:
     if len(X) <= 2 * m:
         return _exact_search(X, k, None)
     searched = X if 4 * X.size <= _PROJECTED_BYTES else _principal_components(X)
-    frame = _Frame.around(searched)
+    frame, Z = _placed(searched)
     # Its result depends on the number of threads, from which it gains little: one, always.
-    candidates, _ = NNDescent(frame.Z, n_neighbors=m + 1, random_state=random_state, n_jobs=1).neighbor_graph
+    candidates, _ = NNDescent(Z, n_neighbors=m + 1, random_state=random_state, n_jobs=1).neighbor_graph
     found = (candidates >= 0) & (candidates != np.arange(len(X))[:, None])
     short = np.flatnonzero(found.sum(axis=1) < k)  # the descent may leave places of a row empty
     with _threads() as parallel:

@@ -85,7 +85,8 @@ class DeepClusterer(Clusterer):
             return {"modularity": np.zeros(len(codes), dtype=np.int64)}
         if len(codes) > _LARGEST_GRAPH:
             return {}
-        return {"modularity": partition(neighbour_graph(codes, 10), self.n_clusters, random_state=self._seed).labels}
+        graph = neighbour_graph(codes, 10, device=self.device_)
+        return {"modularity": partition(graph, self.n_clusters, random_state=self._seed).labels}
 
     @classmethod
     def read_network(cls, folder: Path) -> Autoencoder:

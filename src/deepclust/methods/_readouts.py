@@ -13,14 +13,19 @@ from deepclust.graph.spectral import smallest_eigenvectors
 from deepclust.graph.weights import Bandwidth, gaussian_weights
 
 
-def neighbour_graph(features: np.ndarray, n_neighbors: int, bandwidth: Bandwidth = "local") -> sp.csr_matrix:
+def neighbour_graph(
+    features: np.ndarray, n_neighbors: int, bandwidth: Bandwidth = "local", device: str | None = None
+) -> sp.csr_matrix:
     """Return edge weights (N, N) between each row of features (N, P) and its nearest ones, all where they are fewer.
+
+    The search runs on `device`: None, "cpu" or "cuda", with the same result.
 
     Raises UserError for a single sample, which has no neighbour.
     """
     if len(features) < 2:
         raise UserError(f"a graph needs at least 2 samples, got n_samples={len(features)}")
-    return gaussian_weights(knn_graph(features, min(n_neighbors, len(features) - 1)), bandwidth=bandwidth)
+    knn = knn_graph(features, min(n_neighbors, len(features) - 1), device=device)
+    return gaussian_weights(knn, bandwidth=bandwidth)
 
 
 def ncut_vectors(W: sp.csr_matrix, n_components: int, *, random_state: int) -> np.ndarray:

@@ -89,7 +89,7 @@ class GraphClassifier(DeepClusterer):
         if graph is None:
             graph = neighbour_graph(X, self.n_neighbors)
         data = self._start(X, network)
-        affinity = self._affinity(X, graph)
+        affinity = self._affinity(self._encode(data), graph)
         taught = partition(affinity, self.n_clusters, random_state=self._seed).labels
         inside = (affinity @ np.eye(self.n_clusters)[taught])[np.arange(len(X)), taught]
         degree = np.asarray(affinity.sum(axis=1)).ravel()
@@ -120,17 +120,16 @@ class GraphClassifier(DeepClusterer):
         self.readouts_ = {"graph": taught}
         self.trace_, self.n_iter_, self.converged_ = outcome.trace, outcome.n_iter, True
 
-    def _affinity(self, X: np.ndarray, graph: sp.csr_matrix) -> sp.csr_matrix:
-        """Return the union of the affinities on candidates from the graph and from the code."""
-        codes = self._codes(X)
-        H = torch.from_numpy(codes).double()
+    def _affinity(self, codes: Tensor, graph: sp.csr_matrix) -> sp.csr_matrix:
+        """Return the union of the affinities on candidates from the graph and from the codes (N, P)."""
+        H = codes.double()
         shift, transform = to_unit_covariance(H, whiten=True)
         H = (H - shift) @ transform
         alpha = scaled_alpha(H, self.alpha)
         found = []
-        width = default_width(len(X))
-        for weights in (graph, neighbour_graph(codes, width)):
-            support = torch.from_numpy(strongest_edges(weights, width))
+        width = default_width(len(codes))
+        for weights in (graph, neighbour_graph(codes.cpu().numpy(), width, device=self.device_)):
+            support = torch.from_numpy(strongest_edges(weights, width)).to(codes.device)
             found.append(edges(sparse(self_expression(H, support, alpha).coefficients, support)))
         return union(*found)
 

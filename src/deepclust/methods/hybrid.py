@@ -145,7 +145,7 @@ class Hybrid(DeepClusterer):
             graph = neighbour_graph(X, self.n_neighbors, self.bandwidth or "local")
         data = self._start(X, network)
         width = self.n_candidates or default_width(len(X))
-        from_code = neighbour_graph(self._codes(X), width)
+        from_code = neighbour_graph(self._codes(X), width, device=self.device_)
         weights, others = (graph, from_code) if self.candidates == "graph" else (from_code, graph)
         support, other = (torch.from_numpy(strongest_edges(W, width)).to(data.device) for W in (weights, others))
         problem = _Problem(self, data, graph, _State(self.network_, data, support, self.safeguard))
@@ -326,10 +326,9 @@ class _Problem:
         fit = (h - torch.einsum("bk,bkp->bp", z, h[inside.clamp(min=0)])).square().sum(dim=1).mean()
         owner, column, entry = self.rows.entries(index)
         other = place[column]
-        edge = (other >= 0) & (other != owner)
         # L's entries are -w_ij / sqrt(d_i d_j): the edge sum without the degrees, which the batch does not have
-        differences = (h[owner[edge]] - h[other[edge]]).square().sum(dim=1)
-        return fit - self.settings.beta * (entry[edge] * differences).sum() / (2 * len(h))
+        differences = (h[owner] - h[other.clamp(min=0)]).square().sum(dim=1)
+        return fit - self.settings.beta * ((other >= 0) * entry * differences).sum() / (2 * len(h))
 
     def _encode_all(self) -> None:
         """Refresh the bank, the map from codes to H and the reconstruction error from the current weights."""
@@ -357,19 +356,26 @@ class _Problem:
 
 
 class _Rows:
-    """A sparse matrix (N, N) whose product with a dense one is taken for some rows at a time, on the data's device."""
+    """A sparse matrix (N, N) whose product with a dense one is taken for some rows at a time, on the data's device.
+
+    However many entries some rows have, as many are looked up as so many rows can have: a GPU replays shapes that stay.
+    """
 
     def __init__(self, matrix: sp.csr_matrix, like: Tensor) -> None:
+        self.most = np.sort(np.diff(matrix.indptr))[::-1].cumsum()
         self.starts = torch.from_numpy(matrix.indptr.astype(np.int64)).to(like.device)
         self.columns = torch.from_numpy(matrix.indices.astype(np.int64)).to(like.device)
         self.values = torch.from_numpy(matrix.data).to(like)
 
     def entries(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the entries of the rows `index` (B,): place in the batch, column and value."""
+        """Return the entries of the rows `index` (B,), all different: place in the batch, column, value; then zeros."""
         first, lengths = self.starts[index], self.starts[index + 1] - self.starts[index]
-        owner = torch.repeat_interleave(lengths)
-        flat = torch.arange(len(owner), device=index.device) + (first - lengths.cumsum(0) + lengths)[owner]
-        return owner, self.columns[flat], self.values[flat]
+        ends = lengths.cumsum(0)
+        number = torch.arange(self.most[len(index) - 1], device=index.device)
+        owner = torch.searchsorted(ends, number, right=True).clamp(max=len(index) - 1)
+        there = number < ends[-1]
+        flat = torch.where(there, number + (first - ends + lengths)[owner], 0)
+        return owner, self.columns[flat], self.values[flat] * there
 
     def times(self, dense: Tensor, index: Tensor) -> Tensor:
         """Return the rows `index` (B,) of matrix @ dense, (B, P)."""

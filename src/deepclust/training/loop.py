@@ -23,7 +23,7 @@ Terms = Callable[[Tensor, Tensor, torch.Generator], dict[str, Tensor]]
 
 The generator is on the data's device. What it keeps it writes into the tensors there are (`copy_`, `+=`), and it waits
 for none of them (`float(...)`, `if tensor:`): a GPU replays what one call did for many batches (`Replayed`), in which
-Python's variables keep the values of the epoch's beginning.
+Python's variables keep their values. Only `Refresh` and `EpochSteps` may change these.
 """
 
 
@@ -144,7 +144,7 @@ def train(
                 break
             if steps is not None:
                 steps.before()
-            run.expire()
+                run.expire()
             module.train()
             order = torch.randperm(n_samples, generator=generator).to(X.device)
             if subset is not None:

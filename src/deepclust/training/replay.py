@@ -5,6 +5,7 @@ With small layers and batches of 256 a GPU computes faster than Python can tell 
 
 import contextlib
 import logging
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -21,6 +22,7 @@ Record = Callable[[Callable[[], Any]], tuple[Callable[[], None], Any]]
 """Note what a function does without doing it; return how to do it, and what the function returned."""
 
 _log = logging.getLogger(__name__)
+_thread = threading.local()
 # said of every step that comes before the recording
 warnings.filterwarnings("ignore", "This instance was constructed with capturable=True")
 
@@ -107,11 +109,16 @@ def cuda_graphs(generator: torch.Generator) -> Record:
 
 @contextlib.contextmanager
 def own_stream(device: torch.device) -> Iterator[None]:
-    """On a GPU, have the block run on a stream of its own, after what the current one has to do and before the rest."""
+    """On a GPU, have the block run on this thread's stream, after what the current one has to do and before the rest.
+
+    A thread keeps its stream: torch hands out a few dozen in turn, and two that record on one disturb each other.
+    """
     if device.type != "cuda":
         yield
         return
-    around, stream = torch.cuda.current_stream(device), torch.cuda.Stream(device)
+    if not hasattr(_thread, "stream"):
+        _thread.stream = torch.cuda.Stream(device)
+    around, stream = torch.cuda.current_stream(device), _thread.stream
     stream.wait_stream(around)
     try:
         with torch.cuda.stream(stream):
