@@ -1,14 +1,16 @@
 """Run a grid within a time budget, on a machine that may lack DVC, and bring the results home as one archive.
 
     python bench/paper_run.py run ARCHIVE --budget SECONDS [--grid paper] [--datasets mnist,usps] [--rounds 1,3,10]
+                                          [--jobs 4]
     python bench/paper_run.py import ARCHIVE
 
 `run` calls the stages' own code in the order of the grid: every cell of the first data set, then of the next; with the
-first seed of each, then with as many as the next of `--rounds` says. What is finished stays in `work/`, as always, so
-that the same command goes on where the budget ended it. A data set enters the archive with the seeds that all of its
-cells have finished: run records, traces, labels and read-outs, no weights and no embeddings; with fewer seeds where
-these take more than `--limit` megabytes. Metrics are computed at home, from the labels. params.yaml is left with the
-grid as it was run last.
+first seed of each, then with as many as the next of `--rounds` says. With `--jobs`, so many stages run side by side:
+while one reads labels off on a CPU, another trains on the GPU. What is finished stays in `work/`, as always, so that
+the same command goes on where the budget ended it; a stage that fails is named, and the others go on. A data set enters
+the archive with the seeds that all of its cells have finished: run records, traces, labels and read-outs, no weights
+and no embeddings; with fewer seeds where these take more than `--limit` megabytes. Metrics are computed at home, from
+the labels. params.yaml is left with the grid as it was run last.
 
 `import` makes the data and graphs, and checks the archive's digests and that every record is of the code, the settings
 and the data that are here. It then leaves the archive's grid in params.yaml and the files where the stages would have
@@ -21,14 +23,17 @@ import functools
 import hashlib
 import io
 import json
+import multiprocessing
 import os
 import runpy
 import shutil
+import signal
 import subprocess
 import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +58,7 @@ def main() -> None:
     parser.add_argument("--grid", default="paper")
     parser.add_argument("--datasets", help="those to run, most wanted first, by commas; default: the grid's")
     parser.add_argument("--rounds", default="1,3,5,10", help="seeds a cell after each round over the grid")
+    parser.add_argument("--jobs", type=int, default=1, help="stages side by side")
     parser.add_argument("--limit", type=float, default=16, help="megabytes")
     asked = parser.parse_args()
     os.chdir(Path(__file__).parents[1])
@@ -78,18 +84,21 @@ def stage(name: str) -> Callable[..., None]:
 
 
 def run(asked: argparse.Namespace) -> None:
-    """Let a process of its own work until the budget ends it, then pack what is finished."""
+    """Let a process group of its own work until the budget ends it, then pack what is finished."""
     end = time.monotonic() + asked.budget - min(60, asked.budget / 10)
     OVERLAY.unlink(missing_ok=True)
-    child = subprocess.Popen([sys.executable, __file__, "work", *sys.argv[2:]])
+    child = subprocess.Popen([sys.executable, __file__, "work", *sys.argv[2:]], start_new_session=True)
     try:
         code = child.wait(timeout=end - time.monotonic())
+    except BaseException as error:
+        os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+        if not isinstance(error, subprocess.TimeoutExpired):
+            raise
+        print("the budget is spent; the same command goes on from here", flush=True)
+    else:
         if code:
             sys.exit(code)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        child.wait()
-        print("the budget is spent; the same command goes on from here", flush=True)
     pack(asked.archive, asked.limit * 1e6)
 
 
@@ -100,21 +109,67 @@ def work(asked: argparse.Namespace) -> None:
     if asked.datasets:
         overlay["datasets"] = asked.datasets.split(",")
     seeds = {name: changed.get("seeds") for name, changed in overlay["overrides"].items()}
-    for number, count in enumerate(map(int, asked.rounds.split(","))):
-        for dataset in overlay["datasets"]:
-            allowed = seeds.get(dataset) or overlay["seeds"]
-            overlay["overrides"].setdefault(dataset, {})["seeds"] = allowed[:count]
-        apply(overlay)
-        for dataset in overlay["datasets"]:
-            if number == 0:
-                data(dataset)
-            _, _, cells = config.resolve(config.load(), dataset)
-            for cell, settings in cells.items():
-                began = time.monotonic()
-                if settings.network:
-                    stage("pretrain")(dataset, settings.network)
-                stage("cluster")(dataset, cell)
-                print(f"{time.monotonic() - began:8.1f} s  {dataset} {cell}, {count} seeds", flush=True)
+    prepared = set[Task]()
+    with ProcessPoolExecutor(asked.jobs, multiprocessing.get_context("spawn")) as pool:
+        for count in map(int, asked.rounds.split(",")):
+            for dataset in overlay["datasets"]:
+                allowed = seeds.get(dataset) or overlay["seeds"]
+                overlay["overrides"].setdefault(dataset, {})["seeds"] = allowed[:count]
+            apply(overlay)
+            done = in_order(pool, asked.jobs, tasks(overlay["datasets"]), prepared)
+            prepared = {task for task in done if task[0] == "data"}
+
+
+Task = tuple[str, ...]  # a stage, its data set and the name of its unit
+
+
+def tasks(datasets: Sequence[str]) -> dict[Task, list[Task]]:
+    """Return what is to be done, most wanted first, each with what must be done before."""
+    found: dict[Task, list[Task]] = {}
+    for dataset in datasets:
+        found[("data", dataset)] = []
+        _, _, cells = config.resolve(config.load(), dataset)
+        for cell, settings in cells.items():
+            needed: list[Task] = [("data", dataset)]
+            if settings.network:
+                needed.append(("pretrain", dataset, settings.network))
+                found.setdefault(needed[-1], needed[:1])
+            found[("cluster", dataset, cell)] = needed
+    return found
+
+
+def in_order(pool: Executor, jobs: int, waiting: dict[Task, list[Task]], prepared: set[Task]) -> set[Task]:
+    """Do every task but those prepared once what it needs is done, `jobs` at a time, and return all that are done.
+
+    What needs one that failed is left out.
+    """
+    done, running = set(prepared), dict[Future[float], Task]()
+    waiting = {task: needed for task, needed in waiting.items() if task not in done}
+    while True:
+        ready = [task for task, needed in waiting.items() if done.issuperset(needed)]
+        for task in ready[: jobs - len(running)]:
+            running[pool.submit(perform, task)] = task
+            del waiting[task]
+        if not running:
+            return done
+        for future in wait(running, return_when=FIRST_COMPLETED).done:
+            task = running.pop(future)
+            if error := future.exception():
+                print(f"failed: {' '.join(task)}: {error}", flush=True)
+            else:
+                done.add(task)
+                print(f"{future.result():8.1f} s  {' '.join(task)}", flush=True)
+
+
+def perform(task: Task) -> float:
+    """Run a stage, or for "data" the three that prepare a data set; return its seconds."""
+    began = time.monotonic()
+    kind, *rest = task
+    if kind == "data":
+        data(*rest)
+    else:
+        stage(kind)(*rest)
+    return time.monotonic() - began
 
 
 def apply(overlay: dict[str, Any]) -> None:

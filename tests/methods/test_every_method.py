@@ -31,7 +31,7 @@ from deepclust.graph.weights import gaussian_weights
 from deepclust.methods.base import Clusterer
 from deepclust.training import loop
 from deepclust.training.replay import Replayed
-from deepclust.training.runtime import progress
+from deepclust.training.runtime import Runtime, progress
 from tests.recorder import Recorder
 
 N, D, K = 60, 5, 3
@@ -142,6 +142,16 @@ def test_steps_can_be_recorded_and_replayed(
     monkeypatch.undo()
     expected = make(name, **small).fit(blobs()[0])
     assert_same(again, expected)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", [name for name in TRAINED if "epochs" in settings_of(name)])
+def test_a_card_trains_as_the_cpu_does_by_replayed_steps(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    small = {key: 4 for key in ("batch_size",) if key in settings_of(name)}
+    with Runtime(threads=1).open():
+        cpu, card = (make(name, device=device, **small).fit(blobs()[0]) for device in ("cpu", "cuda"))
+    assert caplog.text == ""
+    assert card.trace_[0]["loss"] == pytest.approx(cpu.trace_[0]["loss"], rel=1e-3)
 
 
 # ---------------------------------------------------------------------------------------------------- repetition
