@@ -25,7 +25,7 @@ lint: setup
 
 bench: setup
 	.venv/bin/pip install --quiet --constraint constraints.txt --editable '.[bench]'
-	for script in $(filter-out bench/paper_run.py bench/scale.py,$(wildcard bench/*.py)); do python $$script || exit 1; done
+	for script in $(filter-out bench/paper_run.py bench/scale.py bench/gpu.py,$(wildcard bench/*.py)); do python $$script || exit 1; done
 
 readme: setup  # the generated blocks of README.md and docs, from the committed reports
 	python stages/readme.py

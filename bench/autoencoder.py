@@ -4,10 +4,7 @@ The network is 784-500-500-2000-10, batch 256, Adam. All contestants take turns 
 threads; the medians of the turns' ratios are what counts. `share of sgemm` is the rate of the training's matrix
 products over that of one large float32 product.
 
-`--device cuda` compares trainings of several epochs on a GPU instead: five seeds side by side, as a stage runs them,
-with one, and with five in turn whose steps are launched kernel by kernel.
-
-python bench/autoencoder.py [--samples N] [--turns R] [--threads T] [--device cpu|cuda] [--epochs E]
+python bench/autoencoder.py [--samples N] [--turns R] [--threads T]
 """
 
 import argparse
@@ -16,20 +13,15 @@ import itertools
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from unittest import mock
 
 from deepclust.nets.settings import MLPSettings  # first: it says how OpenMP waits, which torch reads when it loads
 import torch
 
-from deepclust.training import loop
 from deepclust.training.pretrain import pretrain
 from deepclust.training.runtime import Runtime
 
 SETTINGS = MLPSettings(epochs=1)
 SIDE = 2048  # of the square product that stands for the machine's peak
-SEEDS = 5  # side by side on a GPU
 
 
 def main() -> None:
@@ -37,12 +29,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=10_240)
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--epochs", type=int, default=10, help="of a training on a GPU")
     arguments = parser.parse_args()
-    if arguments.device == "cuda":
-        on_gpu(arguments)
-        return
     torch.set_num_threads(arguments.threads)
 
     X = torch.rand(arguments.samples, 784, generator=torch.Generator().manual_seed(0))
@@ -86,40 +73,6 @@ def compare(contestants: Mapping[str, Callable[[], object]], turns: int) -> Call
             contestant()
             times[name].append(time.perf_counter() - start)
     return lambda a, b: statistics.median(x / y for x, y in zip(times[a], times[b], strict=True))
-
-
-def on_gpu(arguments: argparse.Namespace) -> None:
-    """Compare trainings side by side with one, and with as many whose steps are not recorded."""
-    if not torch.cuda.is_available():
-        raise SystemExit("torch sees no CUDA device; leave out --device for the comparison on a CPU")
-    X = torch.rand(arguments.samples, 784, generator=torch.Generator().manual_seed(0)).to("cuda")
-    settings = MLPSettings(epochs=arguments.epochs)
-
-    def one(seed: int, precision: str) -> None:
-        with Runtime(arguments.threads, precision).open():  # type: ignore[arg-type]
-            pretrain(X, settings, seed=seed)
-        torch.cuda.current_stream().synchronize()
-
-    def together(precision: str) -> None:
-        with Runtime(arguments.threads, precision).open(), ThreadPoolExecutor(SEEDS) as pool:  # type: ignore[arg-type]
-            list(pool.map(one, range(SEEDS), [precision] * SEEDS))
-
-    def in_turn(precision: str) -> None:
-        with mock.patch.object(loop, "cuda_graphs", return_value=None):
-            for seed in range(SEEDS):
-                one(seed, precision)
-
-    print(f"{torch.cuda.get_device_name()}, {arguments.samples} samples, {arguments.epochs} epochs")
-    for precision in ("float32", "bfloat16"):
-        contestants = {
-            "one": partial(one, 0, precision),
-            "together": partial(together, precision),
-            "in turn": partial(in_turn, precision),
-        }
-        ratio = compare(contestants, arguments.turns)
-        print(precision)
-        print(f"  {SEEDS} side by side / one, time                          {ratio('together', 'one'):.2f}")
-        print(f"  {SEEDS} in turn, not recorded / {SEEDS} side by side, time       {ratio('in turn', 'together'):.2f}")
 
 
 def flops(n_samples: int) -> float:

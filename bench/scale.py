@@ -197,7 +197,8 @@ def prepare_work(
             knn.knn_graph(X[:100], 10, exact=False)  # compiles
 
         def graph() -> None:
-            found = knn.knn_graph(X, 10, exact=name == "graph")
+            exact = name == "graph"
+            found = knn.knn_graph(X, 10, exact=exact, device=asked.device if exact else None)
             files.write_sparse(folder / "weights.npz", gaussian_weights(found, bandwidth="local"))
 
         return graph
