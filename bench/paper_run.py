@@ -129,7 +129,8 @@ def tasks(datasets: Sequence[str]) -> dict[Task, list[Task]]:
     for dataset in datasets:
         found[("data", dataset)] = []
         _, _, cells = config.resolve(config.load(), dataset)
-        for cell, settings in cells.items():
+        slowest_first = sorted(cells.items(), key=lambda item: -(item[1].graph + bool(item[1].network)))  # to read off
+        for cell, settings in slowest_first:
             needed: list[Task] = [("data", dataset)]
             if settings.network:
                 needed.append(("pretrain", dataset, settings.network))

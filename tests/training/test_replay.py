@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from deepclust.nets.settings import MLPSettings
 from deepclust.training import loop
 from deepclust.training.pretrain import pretrain
-from deepclust.training.replay import WARM_UP, Record, Replayed, own_stream
+from deepclust.training.replay import TRIES, WARM_UP, Record, Replayed, own_stream
 from tests.recorder import Recorder
 
 X = torch.rand(40, 4, generator=torch.Generator().manual_seed(0))
@@ -32,7 +32,7 @@ class Training:
             self.module.bias.zero_()
         self.module.register_buffer("seen", torch.zeros(40))
         self.optimizer = torch.optim.Adam(self.module.parameters(), lr=0.1)
-        self.run = Replayed(self.step, self.module, record)
+        self.run = Replayed(self.step, self.module, record, 5)
 
     def step(self, index: Tensor) -> tuple[list[str], Tensor]:
         loss = (self.module(X[index]) - X[index]).square().mean()
@@ -58,6 +58,17 @@ def test_replayed_steps_are_those_taken_one_by_one() -> None:
     assert all(map(torch.equal, weights(plain), weights(replayed)))
 
 
+def test_several_batches_are_one_replay() -> None:
+    recorder = Recorder()
+    plain, replayed = Training(), Training(recorder)
+    expected = torch.cat([plain.run(batch)[1] for batch in [*BATCHES, *BATCHES]])
+    rows = torch.cat([BATCHES.flatten(), BATCHES.flatten()])
+    found = torch.cat([replayed.run(some)[1] for some in rows.split(15)])
+    assert torch.equal(expected, found)
+    assert (recorder.recordings, recorder.replays) == (2, 5)  # five times three batches, and the one that remains
+    assert all(map(torch.equal, weights(plain), weights(replayed)))
+
+
 def test_values_of_one_batch_are_not_overwritten_by_the_next() -> None:
     training = Training(Recorder())
     values = [training.run(batch)[1] for batch in BATCHES]
@@ -79,7 +90,7 @@ def test_a_step_that_waits_is_taken_as_it_is_and_the_log_says_so_once(caplog: py
 
     plain, training = Training(), Training(refuse)
     with caplog.at_level(logging.WARNING):
-        for batch in BATCHES:
+        for batch in [*BATCHES, *BATCHES]:
             training.run.expire()
             assert torch.equal(plain.run(batch)[1], training.run(batch)[1])
     assert [record.getMessage() for record in caplog.records] == [
@@ -112,7 +123,8 @@ def test_a_step_that_replaces_a_tensor_is_not_replayed_and_the_old_one_is_back(
         training.run(batch)
     before = dict(training.module.named_parameters()) | dict(training.module.named_buffers())
     with caplog.at_level(logging.WARNING):
-        training.run._try(BATCHES[WARM_UP], only_note)
+        for _ in range(TRIES):
+            training.run._try(BATCHES[WARM_UP], only_note)
     assert "it puts a new tensor in the place of 'seen'" in caplog.text
     after = dict(training.module.named_parameters()) | dict(training.module.named_buffers())
     assert all(after[name] is tensor for name, tensor in before.items())

@@ -1,6 +1,7 @@
 """A graph's partition into K groups of high modularity: many starts, refined, and the best one by modularity alone."""
 
 import heapq
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ _BLOCKS = 16  # of a sweep: nodes of one block choose at once, knowing only the 
 _SWEEPS = 200
 _STARTS = 10  # of k-means on the eigenvectors
 _IMPROVED = 3  # candidates that go through split-merge
+_alone = threading.Lock()  # of many small NumPy calls: three threads side by side take longer than in turn
 _TRIALS = 20  # clusters of a partition whose cut is tried, those first that gain most by it
 _LIGHTEST = 1e-9  # share of a cluster's volume below which a side of its cut is rounding rather than volume
 _DUST = 0.1  # of a mean cluster's volume: smaller components are set aside until the clusters are found
@@ -126,8 +128,12 @@ def partition(W: sp.csr_matrix, n_clusters: int, *, random_state: int = 0) -> Pa
     N = W.shape[0]
     if not (isinstance(n_clusters, int | np.integer) and 1 <= n_clusters <= N):
         raise UserError(f"n_clusters must be an integer in [1, N={N}], got {n_clusters!r}; ask for fewer")
-    K = int(n_clusters)
-    whole = _Graph.scaled(W)
+    with _alone:
+        return _search(_Graph.scaled(W), int(n_clusters), random_state)
+
+
+def _search(whole: "_Graph", K: int, random_state: int) -> Partition:
+    N = len(whole.degrees)
     components = _components(whole)
     n_kept = _n_kept(whole, components, K)
     nodes = np.sort(np.concatenate(components[:n_kept]))
