@@ -134,7 +134,7 @@ def test_steps_can_be_recorded_and_replayed(
     name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     recorder = Recorder(_Unwaiting)
-    monkeypatch.setattr(loop, "Replayed", lambda step, module, _, size: Replayed(step, module, recorder, size))
+    monkeypatch.setattr(loop, "Replayed", lambda step, module, _: Replayed(step, module, recorder))
     small = {key: 4 for key in ("batch_size",) if key in settings_of(name)}
     again = make(name, **small).fit(blobs()[0])
     assert recorder.replays

@@ -16,7 +16,6 @@ from deepclust.training import runtime
 from deepclust.training.checkpoint import load_state, save_state
 from deepclust.training.replay import Replayed, cuda_graphs, own_stream
 
-_TOGETHER = 16  # batches that a GPU takes in one replay, where nothing happens between them
 _log = logging.getLogger(__name__)
 
 Terms = Callable[[Tensor, Tensor, torch.Generator], dict[str, Tensor]]
@@ -137,9 +136,7 @@ def train(
         optimizer.step()
         return list(losses), values.detach()
 
-    on_gpu = X.device.type == "cuda"
-    run = Replayed(step, module, cuda_graphs(noise) if on_gpu else None, batch_size)
-    together = _TOGETHER if on_gpu and refresh is None and steps is None else 1  # batches that Python does not part
+    run = Replayed(step, module, cuda_graphs(noise) if X.device.type == "cuda" else None)
     with own_stream(X.device):
         bar = tqdm(range(first, epochs), phase, disable=not surroundings.progress, leave=False)
         for epoch in bar:
@@ -155,7 +152,7 @@ def train(
             names: list[str] = []
             values: list[Tensor] = []  # of each batch, its terms
             label_change = math.nan
-            for batch in range(0, n_batches, together):
+            for batch in range(n_batches):
                 if refresh is not None and n_iter % refresh.every == 0:
                     now = refresh.compute()
                     if n_iter > 0:
@@ -166,9 +163,10 @@ def train(
                         break
                     module.train()
                     run.expire()
-                names, found = run(order[batch * batch_size : min(batch + together, n_batches) * batch_size])
-                values.extend(found)
-                n_iter += len(found)
+                index = order[batch * batch_size : (batch + 1) * batch_size]
+                names, found = run(index)
+                values.append(found)
+                n_iter += 1
             means = _means(names, values, phase, epoch)  # the epoch's one synchronisation
             row = _row(phase, epoch, means, None if math.isnan(label_change) else label_change)
             trace.append(row | (steps.after() if steps is not None else {}))

@@ -8,7 +8,6 @@ import logging
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -30,16 +29,8 @@ _setting_up = threading.Lock()  # one thread at a time warms up or records
 warnings.filterwarnings("ignore", "This instance was constructed with capturable=True")
 
 
-@dataclass(frozen=True)
-class _Recording:
-    index: Tensor  # (b B,) from which a replay takes the rows
-    replay: Callable[[], None]
-    names: list[str]
-    values: Tensor  # (b, terms) that a replay writes
-
-
 class Replayed:
-    """A step that is recorded after its first `WARM_UP` batches and from then on replayed, one batch or more at a time.
+    """A step that is recorded after its first `WARM_UP` calls and from then on replayed, for batches of one size.
 
     A recording has the addresses of the tensors it reads and writes, and the values that Python's variables had. So
     `expire` is to be called after whatever may have changed either; the next call records anew. A step that cannot be
@@ -47,44 +38,40 @@ class Replayed:
     after, and a line in the log says why. Without `record`, as on a CPU, every step is taken as it is.
     """
 
-    def __init__(self, step: Step, module: nn.Module, record: Record | None, batch_size: int) -> None:
+    def __init__(self, step: Step, module: nn.Module, record: Record | None) -> None:
         self._step = step
         self._module = module
         self._record = record
-        self._batch_size = batch_size
         self._to_come = WARM_UP
         self._tries = TRIES
-        self._recordings: dict[int, _Recording] = {}  # by the number of rows
+        self._index = torch.empty(0)
+        self._replay: Callable[[], None] | None = None
+        self._result: tuple[list[str], Tensor] = [], torch.empty(0)
 
     def expire(self) -> None:
-        self._recordings.clear()
+        self._replay = None
 
     def __call__(self, index: Tensor) -> tuple[list[str], Tensor]:
-        """Take a step on each batch of the rows `index` (b B,); return the terms' names and their values (b, terms)."""
         if self._record is None:
-            return self._steps(index)
-        if len(index) not in self._recordings:
+            return self._step(index)
+        if self._replay is None:
             with _setting_up:
-                if self._to_come <= 0:
+                if not self._to_come:
                     self._try(index, self._record)
-                if len(index) not in self._recordings:
-                    self._to_come -= len(index) // self._batch_size
-                    return self._steps(index)
-        recording = self._recordings[len(index)]
-        recording.index.copy_(index)
-        recording.replay()
-        return recording.names, recording.values.clone()
-
-    def _steps(self, index: Tensor) -> tuple[list[str], Tensor]:
-        found = [self._step(batch) for batch in index.split(self._batch_size)]
-        return found[0][0], torch.stack([values for _, values in found])
+                if self._replay is None:
+                    self._to_come = max(0, self._to_come - 1)
+                    return self._step(index)
+        self._index.copy_(index)
+        self._replay()
+        names, values = self._result
+        return names, values.clone()
 
     def _try(self, index: Tensor, record: Record) -> None:
-        """Record the steps, or leave everything as it was and, the last time, say why not."""
+        """Record the step, or leave everything as it was and, the last time, say why not."""
         before = dict(_tensors(self._module))
-        index = index.clone()
+        self._index = index.clone()
         try:
-            replay, (names, values) = record(lambda: self._steps(index))
+            replay, self._result = record(lambda: self._step(self._index))
             after = dict(_tensors(self._module))
             if moved := [name for name, tensor in before.items() if after.get(name) is not tensor]:
                 raise RuntimeError(f"it puts a new tensor in the place of '{moved[0]}'; write into the old one")
@@ -97,7 +84,7 @@ class Replayed:
                 self._record = None
                 _log.warning("a step cannot be recorded for the GPU and is slower: %s", str(error).splitlines()[0])
         else:
-            self._recordings[len(index)] = _Recording(index, replay, names, values)
+            self._replay = replay
 
 
 def cuda_graphs(generator: torch.Generator) -> Record:

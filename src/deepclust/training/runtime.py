@@ -101,6 +101,7 @@ def side_by_side(X: np.ndarray, device: str, n_seeds: int) -> int:
     """
     if resolve_device(device).type == "cpu":
         return 1
+    torch.linalg.inv(torch.eye(2, device="cuda"))  # loads the solvers, which threads side by side must not do first
     free, _ = torch.cuda.mem_get_info()
     return max(1, min(n_seeds, free // (16 * X.size)))
 
