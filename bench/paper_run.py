@@ -7,10 +7,12 @@
 `run` calls the stages' own code in the order of the grid: every cell of the first data set, then of the next; with the
 first seed of each, then with as many as the next of `--rounds` says. With `--jobs`, so many stages run side by side:
 while one reads labels off on a CPU, another trains on the GPU. What is finished stays in `work/`, as always, so that
-the same command goes on where the budget ended it; a stage that fails is named, and the others go on. A data set enters
-the archive with the seeds that all of its cells have finished: run records, traces, labels and read-outs, no weights
-and no embeddings; with fewer seeds where these take more than `--limit` megabytes. Metrics are computed at home, from
-the labels. params.yaml is left with the grid as it was run last.
+the same command goes on where the budget ended it; a stage that fails is named, and the others go on.
+
+The archive is a grid without gaps: the cells that have finished a seed of the first data set, the further data sets on
+which all of these have, and the seeds that all of a data set's cells have finished, fewer where these take more than
+`--limit` megabytes. What that leaves out is named. It holds run records, traces, labels and read-outs, no weights and
+no embeddings; metrics are computed at home, from the labels. params.yaml is left with the grid as it was run last.
 
 `import` makes the data and graphs, and checks the archive's digests and that every record is of the code, the settings
 and the data that are here. It then leaves the archive's grid in params.yaml and the files where the stages would have
@@ -190,7 +192,12 @@ def pack(archive: Path, limit: float) -> None:
     """Write the archive: of each data set, as many seeds as all its cells have finished and as the limit allows."""
     params = config.load()
     begun = params.datasets if OVERLAY.exists() else []
-    parts = {dataset: list(complete(dataset, params.seeds_of(dataset), units(dataset))) for dataset in begun}
+    every = list(config.resolve(params, begun[0])[2]) if begun else []
+    cells = [cell for cell in every if finished(params, begun[0], [cell])]
+    found_of = {dataset: finished(params, dataset, cells) if cells else [] for dataset in begun}
+    parts = {dataset: found for dataset, found in found_of.items() if found}
+    if left_out := [name for name in (*every, *begun) if name not in cells and name not in parts]:
+        print(f"not finished, and left out of the archive: {', '.join(left_out)}")
     chosen: dict[str, list[int]] = {}
     files: dict[str, bytes] = {}
     size = 0
@@ -204,9 +211,9 @@ def pack(archive: Path, limit: float) -> None:
                     files |= found
                     chosen.setdefault(dataset, []).append(seed)
     if not chosen:
-        raise UserError("no data set has a seed that all of its cells have finished; run again with a larger budget")
+        raise UserError("no cell has finished a seed of the first data set; run again with a larger budget")
     overlay = read_yaml(OVERLAY)
-    overlay["datasets"] = list(chosen)
+    overlay["datasets"], overlay["cells"] = list(chosen), cells
     overlay["overrides"] = {
         name: changed | {"seeds": chosen[name]} for name, changed in overlay["overrides"].items() if name in chosen
     }
@@ -219,10 +226,15 @@ def pack(archive: Path, limit: float) -> None:
     print(f"{archive}: {archive.stat().st_size / 1e6:.1f} MB, seeds {chosen}")
 
 
-def units(dataset: str) -> list[tuple[str, str]]:
-    """Return the (stage, name) that a data set's cells consist of."""
-    _, _, cells = config.resolve(config.load(), dataset)
-    networks = dict.fromkeys(cell.network for cell in cells.values() if cell.network)
+def finished(params: config.Config, dataset: str, cells: Sequence[str]) -> list[tuple[int, dict[str, bytes]]]:
+    """Return the seeds that these cells of a data set have finished, each with its files."""
+    return list(complete(dataset, params.seeds_of(dataset), units(params, dataset, cells)))
+
+
+def units(params: config.Config, dataset: str, cells: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the (stage, name) that some cells of a data set consist of."""
+    _, _, resolved = config.resolve(params, dataset)
+    networks = dict.fromkeys(network for cell in cells if (network := resolved[cell].network))
     return [("pretrain", name) for name in networks] + [("cluster", name) for name in cells]
 
 
@@ -271,7 +283,10 @@ def bring(archive: Path) -> None:
         params = config.load()
         for dataset in params.datasets:
             data(dataset)
-        folders = [(d, k, n, s) for d in params.datasets for k, n in units(d) for s in params.seeds_of(d)]
+        cells = [cell for group in params.methods.values() for cell in group]
+        folders = [
+            (d, k, n, s) for d in params.datasets for k, n in units(params, d, cells) for s in params.seeds_of(d)
+        ]
         for dataset, kind, name, seed in folders:
             check(files, dataset, kind, name, seed)
     except BaseException:

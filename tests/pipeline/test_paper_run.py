@@ -73,7 +73,7 @@ def test_the_next_run_goes_on_where_the_budget_ended_the_last(tiny: Workspace, t
     workspace.write("grids/tiny.yaml", GRID)
     said = workspace.run("sh", "-c", f"{' '.join(RUN)} --budget 0.1 || true")
     assert "the budget is spent" in said
-    assert "error: no data set has a seed that all of its cells have finished" in said
+    assert "error: no cell has finished a seed of the first data set" in said
     assert not (workspace.root / "results.zip").exists()
 
     def finished() -> dict[Path, float]:
@@ -84,6 +84,20 @@ def test_the_next_run_goes_on_where_the_budget_ended_the_last(tiny: Workspace, t
     said = workspace.run(*RUN, "--budget", "600")
     assert "seeds {'few': [0, 1]}" in said
     assert one.items() < finished().items()
+
+
+def test_a_cell_that_failed_is_left_out_of_the_archive(away: Workspace, home: Workspace, tmp_path: Path) -> None:
+    workspace = away.copy(tmp_path / "failing")
+    workspace.write("grids/tiny.yaml", GRID + "    methods: {plain: {kmeans: {n_init: 3}}}\n")  # not run before
+    shutil.rmtree(workspace.root / "work/cluster/few/kmeans")
+    workspace.write("work/cluster/few/kmeans", "where the stage wants a folder")
+    said = workspace.run(*RUN, "--budget", "600")
+    assert "failed: cluster few kmeans" in said
+    assert "left out of the archive: kmeans" in said
+    shutil.copy(workspace.root / "results.zip", home.root)
+    home.run(*IMPORT)
+    placed = {path.name for path in (home.root / "data/runs/few").iterdir()}
+    assert placed == set(CELLS) - {"kmeans"}
 
 
 def damage(files: dict[str, bytes]) -> None:
