@@ -33,7 +33,8 @@ N_FEATURES, DIRECTIONS = 2048, 32
 IMAGENET = 1_281_167
 WIDTH = 26  # of a column
 STAGES = ["prepare", "graph", "graph_approximate", "pretrain"]
-SHORT = {"epochs": 1, "n_init": 1, "batch_size": 256, "self_paced": False}  # of each method, the settings it has
+# of each method, the settings it has
+SHORT = {"epochs": 1, "n_init": 1, "batch_size": 256, "self_paced": False, "update_interval": None}
 
 
 def main() -> None:

@@ -58,7 +58,7 @@ Values = Annotated[list[Value], Field(min_length=1), AfterValidator(_distinct)]
 class Compute(Strict):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: PositiveInt = 2
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["float32", "bfloat16", "onednn_bfloat16"] = "float32"
 
 
 class Data(Strict):

@@ -88,6 +88,9 @@ def read_samples(path: Path | str) -> np.ndarray:
     return read_array(path, mmap=Path(path).stat().st_size > MAPPED)
 
 
+AROUND = 2 << 20  # bytes that the kernel may map where one byte of a file is read: a large folio of its cache
+
+
 def mapping_of(array: np.ndarray) -> memory.mmap | None:
     """Return the mapped file that an array is a view of, if its pages may be dropped: they are the file's own."""
     base: Any = array

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,16 +18,19 @@ from deepclust.training.runtime import Rows, Runtime, current, on_device, progre
 
 def surroundings() -> tuple[object, ...]:
     pools = sorted((pool["filepath"], pool["num_threads"]) for pool in threadpool_info())
-    return torch.__config__.parallel_info(), torch.are_deterministic_algorithms_enabled(), pools, current()
+    onednn: Any = torch.backends.mkldnn
+    products = onednn.matmul.fp32_precision, onednn.conv.fp32_precision
+    return torch.__config__.parallel_info(), torch.are_deterministic_algorithms_enabled(), pools, products, current()
 
 
+@pytest.mark.parametrize("precision", ["float32", "onednn_bfloat16"])
 @pytest.mark.parametrize("threads", [None, 1, 2])
-def test_everything_is_restored(threads: int | None) -> None:
+def test_everything_is_restored(threads: int | None, precision: Any) -> None:
     before = surroundings()
-    with Runtime(threads=threads).open():
+    with Runtime(threads, precision).open():
         pass
     assert surroundings() == before
-    with pytest.raises(KeyError), Runtime(threads=threads).open():
+    with pytest.raises(KeyError), Runtime(threads, precision).open():
         raise KeyError
     assert surroundings() == before
 
@@ -60,6 +64,21 @@ def test_current_is_the_innermost_open_runtime() -> None:
             assert current() is inner
         assert current() is outer
     assert current() == Runtime()
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch has no oneDNN here")
+def test_onednn_rounds_products_of_float32_and_nothing_else() -> None:
+    X, W = (torch.rand(64, 64, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    with Runtime(threads=1).open():
+        exact = X @ W
+        with Runtime(threads=1, precision="onednn_bfloat16").open():
+            rounded, added = X @ W, X + W
+        assert torch.equal(X @ W, exact)
+    assert rounded.dtype == torch.float32
+    torch.testing.assert_close(rounded, exact, rtol=2e-2, atol=0)
+    assert torch.equal(added, X + W)
+    if torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        assert not torch.equal(rounded, exact)
 
 
 def test_progress_changes_nothing_else_of_the_surroundings() -> None:

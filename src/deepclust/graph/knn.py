@@ -20,7 +20,7 @@ import scipy.sparse as sp
 from threadpoolctl import ThreadpoolController
 
 from deepclust.errors import UserError
-from deepclust.files import chunks, mapping_of
+from deepclust.files import AROUND, chunks, mapping_of
 
 if TYPE_CHECKING:
     import torch
@@ -32,6 +32,7 @@ _LARGEST = 1e30  # of an entry of X: squared distances then fit float64 and dist
 _BLOCK = 1024  # rows of one side of a block: its 4 MB of distances stay in cache
 _SLACK = 6  # candidates kept beyond n_neighbors, so that rounding in the fast pass rarely calls for a second search
 _PAIR_BYTES = 1 << 22  # float64 differences one thread holds while distances are recomputed
+_MAPPED_BYTES = 1 << 26  # of the file of a mapped X, in memory for one thread's distances
 _REPEAT_BYTES = 1 << 26  # float64 distances one thread holds in the second search
 _PROJECTED_BYTES = 1 << 30  # of X in float32, beyond which the approximate search looks at principal components
 _COMPONENTS = 128
@@ -409,8 +410,8 @@ def _nearest(X: np.ndarray, candidates: np.ndarray, k: int, parallel: Parallel) 
 def _distances(X: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """Return the Euclidean distance (float32) of each pair, from its differences in float64: the same both ways."""
     squared = np.empty(len(rows))
-    step = max(1, _PAIR_BYTES // (8 * X.shape[1]))
     mapping = mapping_of(X)
+    step = max(1, _PAIR_BYTES // (8 * X.shape[1]) if mapping is None else _MAPPED_BYTES // AROUND)
     for start in range(0, len(rows), step):
         some = slice(start, start + step)
         differences = np.subtract(X[rows[some]], X[columns[some]], dtype=np.float64)
@@ -448,7 +449,8 @@ def _principal_components(X: np.ndarray) -> np.ndarray:
     Of features whose variance lies in fewer directions, nearest neighbours are nearly those of all features; candidates
     found here are ranked by their true distances.
     """
-    some = X[:: max(1, len(X) // _SAMPLE)].astype(np.float64)
+    sample = X[:: max(1, len(X) // _SAMPLE)]
+    some = np.concatenate([rows.astype(np.float64) for rows in chunks(sample, _MAPPED_BYTES // AROUND)])
     mean = some.mean(axis=0)
     _, vectors = np.linalg.eigh((some - mean).T @ (some - mean))
     axes = vectors[:, : -_COMPONENTS - 1 : -1].astype(np.float32)

@@ -5,12 +5,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from sklearn.cluster import KMeans
 from sklearn.utils._param_validation import StrOptions
 from torch import Tensor, nn
 
 from deepclust.losses.student_t import kl_divergence, soft_assignment, target_distribution
 from deepclust.methods._deep import CentroidClusterer, DeepClusterer
+from deepclust.methods._mixtures import k_means
 from deepclust.methods.base import COUNT, POSITIVE, SHARE
 from deepclust.nets.autoencoder import Autoencoder
 from deepclust.seeding import derive_seed
@@ -32,6 +32,9 @@ class _State(nn.Module):
 class SelfTraining(CentroidClusterer):
     """k-means on the code, then KL(P || Q) by mini-batches, P from all samples every `update_interval` iterations.
 
+    The papers' 140 iterations encode all samples N / (140 B) times in an epoch, whose time is then one of N^2. None
+    stands for the iterations of an epoch, as large data want it.
+
     Subclasses say in `_terms` what one batch minimises. Stops when fewer than `tolerance` of the labels changed
     between two refreshes, or after `epochs`. `labels_` is argmax_j q_ij under the final weights: the nearest centroids.
 
@@ -44,7 +47,7 @@ class SelfTraining(CentroidClusterer):
         **DeepClusterer._parameter_constraints,
         "alpha": POSITIVE,
         "normalize": ["boolean"],
-        "update_interval": COUNT,
+        "update_interval": [*COUNT, None],
         "tolerance": SHARE,
         "epochs": COUNT,
         "batch_size": COUNT,
@@ -59,7 +62,7 @@ class SelfTraining(CentroidClusterer):
     def _fit(self, X: np.ndarray, network: Autoencoder | None = None, **_: Any) -> None:
         data = self._start(X, network)
         self._unit = max(_root_mean_square(data), 1e-12) if self.normalize else 1.0
-        kmeans = KMeans(self.n_clusters, n_init=self.n_init, random_state=self._seed)
+        kmeans = k_means(len(X), self.n_clusters, n_init=self.n_init, random_state=self._seed)
         centroids = kmeans.fit(self._encode(data).cpu().numpy()).cluster_centers_
         state = _State(self.network_, torch.from_numpy(centroids).to(data.device), len(data))
 
@@ -85,7 +88,7 @@ class SelfTraining(CentroidClusterer):
             batch_size=self.batch_size,
             seed=derive_seed(self._seed, "batches"),
             phase="cluster",
-            refresh=Refresh(self.update_interval, refresh, self.tolerance),
+            refresh=Refresh(self.update_interval or max(1, len(data) // self.batch_size), refresh, self.tolerance),
         )
         self.embedding_ = self._encode(data).cpu().numpy()
         self.cluster_centers_ = state.centroids.detach().cpu().numpy()

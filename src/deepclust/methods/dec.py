@@ -23,7 +23,7 @@ class DEC(SelfTraining):
         *,
         alpha: float = 1.0,
         normalize: bool = True,
-        update_interval: int = 140,
+        update_interval: int | None = 140,
         tolerance: float = 1e-3,
         epochs: int = 50,
         batch_size: int = 256,

@@ -5,13 +5,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from sklearn.cluster import KMeans
+from sklearn.cluster import KMeans, MiniBatchKMeans
 from sklearn.utils._param_validation import Integral, Options, StrOptions
 from torch import Tensor, nn
 
 from deepclust.losses.stability import determinacy, instability, otsu_threshold, stability
 from deepclust.losses.student_t import soft_assignment
 from deepclust.methods._deep import CentroidClusterer, DeepClusterer
+from deepclust.methods._mixtures import k_means
 from deepclust.methods.base import COUNT, POSITIVE, WEIGHT
 from deepclust.nets.autoencoder import Autoencoder
 from deepclust.seeding import derive_seed
@@ -129,7 +130,7 @@ class DECS(CentroidClusterer):
         data = self._start(X, network)
         said = self._resolve()
         codes = self._encode(data).cpu().numpy()
-        kmeans = KMeans(self.n_clusters, n_init=self.n_init, random_state=self._seed).fit(codes)
+        kmeans = k_means(len(X), self.n_clusters, n_init=self.n_init, random_state=self._seed).fit(codes)
         state = _State(self.network_, kmeans, data)
         augmented = self._augmenter(self.augment)
 
@@ -171,7 +172,7 @@ class _State(nn.Module):
     `labels` (N,) are each sample's likeliest cluster when it was last in a batch, k-means' before the first.
     """
 
-    def __init__(self, network: Autoencoder, start: KMeans, data: Tensor) -> None:
+    def __init__(self, network: Autoencoder, start: KMeans | MiniBatchKMeans, data: Tensor) -> None:
         super().__init__()
         self.network = network
         self.centroids = nn.Parameter(torch.from_numpy(start.cluster_centers_).to(data.device))

@@ -29,7 +29,7 @@ class IDEC(SelfTraining):
         gamma: float = 0.1,
         alpha: float = 1.0,
         normalize: bool = True,
-        update_interval: int = 140,
+        update_interval: int | None = 140,
         tolerance: float = 1e-3,
         epochs: int = 50,
         batch_size: int = 256,

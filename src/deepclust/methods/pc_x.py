@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from sklearn.cluster import KMeans
 from sklearn.utils._param_validation import Integral, Interval, Real, StrOptions
 from torch import Tensor, nn
 
@@ -18,6 +17,7 @@ from deepclust.losses.exemplars import (
     moving_average,
 )
 from deepclust.methods._deep import CentroidClusterer, DeepClusterer
+from deepclust.methods._mixtures import k_means
 from deepclust.methods.base import COUNT, POSITIVE, WEIGHT
 from deepclust.nets.autoencoder import Autoencoder
 from deepclust.nets.init import initialise
@@ -132,7 +132,7 @@ class PCX(CentroidClusterer):
 
     def _fit(self, X: np.ndarray, network: Autoencoder | None = None, **_: Any) -> None:
         data = self._start(X, network)
-        kmeans = KMeans(self.n_clusters, n_init=self.n_init, random_state=self._seed)
+        kmeans = k_means(len(X), self.n_clusters, n_init=self.n_init, random_state=self._seed)
         state = _State(self.network_, data, self)
         training = _Training(self, state)
         self.extras_: dict[str, Any] = {}

@@ -4,8 +4,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.cluster import KMeans
 
+from deepclust.methods._mixtures import k_means
 from deepclust.methods._readouts import ncut_vectors, neighbour_graph
 from deepclust.methods.base import COUNT, Clusterer
 
@@ -49,7 +49,7 @@ class SCNcut(Clusterer):
         if graph is None:
             graph = neighbour_graph(X, self.n_neighbors)
         self.embedding_ = ncut_vectors(graph, self.n_clusters, random_state=self._seed)
-        model = KMeans(self.n_clusters, n_init=self.n_init, random_state=self._seed).fit(self.embedding_)
+        model = k_means(len(X), self.n_clusters, n_init=self.n_init, random_state=self._seed).fit(self.embedding_)
         self.labels_ = model.labels_.astype(np.int64)
         self.n_iter_ = model.n_iter_
         self.converged_ = model.n_iter_ < model.max_iter

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from deepclust.errors import SeedFailed
+from deepclust.errors import SeedFailed, UserError
 from deepclust.training import runtime
 from deepclust.training.checkpoint import load_state, save_state
 from deepclust.training.replay import Replayed, cuda_graphs, own_stream
@@ -99,10 +99,14 @@ def train(
 
     Raises
     ------
+    UserError
+        The precision is oneDNN's, and X on a GPU.
     SeedFailed
         A term of the loss, or a weight after the last step, is not finite; the last checkpoint before it stays.
     """
     surroundings = runtime.current()
+    if X.is_cuda and surroundings.precision == "onednn_bfloat16":
+        raise UserError("compute.precision: onednn_bfloat16 is for a CPU, and this training is on a GPU; use bfloat16")
     path = surroundings.checkpoints / f"{phase}.safetensors" if surroundings.checkpoints else None
     generator = torch.Generator().manual_seed(seed)  # on the CPU, so that every device sees the same batches
     noise = generator if X.device.type == "cpu" else torch.Generator(X.device).manual_seed(seed)

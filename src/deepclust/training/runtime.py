@@ -17,9 +17,10 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from deepclust.errors import UserError
-from deepclust.files import mapping_of
+from deepclust.files import AROUND, mapping_of
 
 RESIDENT = 256 << 20  # bytes
+Precision = Literal["float32", "bfloat16", "onednn_bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Runtime:
     """Surroundings of a training."""
 
     threads: int | None = None  # None: torch's own choice
-    precision: Literal["float32", "bfloat16"] = "float32"  # bfloat16: matrix products under autocast
+    precision: Precision = "float32"  # bfloat16: under autocast; onednn_bfloat16: products of float32, on a CPU
     checkpoints: Path | None = None  # folder of the checkpoints; None keeps none
     progress: bool = False  # a bar on stderr while training; otherwise a line in the log at every checkpoint
     checkpoint_every: int = 5  # epochs
@@ -39,16 +40,22 @@ class Runtime:
         Both are the whole process's: what opens one in threads of its own opens the same one around all of them.
         """
         before = torch.get_num_threads(), torch.get_deterministic_debug_mode()
+        products = torch.backends.mkldnn.matmul, torch.backends.mkldnn.conv  # type: ignore[attr-defined]
+        precisions = [product.fp32_precision for product in products]
         token = _current.set(self)
         # scikit-learn's OpenMP loops add their threads' sums in order of arrival: one thread keeps them exact
         with threadpool_limits({"openmp": 1, "blas": self.threads} if self.threads else None):
             torch.set_num_threads(self.threads or before[0])
             torch.set_deterministic_debug_mode("error")  # `use_deterministic_algorithms` loads the compiler, too
+            for product in products:
+                product.fp32_precision = "bf16" if self.precision == "onednn_bfloat16" else "ieee"
             try:
                 yield self
             finally:
                 torch.set_num_threads(before[0])
                 torch.set_deterministic_debug_mode(before[1])
+                for product, precision in zip(products, precisions, strict=True):
+                    product.fp32_precision = precision
                 _current.reset(token)
 
 
@@ -107,7 +114,7 @@ def side_by_side(X: np.ndarray, device: str, n_seeds: int) -> int:
 
 
 class Rows:
-    """Rows of X in float32, wherever X is; of one in a file, no more than some `RESIDENT` bytes stay in memory."""
+    """Rows of X in float32, wherever X is; of one in a file, some `RESIDENT` bytes at most are in memory."""
 
     def __init__(self, X: torch.Tensor) -> None:
         self._X = X
@@ -115,14 +122,24 @@ class Rows:
         self._resident = 0
 
     def __getitem__(self, index: torch.Tensor | slice) -> torch.Tensor:
-        rows = self._X[index].float()
-        if self._mapping is not None:
-            around = 16 * mmap.PAGESIZE if isinstance(index, torch.Tensor) else 0  # which the kernel maps with a page
-            self._resident += len(rows) * (self._X.shape[1] * self._X.element_size() + around)
-            if self._resident > RESIDENT:
-                self._mapping.madvise(mmap.MADV_DONTNEED)  # they are read again from the file, or from the page cache
-                self._resident = 0
-        return rows
+        if self._mapping is None:
+            return self._X[index].float()
+        if isinstance(index, slice):
+            rows = self._X[index].float()
+            self._count(rows.numel() * self._X.element_size(), self._mapping)
+            return rows
+        found = []
+        for part in index.split(max(1, RESIDENT // AROUND)):
+            found.append(self._X[part].float())
+            self._count(len(part) * AROUND, self._mapping)
+        return torch.cat(found)
+
+    def _count(self, n_bytes: int, mapping: mmap.mmap) -> None:
+        """Drop what was read where the next as many bytes would be too many."""
+        self._resident += n_bytes
+        if self._resident + n_bytes > RESIDENT:
+            mapping.madvise(mmap.MADV_DONTNEED)  # they are read again from the file, or from the page cache
+            self._resident = 0
 
     def chunks(self, size: int, subset: torch.Tensor | None = None) -> Iterator[torch.Tensor]:
         """Yield all rows, or those with the indices `subset`, `size` at a time."""
