@@ -26,6 +26,7 @@ from deepclust.methods.kmeans import KMeans
 from deepclust.metrics import nmi
 from deepclust.nets.autoencoder import Autoencoder
 from deepclust.training.checkpoint import save_tensors
+from deepclust.training.loop import Refresh
 from deepclust.training.pretrain import pretrain, read_settings
 
 SETTINGS = {"hidden": [128, 128, 256], "n_embedding": 10, "epochs": 30, "batch_size": 64}
@@ -188,6 +189,21 @@ def test_trace_holds_losses_and_label_changes(cls: type[SelfTraining], network: 
     assert changes[0] is None
     assert all(0 <= change < 0.5 for change in changes[1:])
     assert not method.converged_
+
+
+@both
+def test_without_an_interval_the_target_is_refreshed_once_an_epoch(
+    cls: type[SelfTraining], network: Autoencoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = list[int]()
+
+    def noting(every: int, *rest: Any) -> Refresh:
+        seen.append(every)
+        return Refresh(every, *rest)
+
+    monkeypatch.setattr(_self_training, "Refresh", noting)
+    quick(cls, epochs=1, update_interval=None).fit(X, network=network)
+    assert seen == [28]
 
 
 @both

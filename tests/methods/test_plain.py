@@ -13,6 +13,7 @@ from sklearn.mixture import GaussianMixture
 from deepclust.errors import SeedFailed, UserError
 from deepclust.graph.knn import knn_graph
 from deepclust.graph.weights import gaussian_weights
+from deepclust.methods import _mixtures
 from deepclust.methods._readouts import neighbour_graph
 from deepclust.methods.gmm import GMM
 from deepclust.methods.kmeans import KMeans
@@ -30,6 +31,18 @@ def test_kmeans_reaches_scikit_learns_inertia() -> None:
     method = KMeans(6, random_state=0).fit(X)
     assert inertia(X, method.labels_, method.cluster_centers_) == pytest.approx(best, rel=1e-4)
     assert method.converged_
+
+
+def test_kmeans_of_large_data_goes_by_mini_batches_and_finds_the_same_clusters(monkeypatch: pytest.MonkeyPatch) -> None:
+    X, _ = make_blobs(3000, centers=6, cluster_std=0.3, random_state=0)
+    exact = KMeans(6, random_state=0).fit(X)
+    monkeypatch.setattr(_mixtures, "_LLOYD", 2999)
+    monkeypatch.setattr(_mixtures, "_BATCH", 500)
+    monkeypatch.setattr(sklearn.cluster.KMeans, "fit", lambda *_: pytest.fail("Lloyd's iterations"))
+    method = KMeans(6, random_state=0).fit(X)
+    assert adjusted_rand_score(exact.labels_, method.labels_) == 1
+    assert method.converged_
+    np.testing.assert_array_equal(method.predict(X), method.labels_)
 
 
 def test_kmeans_keeps_the_best_of_its_starts() -> None:
