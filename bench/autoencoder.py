@@ -46,6 +46,7 @@ def main() -> None:
         "sgemm": lambda: [square @ square for _ in range(5)],
         "float32": ours("float32"),
         "bfloat16": ours("bfloat16"),
+        "onednn_bfloat16": ours("onednn_bfloat16"),
     }
     if importlib.util.find_spec("clustpy"):
         contestants["clustpy"] = clustpy_epoch(X)
@@ -58,6 +59,7 @@ def main() -> None:
     print(f"share of sgemm, float32    {work / ratio('float32', 'sgemm'):.2f}")
     print(f"share of sgemm, bfloat16   {work / ratio('bfloat16', 'sgemm'):.2f}")
     print(f"float32 / bfloat16, time   {ratio('float32', 'bfloat16'):.2f}")
+    print(f"float32 / oneDNN's, time   {ratio('float32', 'onednn_bfloat16'):.2f}")
     if "clustpy" in contestants:
         print(f"clustpy / ours, time       {ratio('clustpy', 'float32'):.2f}")
 

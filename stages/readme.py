@@ -31,7 +31,7 @@ from deepclust.reporting.readme import (
 )
 
 # whose numbers stand beside the papers'
-GRIDS = ["benchmark", "hybrid", "heldout", "admm", "decs", "ulhe_dc", "ulhe_dc_long", "pc_x", "pc_x_mnist"]
+GRIDS = ["benchmark", "hybrid", "heldout", "large", "admm", "decs", "ulhe_dc", "ulhe_dc_long", "pc_x", "pc_x_mnist"]
 
 
 def main(command: str = "write") -> None:

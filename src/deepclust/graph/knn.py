@@ -301,8 +301,8 @@ def _device_search(
 ) -> "tuple[_Frame, np.ndarray, np.ndarray, np.ndarray]":
     """Return what `_block_search` and `_nearest` find, from whole rows of products on a CUDA device.
 
-    Distances are summed in another order there than on a CPU; the few that may
-    round to another float32 are computed on the CPU, so that both give the same graph.
+    Distances are summed in another order there than on a CPU; the few that may round to another float32 are computed on
+    the CPU, so that both give the same graph.
     """
     import torch
 
