@@ -3,13 +3,14 @@
 import itertools
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from deepclust.errors import SeedFailed
+from deepclust.errors import SeedFailed, UserError
 from deepclust.training.loop import EpochSteps, Outcome, Refresh, Terms, in_chunks, make_optimizer, train
 from deepclust.training.runtime import Runtime
 
@@ -332,3 +333,11 @@ def test_steps_that_change_the_learning_rate_resume_to_the_same_bits(tmp_path: P
 
     fit(2, tmp_path)
     assert torch.equal(fit(4, tmp_path), fit(4, None))
+
+
+def test_onednns_precision_is_refused_on_a_gpu() -> None:
+    on_gpu: Any = SimpleNamespace(is_cuda=True)
+    module = model()
+    optimizer = make_optimizer("adam", module, 0.01)
+    with Runtime(precision="onednn_bfloat16").open(), pytest.raises(UserError, match="onednn_bfloat16 is for a CPU"):
+        train(module, on_gpu, lambda *_: {}, optimizer=optimizer, epochs=1, batch_size=1, seed=0, phase="cluster")
