@@ -131,8 +131,8 @@ def tasks(datasets: Sequence[str]) -> dict[Task, list[Task]]:
     for dataset in datasets:
         found[("data", dataset)] = []
         _, _, cells = config.resolve(config.load(), dataset)
-        slowest_first = sorted(cells.items(), key=lambda item: -(item[1].graph + bool(item[1].network)))  # to read off
-        for cell, settings in slowest_first:
+        # cells without a network take one core, and long; of the others, labels of a graph are the slowest to read off
+        for cell, settings in sorted(cells.items(), key=lambda item: (bool(item[1].network), not item[1].graph)):
             needed: list[Task] = [("data", dataset)]
             if settings.network:
                 needed.append(("pretrain", dataset, settings.network))

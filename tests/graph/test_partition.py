@@ -1,6 +1,7 @@
 """Partitions of graphs: the formulas against plain loops, what the search promises, and graphs that are hard on it."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -263,6 +264,16 @@ def test_result_repeats_and_ignores_threads(digits: sp.csr_matrix, parted: Parti
             np.testing.assert_array_equal(one.labels, other.labels)
         assert again.modularity == parted.modularity
     np.testing.assert_array_equal(digits.toarray(), before.toarray())
+
+
+def test_threads_leave_large_graphs_to_processes(
+    digits: sp.csr_matrix, parted: Partition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_APART", 0)
+    monkeypatch.setattr(module, "_refine", None)  # a process of its own has it still
+    with ThreadPoolExecutor(2) as pool:
+        for found in pool.map(lambda seed: partition(digits, 10, random_state=seed), [0, 0]):
+            np.testing.assert_array_equal(found.labels, parted.labels)
 
 
 def test_scale_of_the_weights_changes_nothing(digits: sp.csr_matrix, parted: Partition) -> None:

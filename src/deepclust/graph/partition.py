@@ -1,9 +1,11 @@
 """A graph's partition into K groups of high modularity: many starts, refined, and the best one by modularity alone."""
 
 import heapq
+import multiprocessing
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -24,7 +26,7 @@ _BLOCKS = 16  # of a sweep: nodes of one block choose at once, knowing only the 
 _SWEEPS = 200
 _STARTS = 10  # of k-means on the eigenvectors
 _IMPROVED = 3  # candidates that go through split-merge
-_alone = threading.Lock()  # of many small NumPy calls: three threads side by side take longer than in turn
+_APART = 5_000  # nodes, beyond which a process of its own is worth its start
 _TRIALS = 20  # clusters of a partition whose cut is tried, those first that gain most by it
 _LIGHTEST = 1e-9  # share of a cluster's volume below which a side of its cut is rounding rather than volume
 _DUST = 0.1  # of a mean cluster's volume: smaller components are set aside until the clusters are found
@@ -110,7 +112,8 @@ def partition(W: sp.csr_matrix, n_clusters: int, *, random_state: int = 0) -> Pa
     -------
     Partition
         A function of the arguments alone: the number of threads does not change it. Where several good optima exist,
-        which of them is found can depend on `random_state` and on the order of the nodes.
+        which of them is found can depend on `random_state` and on the order of the nodes. In a thread other than the
+        main one the search on a large graph runs in a process of its own, so that several go on side by side.
 
     Raises
     ------
@@ -128,8 +131,13 @@ def partition(W: sp.csr_matrix, n_clusters: int, *, random_state: int = 0) -> Pa
     N = W.shape[0]
     if not (isinstance(n_clusters, int | np.integer) and 1 <= n_clusters <= N):
         raise UserError(f"n_clusters must be an integer in [1, N={N}], got {n_clusters!r}; ask for fewer")
-    with _alone:
-        return _search(_Graph.scaled(W), int(n_clusters), random_state)
+    graph, K = _Graph.scaled(W), int(n_clusters)
+    if N <= _APART or threading.current_thread() is threading.main_thread():
+        return _search(graph, K, random_state)
+    # of many small NumPy calls: three threads side by side take longer than in turn
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, spawn, initializer=threadpool_limits, initargs=(1,)) as pool:
+        return pool.submit(_search, graph, K, random_state).result()
 
 
 def _search(whole: "_Graph", K: int, random_state: int) -> Partition:
