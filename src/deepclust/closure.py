@@ -1,6 +1,7 @@
 """Which code a stage runs: the files of this package that a script imports, directly or not, with their hashes.
 
-Hashes are of the code alone: comments, docstrings and formatting may change without a day of training being repeated.
+Hashes are of the code alone: comments, docstrings and formatting may change, and so may Python's version, without a day
+of training being repeated.
 """
 
 import ast
@@ -8,6 +9,7 @@ import functools
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 _PACKAGE = Path(__file__).parent
 
@@ -34,7 +36,19 @@ def _digest(path: Path) -> str:
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node, False) is not None:
             node.body = node.body[1:] or [ast.Pass()]
-    return hashlib.sha256(ast.unparse(tree).encode()).hexdigest()
+        if isinstance(node, ast.JoinedStr):  # 3.12 ends some formats with an empty string
+            node.values = [part for part in node.values if getattr(part, "value", None) != ""]
+    return hashlib.sha256(repr(_content(tree)).encode()).hexdigest()
+
+
+def _content(tree: Any) -> Any:
+    """Return a syntax tree as nested lists, alike in every version of Python: empty fields are not in all of them."""
+    if isinstance(tree, list):
+        return [_content(part) for part in tree]
+    if not isinstance(tree, ast.AST):
+        return tree
+    fields = [[name, _content(value)] for name, value in ast.iter_fields(tree) if value is not None and value != []]
+    return [type(tree).__name__, *fields]
 
 
 @functools.cache
