@@ -2,9 +2,10 @@
 
 The data are made: 1,000 clusters in 32 directions of 2,048 features, with a little noise in all, float16 in a file, as
 someone's embeddings would be. Each piece of work is a process of its own. Seconds are from its call to its end, for one
-epoch and one start; memory is the peak of what it holds of its own (`RssAnon`) beyond what it held before, and, apart,
-of the mapped file (`RssFile`). A piece is not started where a method says that memory is short (`NotApplicable`), or
-where its time at the last two sizes, carried on, is beyond the budget; the table says which.
+epoch and one start, at a rate at which nothing diverges; memory is the peak of what it holds of its own (`RssAnon`)
+beyond what it held before, and, apart, of the mapped file (`RssFile`). A piece is not started where a method says that
+memory is short (`NotApplicable`), or where its time at the last two sizes, carried on, is beyond the budget; the table
+says which.
 
 The exponent is that of N between the last two sizes measured, of seconds and of memory: 1 is linear. ImageNet's column
 carries the largest size measured on to its 1,281,167 x 2,048, by the exponent or 1, whichever is larger. All times are
@@ -34,7 +35,14 @@ IMAGENET = 1_281_167
 WIDTH = 26  # of a column
 STAGES = ["prepare", "graph", "graph_approximate", "pretrain"]
 # of each method, the settings it has
-SHORT = {"epochs": 1, "n_init": 1, "batch_size": 256, "self_paced": False, "update_interval": None}
+SHORT = {
+    "epochs": 1,
+    "n_init": 1,
+    "batch_size": 256,
+    "self_paced": False,
+    "update_interval": None,
+    "learning_rate": 1e-6,
+}
 
 
 def main() -> None:

@@ -1,5 +1,8 @@
 """The methods on an autoencoder's code: the read-outs, and DEC's and IDEC's self-training."""
 
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +29,7 @@ from deepclust.methods.kmeans import KMeans
 from deepclust.metrics import nmi
 from deepclust.nets.autoencoder import Autoencoder
 from deepclust.training.checkpoint import save_tensors
-from deepclust.training.loop import Refresh
+from deepclust.training.loop import Outcome, Refresh, in_chunks, train
 from deepclust.training.pretrain import pretrain, read_settings
 
 SETTINGS = {"hidden": [128, 128, 256], "n_embedding": 10, "epochs": 30, "batch_size": 64}
@@ -92,17 +95,26 @@ def test_self_training_does_not_fall_below_its_kmeans_start(cls: type[SelfTraini
     assert nmi(Y, method.labels_) >= nmi(Y, start.labels_)
 
 
+def watched(monkeypatch: pytest.MonkeyPatch, seen: Callable[[Any, Tensor, Tensor], None]) -> None:
+    """Have `seen` called after every refresh, with the state, the data and the labels."""
+
+    def training(module: Any, data: Tensor, terms: Any, *, refresh: Refresh, **rest: Any) -> Outcome:
+        def compute() -> Tensor:
+            labels = refresh.compute()
+            seen(module, data, labels)
+            return labels
+
+        return train(module, data, terms, refresh=replace(refresh, compute=compute), **rest)
+
+    monkeypatch.setattr(_self_training, "train", training)
+
+
 @both
 def test_first_refresh_sees_the_kmeans_start(
     cls: type[SelfTraining], network: Autoencoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[np.ndarray] = []
-
-    def note(q: Tensor) -> Tensor:
-        seen.append(q.argmax(dim=1).numpy())
-        return target_distribution(q)
-
-    monkeypatch.setattr(_self_training, "target_distribution", note)
+    watched(monkeypatch, lambda state, data, labels: seen.append(labels.numpy()))
     quick(cls, epochs=1).fit(X, network=network)
     start = AEKMeans(10, n_init=3, random_state=0, device="cpu").fit(X, network=network)
     assert adjusted_rand_score(start.labels_, seen[0]) == 1
@@ -112,27 +124,29 @@ def test_first_refresh_sees_the_kmeans_start(
 def test_target_comes_from_all_samples_at_every_refresh(
     cls: type[SelfTraining], network: Autoencoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sizes: list[tuple[int, ...]] = []
-    used: list[Tensor] = []
-    targets: list[Tensor] = []
+    wholes: list[Tensor] = []  # the target of all samples after each refresh
+    used: list[tuple[int, Tensor]] = []  # of each batch, the number of refreshes so far and the target
+    method = quick(cls, update_interval=10, epochs=2, tolerance=0)
 
-    def note(q: Tensor) -> Tensor:
-        sizes.append(tuple(q.shape))
-        targets.append(target_distribution(q))
-        return targets[-1]
+    def seen(state: Any, data: Tensor, labels: Tensor) -> None:
+        q = method._soft(in_chunks(state.network.encode, state.network, data), state.centroids)
+        wholes.append(target_distribution(q.detach()))
 
     def divergence(p: Tensor, q: Tensor) -> Tensor:
-        used.append(p)
+        used.append((len(wholes), p))
         return kl_divergence(p, q)
 
-    monkeypatch.setattr(_self_training, "target_distribution", note)
+    watched(monkeypatch, seen)
     monkeypatch.setattr(_self_training, "kl_divergence", divergence)
-    method = quick(cls, update_interval=10, epochs=2, tolerance=0).fit(X, network=network)
+    method.fit(X, network=network)
     assert method.n_iter_ == len(used) == 2 * (len(X) // 64)
-    assert sizes == [(len(X), 10)] * 6  # at iterations 0, 10, ..., 50
-    for iteration, p in enumerate(used):  # a batch's rows are rows of the last whole target
-        rows = {tuple(row) for row in targets[iteration // 10].tolist()}
-        assert {tuple(row) for row in p.tolist()} <= rows
+    assert [number for number, _ in used] == [iteration // 10 + 1 for iteration in range(len(used))]
+    for number, p in used:  # a batch's rows are rows of the last whole target, and of no other
+        exact = partial(torch.cdist, compute_mode="donot_use_mm_for_euclid_dist")
+        nearest = [exact(p, whole).amin(dim=1).max() for whole in wholes]
+        assert nearest[number - 1] < 1e-5
+        assert all(distance > 1e-4 for place, distance in enumerate(nearest) if place != number - 1)
+    assert not any(p.requires_grad for _, p in used)
 
 
 @both

@@ -113,6 +113,9 @@ def test_rows_of_a_file_are_those_of_the_array_and_few_stay_in_memory(
         np.testing.assert_array_equal(found, X[start : start + 1_000].astype(np.float32))
     subset = torch.arange(19_999, 0, -3)
     np.testing.assert_array_equal(torch.cat(list(rows.chunks(100, subset))), X[subset].astype(np.float32))
+    for _ in range(8):  # together they keep no more
+        for part in zip(*(Rows(data).chunks(500) for _ in range(8)), strict=True):
+            assert len(part) == 8
     assert mapped_bytes() - before < 20 << 20
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 Reduction = Literal["mean", "sum"]
 
 _SHORT = 1e-4  # vectors below this length count as having no direction: bounds the derivative of normalising
+_ROWS = 65_536  # of a membership matrix, at a time
 _NEAR = 0.1  # 1 - cosine of 26 degrees; closer pairs repel with a force that grows no further
 
 
@@ -30,8 +31,10 @@ def cluster_directions(u: Tensor, labels: Tensor, n_clusters: int) -> tuple[Tens
     u : (B, P), rows of norm 1; labels : (B,) int64 in [0, K). A cluster without members has the centroid 0. Gradient
     reaches u (ULHE-DC, Eq. (7)).
     """
-    means, _, sizes = _means(u, labels, n_clusters)
-    return directions(means), sizes
+    parts = zip(u.split(_ROWS), labels.split(_ROWS), strict=True)
+    all_sums, all_sizes = zip(*(_sums(*part, n_clusters)[1:] for part in parts), strict=True)
+    sums, sizes = torch.stack(all_sums).sum(dim=0), torch.stack(all_sizes).sum(dim=0)
+    return directions(sums / sizes.clamp_min(1).unsqueeze(1)), sizes
 
 
 def uniformity(centroids: Tensor, present: Tensor) -> Tensor:
@@ -68,17 +71,16 @@ def compactness(u: Tensor, labels: Tensor, n_clusters: int, reduction: Reduction
     The sum over pairs of 1 - u_i'u_j is n sum_i ||u_i - mean u||^2: O(B P), and 0 without cancellation where a
     cluster's members coincide.
     """
-    means, members, sizes = _means(u, labels, n_clusters)
-    spread = (u - members @ means).square().sum(dim=1)
+    members, sums, sizes = _sums(u, labels, n_clusters)
+    spread = (u - members @ (sums / sizes.clamp_min(1).unsqueeze(1))).square().sum(dim=1)
     weight = sizes if reduction == "sum" else 1 / sizes.clamp_min(1)
     return (members @ weight * spread).sum() / n_clusters
 
 
-def _means(u: Tensor, labels: Tensor, n_clusters: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the means of the members (K, P), the membership (B, K) as 0 and 1, and the sizes (K,).
+def _sums(u: Tensor, labels: Tensor, n_clusters: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the membership (B, K) as 0 and 1, the sums of the members (K, P) and the sizes (K,).
 
     By matrix products: sums of scattered rows would depend on their order on a GPU.
     """
     members = (labels.unsqueeze(1) == torch.arange(n_clusters, device=u.device)).to(u.dtype)
-    sizes = members.sum(dim=0)
-    return members.T @ u / sizes.clamp_min(1).unsqueeze(1), members, sizes
+    return members, members.T @ u, members.sum(dim=0)

@@ -15,12 +15,13 @@ def soft_assignment(z: Tensor, centroids: Tensor, alpha: float = 1.0) -> Tensor:
     return torch.softmax(log_kernel, dim=1)
 
 
-def target_distribution(q: Tensor) -> Tensor:
-    """Return p (N, K), p_ij proportional to q_ij^2 / f_j with the soft cluster sizes f_j = sum_i q_ij; rows sum to 1.
+def target_distribution(q: Tensor, sizes: Tensor | None = None) -> Tensor:
+    """Return p (B, K), p_ij proportional to q_ij^2 / f_j with the soft cluster sizes f_j = sum_i q_ij; rows sum to 1.
 
-    q must hold *all* N samples: f_j is a sum over the data set (DEC, Eq. (3)).
+    f_j is a sum over the *whole* data set (DEC, Eq. (3)): `sizes` (K,), or by default the sum over q, which then must
+    hold all samples.
     """
-    weight = q.square() / q.sum(dim=0)
+    weight = q.square() / (q.sum(dim=0) if sizes is None else sizes)
     return weight / weight.sum(dim=1, keepdim=True)
 
 

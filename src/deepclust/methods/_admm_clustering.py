@@ -6,6 +6,7 @@ The scheme knows of the clustering only what `Clustering` says: g, a step over y
 `Alternating` is what it shares with DAEC, which has no Y.
 """
 
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,6 +20,8 @@ from deepclust.methods.base import COUNT, POSITIVE, SHARE, WEIGHT
 from deepclust.nets.autoencoder import Autoencoder
 from deepclust.seeding import derive_seed
 from deepclust.training.loop import EpochSteps, Refresh, make_optimizer, train
+
+_ROWS = 65_536  # of a matrix of samples and clusters, at a time
 
 
 class Clustering(nn.Module):
@@ -54,7 +57,8 @@ class Centroids(Clustering):
         self.register_buffer("centers", centers.double())
 
     def assign(self, y: Tensor) -> Tensor:
-        return torch.cdist(y, self.centers, compute_mode="donot_use_mm_for_euclid_dist").argmin(dim=1)
+        exact = partial(torch.cdist, compute_mode="donot_use_mm_for_euclid_dist")
+        return torch.cat([exact(rows, self.centers).argmin(dim=1) for rows in y.split(_ROWS)])
 
     def value(self, y: Tensor) -> Tensor:
         return (y - self.centers[self.assign(y)]).square().sum(dim=1).mean() / 2
@@ -64,9 +68,12 @@ class Centroids(Clustering):
 
     def update(self, y: Tensor) -> None:
         """Make each centroid the mean of the rows nearest to it; one without rows stays where it is."""
-        member = F.one_hot(self.assign(y), len(self.centers)).to(y)
-        counts = member.sum(dim=0)[:, None]
-        self.centers = torch.where(counts > 0, member.T @ y / counts.clamp(min=1), self.centers)
+        sums, counts = torch.zeros_like(self.centers), self.centers.new_zeros(len(self.centers), 1)
+        for rows, labels in zip(y.split(_ROWS), self.assign(y).split(_ROWS), strict=True):
+            member = F.one_hot(labels, len(self.centers)).to(y)
+            sums += member.T @ rows
+            counts += member.sum(dim=0)[:, None]
+        self.centers = torch.where(counts > 0, sums / counts.clamp(min=1), self.centers)
 
 
 class State(nn.Module):
@@ -193,9 +200,6 @@ class Alternating(DeepClusterer):
     def _settle(self, clustering: Any) -> None:
         """Set the fitted attributes from the clustering."""
         self.cluster_centers_ = clustering.centers.cpu().numpy()
-
-    def _memory(self, n_samples: int, n_features: int) -> int:
-        return 16 * n_samples * self.n_clusters  # distances and memberships
 
     def _fit(self, X: np.ndarray, network: Autoencoder | None = None, **_: Any) -> None:
         data = self._start(X, network)

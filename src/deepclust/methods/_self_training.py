@@ -19,14 +19,22 @@ from deepclust.training.runtime import Rows
 
 
 class _State(nn.Module):
-    """All that a checkpoint must hold: the network, the centroids (K, P) and the target (N, K) of the last refresh."""
+    """All that a checkpoint must hold: the network, the centroids (K, P), and what the target is made of.
+
+    That is the codes (N, P), the centroids and the soft cluster sizes (K,) of the last refresh: P numbers a sample, and
+    the target has K.
+    """
 
     def __init__(self, network: Autoencoder, centroids: Tensor, n_samples: int) -> None:
         super().__init__()
         self.network = network
         self.centroids = nn.Parameter(centroids)
-        self.target: Tensor
-        self.register_buffer("target", torch.zeros(n_samples, len(centroids), device=centroids.device))
+        self.bank: Tensor
+        self.anchors: Tensor
+        self.sizes: Tensor
+        self.register_buffer("bank", centroids.new_zeros(n_samples, centroids.shape[1]))
+        self.register_buffer("anchors", centroids.clone())
+        self.register_buffer("sizes", centroids.new_zeros(len(centroids)))
 
 
 class SelfTraining(CentroidClusterer):
@@ -56,9 +64,6 @@ class SelfTraining(CentroidClusterer):
         "n_init": COUNT,
     }
 
-    def _memory(self, n_samples: int, n_features: int) -> int:
-        return 12 * n_samples * self.n_clusters  # the target, the assignments it is made of, and their squares
-
     def _fit(self, X: np.ndarray, network: Autoencoder | None = None, **_: Any) -> None:
         data = self._start(X, network)
         self._unit = max(_root_mean_square(data), 1e-12) if self.normalize else 1.0
@@ -66,18 +71,22 @@ class SelfTraining(CentroidClusterer):
         centroids = kmeans.fit(self._encode(data).cpu().numpy()).cluster_centers_
         state = _State(self.network_, torch.from_numpy(centroids).to(data.device), len(data))
 
-        def soft(rows: Tensor) -> Tensor:
-            return self._soft(self.network_.encode(rows), state.centroids)
-
+        @torch.no_grad()
         def refresh() -> Tensor:
-            q = in_chunks(soft, self.network_, data)
-            state.target.copy_(target_distribution(q))
-            return q.argmax(dim=1)
+            state.bank.copy_(in_chunks(self.network_.encode, self.network_, data))
+            state.anchors.copy_(state.centroids)
+            state.sizes.zero_()
+            labels = []
+            for codes in state.bank.split(4096):
+                q = self._soft(codes, state.anchors)
+                state.sizes += q.sum(dim=0)
+                labels.append(q.argmax(dim=1))
+            return torch.cat(labels)
 
         def terms(x: Tensor, index: Tensor, _: torch.Generator) -> dict[str, Tensor]:
             z = self.network_.encode(x)
-            divergence = kl_divergence(state.target[index], self._soft(z, state.centroids))
-            return self._terms(x, z, divergence)
+            target = target_distribution(self._soft(state.bank[index], state.anchors), state.sizes)
+            return self._terms(x, z, kl_divergence(target, self._soft(z, state.centroids)))
 
         outcome = train(
             state,

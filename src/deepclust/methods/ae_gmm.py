@@ -33,3 +33,6 @@ class AEGMM(GMMReadout, CodeReader):
         self.pretraining = pretraining
         self.random_state = random_state
         self.device = device
+
+    def _memory(self, n_samples: int, n_features: int) -> int:
+        return 24 * n_samples * self.n_clusters  # responsibilities in float64, their logarithms, and a copy

@@ -21,8 +21,11 @@ from deepclust.methods._deep import CentroidClusterer, DeepClusterer
 from deepclust.methods.base import COUNT, POSITIVE, SHARE, WEIGHT
 from deepclust.nets.autoencoder import Autoencoder
 from deepclust.seeding import derive_seed
-from deepclust.solvers.spherical_kmeans import spherical_kmeans
+from deepclust.solvers.spherical_kmeans import SphericalKMeans, spherical_kmeans
 from deepclust.training.loop import EpochSteps, Outcome, Refresh, in_chunks, make_optimizer, train
+
+_STARTED_FROM = 100_000  # samples at random, where there are more than twice as many
+_ROWS = 65_536  # of a matrix of samples and clusters, at a time
 
 
 class ULHEDC(CentroidClusterer):
@@ -111,14 +114,11 @@ class ULHEDC(CentroidClusterer):
         self.random_state = random_state
         self.device = device
 
-    def _memory(self, n_samples: int, n_features: int) -> int:
-        return 16 * n_samples * self.n_clusters  # spherical k-means' cosines and memberships
-
     def _fit(self, X: np.ndarray, network: Autoencoder | None = None, **_: Any) -> None:
         stages = self._stages()
         data = self._start(X, network)
         before = self._encode(data).cpu().numpy()
-        start = spherical_kmeans(before, self.n_clusters, random_state=self._seed, n_init=self.n_init)
+        start = self._start_from(before)
         state = _State(self.network_, torch.from_numpy(start.centers).to(data.device, torch.float32), len(data))
         optimizer = make_optimizer("sgd", self.network_.encoder, self.learning_rate)
 
@@ -139,6 +139,12 @@ class ULHEDC(CentroidClusterer):
         self.labels_ = self._nearest(self.embedding_)
         self.readouts_ = self._modularity(self.embedding_)
         self.extras_ = {"embedding_before": before}
+
+    def _start_from(self, codes: np.ndarray) -> SphericalKMeans:
+        """Return spherical k-means of codes (N, P), beyond 200,000 of half as many drawn: each iteration is a pass."""
+        if len(codes) > 2 * _STARTED_FROM:
+            codes = codes[np.random.default_rng(self._seed).permutation(len(codes))[:_STARTED_FROM]]
+        return spherical_kmeans(codes, self.n_clusters, random_state=self._seed, n_init=self.n_init)
 
     def _stages(self) -> list[tuple[float, int]]:
         """Return the share of the samples fed and the number of epochs, stage by stage."""
@@ -239,7 +245,7 @@ class _State(nn.Module):
 
 def nearest(u: Tensor, centroids: Tensor) -> Tensor:
     """Return the labels (B,) of the centroids (K, P) of largest cosine to the directions u (B, P) (Eq. (6))."""
-    return (u @ centroids.T).argmax(dim=1)
+    return torch.cat([(rows @ centroids.T).argmax(dim=1) for rows in u.split(_ROWS)])
 
 
 def momentum_centroids(centroids: Tensor, u: Tensor, labels: Tensor, n_samples: int) -> Tensor:
@@ -258,6 +264,6 @@ def easiest(u: Tensor, centroids: Tensor, share: float) -> Tensor:
 
     u : (N, P), directions; centroids : (K, P). The number is rounded up; at equal cosines the first row comes first.
     """
-    own = (u @ centroids.T).amax(dim=1)
+    own = torch.cat([(rows @ centroids.T).amax(dim=1) for rows in u.split(_ROWS)])
     order = own.argsort(descending=True, stable=True)
     return order[: math.ceil(share * len(u))].sort().values

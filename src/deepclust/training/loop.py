@@ -201,7 +201,14 @@ def in_chunks(
     It sees `size` rows at a time, with `module` in evaluation mode and no gradient.
     """
     module.eval()
-    return torch.cat([function(rows) for rows in runtime.Rows(X).chunks(size, subset)])
+    found, done = torch.empty(0), 0
+    for rows in runtime.Rows(X).chunks(size, subset):
+        part = function(rows)
+        if not done:  # in one piece, or parts between the layers' buffers would keep these from being freed
+            found = part.new_empty((len(X) if subset is None else len(subset), *part.shape[1:]))
+        found[done : done + len(part)] = part
+        done += len(part)
+    return found
 
 
 class _Labels(nn.Module):

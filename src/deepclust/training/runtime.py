@@ -97,7 +97,7 @@ def on_device(X: np.ndarray, device: str) -> torch.Tensor:
         data = torch.from_numpy(X)
     if mapping is None or target.type != "cpu":
         return data.to(target, torch.float32)
-    data.mapping = mapping  # type: ignore[attr-defined]
+    data.pages = _Pages(mapping)  # type: ignore[attr-defined]
     return data
 
 
@@ -113,33 +113,43 @@ def side_by_side(X: np.ndarray, device: str, n_seeds: int) -> int:
     return max(1, min(n_seeds, free // (16 * X.size)))
 
 
+class _Pages:
+    """How much of a mapped file is in memory: it is dropped before it is `RESIDENT` bytes, whoever read it."""
+
+    def __init__(self, mapping: mmap.mmap) -> None:
+        self._mapping = mapping
+        self._drop()
+
+    def _drop(self) -> None:
+        self._mapping.madvise(mmap.MADV_DONTNEED)  # what is read again comes from the file, or from the page cache
+        self._resident = 0
+
+    def count(self, n_bytes: int) -> None:
+        """Note that so much was read, and drop it where the next as much would be too much."""
+        self._resident += n_bytes
+        if self._resident + n_bytes > RESIDENT:
+            self._drop()
+
+
 class Rows:
     """Rows of X in float32, wherever X is; of one in a file, some `RESIDENT` bytes at most are in memory."""
 
     def __init__(self, X: torch.Tensor) -> None:
         self._X = X
-        self._mapping: mmap.mmap | None = getattr(X, "mapping", None)
-        self._resident = 0
+        self._pages: _Pages | None = getattr(X, "pages", None)
 
     def __getitem__(self, index: torch.Tensor | slice) -> torch.Tensor:
-        if self._mapping is None:
+        if self._pages is None:
             return self._X[index].float()
         if isinstance(index, slice):
             rows = self._X[index].float()
-            self._count(rows.numel() * self._X.element_size(), self._mapping)
+            self._pages.count(rows.numel() * self._X.element_size())
             return rows
         found = []
         for part in index.split(max(1, RESIDENT // AROUND)):
             found.append(self._X[part].float())
-            self._count(len(part) * AROUND, self._mapping)
+            self._pages.count(len(part) * AROUND)
         return torch.cat(found)
-
-    def _count(self, n_bytes: int, mapping: mmap.mmap) -> None:
-        """Drop what was read where the next as many bytes would be too many."""
-        self._resident += n_bytes
-        if self._resident + n_bytes > RESIDENT:
-            mapping.madvise(mmap.MADV_DONTNEED)  # they are read again from the file, or from the page cache
-            self._resident = 0
 
     def chunks(self, size: int, subset: torch.Tensor | None = None) -> Iterator[torch.Tensor]:
         """Yield all rows, or those with the indices `subset`, `size` at a time."""
