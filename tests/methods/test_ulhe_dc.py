@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from deepclust.errors import NotApplicable, UserError
+from deepclust.losses import hypersphere
 from deepclust.losses.hypersphere import directions
 from deepclust.methods import ulhe_dc
 from deepclust.methods.ulhe_dc import ULHEDC, easiest, momentum_centroids, nearest
@@ -57,7 +58,12 @@ def random_case(seed: int, n: int = 40, p: int = 5, k: int = 6) -> tuple[np.ndar
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("n_samples", [40, 1000])
-def test_assignments_and_momentum_are_the_papers(seed: int, n_samples: int) -> None:
+@pytest.mark.parametrize("rows", [7, 65_536])
+def test_assignments_and_momentum_are_the_papers(
+    seed: int, n_samples: int, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (ulhe_dc, hypersphere):
+        monkeypatch.setattr(module, "_ROWS", rows)
     Z, centroids = random_case(seed)
     u, start = directions(torch.from_numpy(Z)), torch.from_numpy(centroids)
     labels = nearest(u, start)
@@ -107,6 +113,25 @@ def test_first_batch_minimises_the_papers_objective(
 
 
 # ------------------------------------------------------------------------------------------------------- training
+
+
+def test_large_data_start_from_some_of_the_samples(
+    network: Autoencoder, codes: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ulhe_dc, "_STARTED_FROM", 100)
+    method = quick()
+    method._seed = 0
+    seen: list[np.ndarray] = []
+
+    def noted(Z: np.ndarray, *rest: Any, **settings: Any) -> Any:
+        seen.append(Z)
+        return spherical_kmeans(Z, *rest, **settings)
+
+    monkeypatch.setattr(ulhe_dc, "spherical_kmeans", noted)
+    assert method._start_from(codes[:200]).centers.shape == method._start_from(codes).centers.shape == (10, 10)
+    assert [len(Z) for Z in seen] == [200, 100]
+    assert len(np.unique(seen[1], axis=0)) == 100
+    assert {row.tobytes() for row in seen[1]} <= {row.tobytes() for row in codes}
 
 
 def test_training_does_not_fall_below_its_start(network: Autoencoder, codes: np.ndarray) -> None:
@@ -201,7 +226,9 @@ def test_augmentation_needs_images_and_changes_the_code(network: Autoencoder) ->
 # ------------------------------------------------------------------------------------------------------ self-pacing
 
 
-def test_nearest_samples_are_the_easiest() -> None:
+@pytest.mark.parametrize("rows", [7, 65_536])
+def test_nearest_samples_are_the_easiest(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ulhe_dc, "_ROWS", rows)
     Z, centroids = random_case(1, n=31)
     u, m = directions(torch.from_numpy(Z)), torch.from_numpy(centroids)
     distance = [1 - max(reference.cosine(z, c) for c in centroids) for z in Z]
