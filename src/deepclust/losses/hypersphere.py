@@ -1,5 +1,6 @@
 """Losses of codes on the unit sphere: distance from it, spread of the clusters, width of each cluster (ULHE-DC)."""
 
+import functools
 from typing import Literal
 
 import torch
@@ -31,9 +32,8 @@ def cluster_directions(u: Tensor, labels: Tensor, n_clusters: int) -> tuple[Tens
     u : (B, P), rows of norm 1; labels : (B,) int64 in [0, K). A cluster without members has the centroid 0. Gradient
     reaches u (ULHE-DC, Eq. (7)).
     """
-    parts = zip(u.split(_ROWS), labels.split(_ROWS), strict=True)
-    all_sums, all_sizes = zip(*(_sums(*part, n_clusters)[1:] for part in parts), strict=True)
-    sums, sizes = torch.stack(all_sums).sum(dim=0), torch.stack(all_sizes).sum(dim=0)
+    parts = (_sums(*part, n_clusters)[1:] for part in zip(u.split(_ROWS), labels.split(_ROWS), strict=True))
+    sums, sizes = (functools.reduce(torch.add, found) for found in zip(*parts, strict=True))
     return directions(sums / sizes.clamp_min(1).unsqueeze(1)), sizes
 
 

@@ -38,7 +38,7 @@ def layers(
 
     encoder: list[nn.Module] = [nn.Unflatten(1, image_shape)]
     for i in range(depth):
-        encoder += [nn.Conv2d(widths[i], widths[i + 1], 3, padding=1), nn.ReLU()]
+        encoder += [nn.Conv2d(widths[i], widths[i + 1], 3, padding=1), nn.ReLU(inplace=True)]
         encoder += [nn.BatchNorm2d(widths[i + 1])] * batch_norm
         if i < depth - 1:
             encoder.append(nn.MaxPool2d(2))
@@ -46,7 +46,7 @@ def layers(
 
     decoder: list[nn.Module] = [
         nn.Linear(n_embedding, n_flat),
-        nn.ReLU(),
+        nn.ReLU(inplace=True),
         nn.Unflatten(1, (channels[-1], *sizes[-1])),
     ]
     for i in reversed(range(depth)):
@@ -56,7 +56,7 @@ def layers(
             else _doubling(widths[i + 1], widths[i], sizes[i])
         )
         if i > 0:
-            decoder += [nn.ReLU()] + [nn.BatchNorm2d(widths[i])] * batch_norm
+            decoder += [nn.ReLU(inplace=True)] + [nn.BatchNorm2d(widths[i])] * batch_norm
     decoder.append(nn.Flatten())
     return nn.Sequential(*encoder), nn.Sequential(*decoder)
 

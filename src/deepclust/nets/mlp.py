@@ -2,10 +2,11 @@
 
 import itertools
 from collections.abc import Sequence
+from functools import partial
 
 from torch import nn
 
-ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid}
+ACTIVATIONS = {"relu": partial(nn.ReLU, inplace=True), "sigmoid": nn.Sigmoid}
 
 
 def layers(
@@ -28,5 +29,5 @@ def _stack(sizes: Sequence[int], batch_norm: bool, activation: str) -> nn.Sequen
         modules.append(nn.Linear(n_in, n_out))
         hidden = i < len(sizes) - 2
         modules += [nn.BatchNorm1d(n_out)] * (batch_norm and hidden)
-        modules += [ACTIVATIONS[activation]()] * (hidden or activation == "sigmoid")
+        modules += [ACTIVATIONS[activation]()] * (hidden or activation == "sigmoid")  # type: ignore[operator]
     return nn.Sequential(*modules)
