@@ -33,10 +33,13 @@ def test_kmeans_reaches_scikit_learns_inertia() -> None:
     assert method.converged_
 
 
-def test_kmeans_of_large_data_goes_by_mini_batches_and_finds_the_same_clusters(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("limit", "value"), [("_LLOYD", 2_999), ("_DISTANCES", 17_999)])
+def test_kmeans_of_large_data_goes_by_mini_batches_and_finds_the_same_clusters(
+    limit: str, value: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     X, _ = make_blobs(3000, centers=6, cluster_std=0.3, random_state=0)
     exact = KMeans(6, random_state=0).fit(X)
-    monkeypatch.setattr(_mixtures, "_LLOYD", 2999)
+    monkeypatch.setattr(_mixtures, limit, value)
     monkeypatch.setattr(_mixtures, "_BATCH", 500)
     monkeypatch.setattr(sklearn.cluster.KMeans, "fit", lambda *_: pytest.fail("Lloyd's iterations"))
     method = KMeans(6, random_state=0).fit(X)

@@ -58,12 +58,6 @@ def test_replayed_steps_are_those_taken_one_by_one() -> None:
     assert all(map(torch.equal, weights(plain), weights(replayed)))
 
 
-def test_values_of_one_batch_are_not_overwritten_by_the_next() -> None:
-    training = Training(Recorder())
-    values = [training.run(batch)[1] for batch in BATCHES]
-    assert len({float(value) for value in values}) == len(BATCHES)
-
-
 def test_expired_recordings_are_made_anew() -> None:
     recorder = Recorder()
     training = Training(recorder)

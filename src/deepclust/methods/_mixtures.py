@@ -12,16 +12,18 @@ from deepclust.errors import SeedFailed
 from deepclust.methods.base import COUNT, WEIGHT
 
 _LLOYD = 200_000  # samples
+_DISTANCES = 20_000_000  # of samples to centres
 _BATCH = 8192
 
 
 def k_means(n_samples: int, n_clusters: int, *, n_init: int, random_state: int) -> KMeans | MiniBatchKMeans:
     """Return scikit-learn's k-means for so many samples: k-means++ starts, Lloyd's, the best of `n_init` by inertia.
 
-    Beyond 200,000 samples by mini-batches (Sculley 2010), of which the starts see three: every one of Lloyd's up to 300
-    iterations and 20 starts is a pass over N x K distances, an hour at a million samples and K = 1,000.
+    Beyond 200,000 samples, or N K = 20 million distances, by mini-batches (Sculley 2010), of which the starts see three:
+    every one of Lloyd's up to 300 iterations and 20 starts is a pass over these distances, an hour at a million samples
+    and K = 1,000.
     """
-    if n_samples <= _LLOYD:
+    if n_samples <= _LLOYD and n_samples * n_clusters <= _DISTANCES:
         return KMeans(n_clusters, n_init=n_init, random_state=random_state)
     batch_size = max(_BATCH, 3 * n_clusters)
     return MiniBatchKMeans(n_clusters, n_init=n_init, batch_size=batch_size, random_state=random_state)

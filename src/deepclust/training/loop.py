@@ -154,7 +154,8 @@ def train(
             if subset is not None:
                 order = subset[order]
             names: list[str] = []
-            values: list[Tensor] = []  # of each batch, its terms
+            values = torch.empty(0)  # of each batch, its terms
+            taken = 0
             label_change = math.nan
             for batch in range(n_batches):
                 if refresh is not None and n_iter % refresh.every == 0:
@@ -169,9 +170,12 @@ def train(
                     run.expire()
                 index = order[batch * batch_size : (batch + 1) * batch_size]
                 names, found = run(index)
-                values.append(found)
+                if not batch:  # in one piece: among many small ones the layers' buffers would not be freed
+                    values = found.new_empty((n_batches, len(found)))
+                values[batch] = found
+                taken = batch + 1
                 n_iter += 1
-            means = _means(names, values, phase, epoch)  # the epoch's one synchronisation
+            means = _means(names, values[:taken], phase, epoch)  # the epoch's one synchronisation
             row = _row(phase, epoch, means, None if math.isnan(label_change) else label_change)
             trace.append(row | (steps.after() if steps is not None else {}))
             if converged or epoch + 1 == epochs or (epoch + 1) % surroundings.checkpoint_every == 0:
@@ -204,7 +208,7 @@ def in_chunks(
     found, done = torch.empty(0), 0
     for rows in runtime.Rows(X).chunks(size, subset):
         part = function(rows)
-        if not done:  # in one piece, or parts between the layers' buffers would keep these from being freed
+        if not done:  # in one piece: many parts would keep the layers' buffers around them from being freed
             found = part.new_empty((len(X) if subset is None else len(subset), *part.shape[1:]))
         found[done : done + len(part)] = part
         done += len(part)
@@ -225,15 +229,14 @@ def _row(phase: str, epoch: int, means: dict[str, float], label_change: float | 
     return {"phase": phase, "epoch": epoch, "loss": loss, **terms, "label_change": label_change}
 
 
-def _means(names: list[str], values: list[Tensor], phase: str, epoch: int) -> dict[str, float]:
-    """Return each term's mean over the epoch's batches, or raise for the first that was not finite."""
-    if not values:
+def _means(names: list[str], values: Tensor, phase: str, epoch: int) -> dict[str, float]:
+    """Return each term's mean over the epoch's batches (b, terms), or raise for the first that was not finite."""
+    if not len(values):
         return {}
-    table = torch.stack(values)
-    if not bool(table.isfinite().all()):
-        batch, term = (~table.isfinite()).nonzero()[0].tolist()
+    if not bool(values.isfinite().all()):
+        batch, term = (~values.isfinite()).nonzero()[0].tolist()
         raise SeedFailed(
-            f"the loss term '{names[term]}' of phase '{phase}' became {table[batch, term].item()} in epoch {epoch}; "
+            f"the loss term '{names[term]}' of phase '{phase}' became {values[batch, term].item()} in epoch {epoch}; "
             "lower the learning rate"
         )
     means = [total / len(values) for total in sum(values, torch.zeros_like(values[0])).tolist()]

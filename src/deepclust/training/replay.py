@@ -35,7 +35,8 @@ class Replayed:
     A recording has the addresses of the tensors it reads and writes, and the values that Python's variables had. So
     `expire` is to be called after whatever may have changed either; the next call records anew. A step that cannot be
     recorded, because it waits for the device or puts new tensors in the place of its module's, is taken as it is ever
-    after, and a line in the log says why. Without `record`, as on a CPU, every step is taken as it is.
+    after, and a line in the log says why. Without `record`, as on a CPU, every step is taken as it is. A call may
+    overwrite the values that the last one returned.
     """
 
     def __init__(self, step: Step, module: nn.Module, record: Record | None) -> None:
@@ -63,8 +64,7 @@ class Replayed:
                     return self._step(index)
         self._index.copy_(index)
         self._replay()
-        names, values = self._result
-        return names, values.clone()
+        return self._result
 
     def _try(self, index: Tensor, record: Record) -> None:
         """Record the step, or leave everything as it was and, the last time, say why not."""
