@@ -19,9 +19,9 @@ _BATCH = 8192
 def k_means(n_samples: int, n_clusters: int, *, n_init: int, random_state: int) -> KMeans | MiniBatchKMeans:
     """Return scikit-learn's k-means for so many samples: k-means++ starts, Lloyd's, the best of `n_init` by inertia.
 
-    Beyond 200,000 samples, or N K = 20 million distances, by mini-batches (Sculley 2010), of which the starts see three:
-    every one of Lloyd's up to 300 iterations and 20 starts is a pass over these distances, an hour at a million samples
-    and K = 1,000.
+    Beyond 200,000 samples, or N K = 20 million distances, by mini-batches (Sculley 2010), of which the starts see
+    three: every one of Lloyd's up to 300 iterations and 20 starts is a pass over these distances, an hour at a million
+    samples and K = 1,000.
     """
     if n_samples <= _LLOYD and n_samples * n_clusters <= _DISTANCES:
         return KMeans(n_clusters, n_init=n_init, random_state=random_state)
