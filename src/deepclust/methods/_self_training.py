@@ -76,12 +76,12 @@ class SelfTraining(CentroidClusterer):
             state.bank.copy_(in_chunks(self.network_.encode, self.network_, data))
             state.anchors.copy_(state.centroids)
             state.sizes.zero_()
-            labels = []
-            for codes in state.bank.split(4096):
+            labels = torch.empty(len(data), dtype=torch.int64, device=data.device)
+            for codes, found in zip(state.bank.split(4096), labels.split(4096), strict=True):
                 q = self._soft(codes, state.anchors)
                 state.sizes += q.sum(dim=0)
-                labels.append(q.argmax(dim=1))
-            return torch.cat(labels)
+                found.copy_(q.argmax(dim=1))
+            return labels
 
         def terms(x: Tensor, index: Tensor, _: torch.Generator) -> dict[str, Tensor]:
             z = self.network_.encode(x)
