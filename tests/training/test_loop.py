@@ -11,8 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from deepclust.errors import SeedFailed, UserError
+from deepclust.training import loop
 from deepclust.training.loop import EpochSteps, Outcome, Refresh, Terms, in_chunks, make_optimizer, train
+from deepclust.training.replay import Replayed
 from deepclust.training.runtime import Runtime
+from tests.recorder import Recorder
 
 N = 10
 X = torch.arange(2.0 * N).view(N, 2) / N
@@ -341,3 +344,25 @@ def test_onednns_precision_is_refused_on_a_gpu() -> None:
     optimizer = make_optimizer("adam", module, 0.01)
     with Runtime(precision="onednn_bfloat16").open(), pytest.raises(UserError, match="onednn_bfloat16 is for a CPU"):
         train(module, on_gpu, lambda *_: {}, optimizer=optimizer, epochs=1, batch_size=1, seed=0, phase="cluster")
+
+
+def test_each_replays_losses_are_traced_before_the_next_overwrites_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[float] = []
+
+    def fit() -> Outcome:
+        module = model()
+        seen.clear()
+
+        def terms(x: Tensor, _: Tensor, __: torch.Generator) -> dict[str, Tensor]:
+            loss = (x - module(x)).square().mean()
+            seen.append(loss.item())
+            return {"fit": loss}
+
+        return run(terms, module=module)
+
+    plain = fit().trace
+    recorder = Recorder()
+    monkeypatch.setattr(loop, "Replayed", lambda step, module, _: Replayed(step, module, recorder))
+    assert fit().trace == plain
+    assert recorder.replays > 2
+    assert len(set(seen)) == len(seen)
