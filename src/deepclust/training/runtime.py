@@ -40,6 +40,7 @@ class Runtime:
         Both are the whole process's: what opens one in threads of its own opens the same one around all of them.
         """
         before = torch.get_num_threads(), torch.get_deterministic_debug_mode()
+        filled = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
         products = torch.backends.mkldnn.matmul, torch.backends.mkldnn.conv  # type: ignore[attr-defined]
         precisions = [product.fp32_precision for product in products]
         token = _current.set(self)
@@ -47,6 +48,8 @@ class Runtime:
         with threadpool_limits({"openmp": 1, "blas": self.threads} if self.threads else None):
             torch.set_num_threads(self.threads or before[0])
             torch.set_deterministic_debug_mode("error")  # `use_deterministic_algorithms` loads the compiler, too
+            # else every new tensor is filled with NaN first, 34 a step of the default autoencoder; none is read unset
+            torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
             for product in products:
                 product.fp32_precision = "bf16" if self.precision == "onednn_bfloat16" else "ieee"
             try:
@@ -54,6 +57,7 @@ class Runtime:
             finally:
                 torch.set_num_threads(before[0])
                 torch.set_deterministic_debug_mode(before[1])
+                torch.utils.deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
                 for product, precision in zip(products, precisions, strict=True):
                     product.fp32_precision = precision
                 _current.reset(token)
