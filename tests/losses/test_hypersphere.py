@@ -78,6 +78,17 @@ def test_absent_clusters_add_nothing_and_get_no_gradient() -> None:
     assert unif(z, torch.full_like(labels, 7), 10).item() == 0
 
 
+def test_comparing_only_clusters_that_can_be_present_changes_nothing() -> None:
+    z, labels = sample(30, 10, 200)
+    z.requires_grad_()
+    centroids, counts = cluster_directions(directions(z), labels, 200)
+    found = [uniformity(centroids, counts > 0, at_most) for at_most in (None, 30, 200)]
+    gradients = [torch.autograd.grad(value, z, retain_graph=True)[0] for value in found]
+    assert found[1].item() == pytest.approx(found[0].item(), rel=1e-12)
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(gradients[2], gradients[0], rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("p", [2, 5, 10])
 def test_free_centroids_of_least_energy_are_a_simplex(p: int) -> None:
     """K = P + 1: all cosines -1/P, and the energy (K - 1)^2."""

@@ -9,6 +9,7 @@ from sklearn.datasets import load_digits
 from sklearn.metrics import adjusted_rand_score
 
 from deepclust.errors import UserError
+from deepclust.solvers import spherical_kmeans as module
 from deepclust.solvers.spherical_kmeans import spherical_kmeans
 
 DIGITS = load_digits().data
@@ -120,6 +121,14 @@ def test_input_is_not_changed_and_the_result_depends_on_the_seed_alone() -> None
     first, again = (spherical_kmeans(Z, 10, random_state=3, n_init=2) for _ in range(2))
     np.testing.assert_array_equal(first.labels, again.labels)
     np.testing.assert_array_equal(first.centers, again.centers)
+
+
+def test_result_does_not_depend_on_how_many_rows_are_compared_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = spherical_kmeans(DIGITS, 10, random_state=0, n_init=2)
+    monkeypatch.setattr(module, "_ENTRIES", 1234)
+    parts = spherical_kmeans(DIGITS, 10, random_state=0, n_init=2)
+    np.testing.assert_array_equal(parts.labels, whole.labels)
+    np.testing.assert_allclose(parts.centers, whole.centers, atol=1e-12)
 
 
 @pytest.mark.parametrize("n_clusters", [0, 21])

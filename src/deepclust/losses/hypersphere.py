@@ -7,10 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from deepclust.losses.distances import blocks
+
 Reduction = Literal["mean", "sum"]
 
 _SHORT = 1e-4  # vectors below this length count as having no direction: bounds the derivative of normalising
-_ROWS = 65_536  # of a membership matrix, at a time
 _NEAR = 0.1  # 1 - cosine of 26 degrees; closer pairs repel with a force that grows no further
 
 
@@ -32,12 +33,12 @@ def cluster_directions(u: Tensor, labels: Tensor, n_clusters: int) -> tuple[Tens
     u : (B, P), rows of norm 1; labels : (B,) int64 in [0, K). A cluster without members has the centroid 0. Gradient
     reaches u (ULHE-DC, Eq. (7)).
     """
-    parts = (_sums(*part, n_clusters)[1:] for part in zip(u.split(_ROWS), labels.split(_ROWS), strict=True))
+    parts = (_sums(u[rows], labels[rows], n_clusters)[1:] for rows in blocks(len(u), n_clusters))
     sums, sizes = (functools.reduce(torch.add, found) for found in zip(*parts, strict=True))
     return directions(sums / sizes.clamp_min(1).unsqueeze(1)), sizes
 
 
-def uniformity(centroids: Tensor, present: Tensor) -> Tensor:
+def uniformity(centroids: Tensor, present: Tensor, at_most: int | None = None) -> Tensor:
     """Return the *sum* over ordered pairs i != j of present clusters of 1 / (1 - m_i'm_j) (ULHE-DC, Eq. (11)).
 
     Parameters
@@ -46,12 +47,17 @@ def uniformity(centroids: Tensor, present: Tensor) -> Tensor:
         Rows of norm 1. K <= P + 1 of them are lowest at a simplex, all cosines -1/(K-1): K (K-1)^2 / K = (K-1)^2.
     present : Tensor of shape (K,), bool
         Clusters left out of the sum are those absent from the batch.
+    at_most : int, optional
+        How many can be present: the batch's size. Where K is larger, so many are compared and not K; same value.
 
     Notes
     -----
     Where 1 - m_i'm_j is below 0.1, its reciprocal is continued by its tangent: finite at 0, and still repelling. The
     printed sum includes i = j, whose infinite terms the paper takes to be 0.
     """
+    if at_most is not None and at_most < len(centroids):
+        first = present.byte().argsort(descending=True, stable=True)[:at_most]
+        centroids, present = centroids[first], present[first]
     # ||m_i - m_j||^2 / 2, which does not cancel for close pairs as 1 - m_i'm_j does
     gap = (centroids.unsqueeze(1) - centroids).square().sum(dim=2) / 2
     energy = torch.where(gap >= _NEAR, 1 / gap.clamp_min(_NEAR), (2 - gap / _NEAR) / _NEAR)

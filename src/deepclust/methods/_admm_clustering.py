@@ -15,13 +15,12 @@ import torch.nn.functional as F
 from sklearn.utils._param_validation import StrOptions
 from torch import Tensor, nn
 
+from deepclust.losses.distances import blocks
 from deepclust.methods._deep import DeepClusterer
 from deepclust.methods.base import COUNT, POSITIVE, SHARE, WEIGHT
 from deepclust.nets.autoencoder import Autoencoder
 from deepclust.seeding import derive_seed
 from deepclust.training.loop import EpochSteps, Refresh, make_optimizer, train
-
-_ROWS = 65_536  # of a matrix of samples and clusters, at a time
 
 
 class Clustering(nn.Module):
@@ -58,7 +57,7 @@ class Centroids(Clustering):
 
     def assign(self, y: Tensor) -> Tensor:
         exact = partial(torch.cdist, compute_mode="donot_use_mm_for_euclid_dist")
-        return torch.cat([exact(rows, self.centers).argmin(dim=1) for rows in y.split(_ROWS)])
+        return torch.cat([exact(y[rows], self.centers).argmin(dim=1) for rows in blocks(len(y), len(self.centers))])
 
     def value(self, y: Tensor) -> Tensor:
         return (y - self.centers[self.assign(y)]).square().sum(dim=1).mean() / 2
@@ -69,9 +68,10 @@ class Centroids(Clustering):
     def update(self, y: Tensor) -> None:
         """Make each centroid the mean of the rows nearest to it; one without rows stays where it is."""
         sums, counts = torch.zeros_like(self.centers), self.centers.new_zeros(len(self.centers), 1)
-        for rows, labels in zip(y.split(_ROWS), self.assign(y).split(_ROWS), strict=True):
-            member = F.one_hot(labels, len(self.centers)).to(y)
-            sums += member.T @ rows
+        labels = self.assign(y)
+        for rows in blocks(len(y), len(self.centers)):
+            member = F.one_hot(labels[rows], len(self.centers)).to(y)
+            sums += member.T @ y[rows]
             counts += member.sum(dim=0)[:, None]
         self.centers = torch.where(counts > 0, sums / counts.clamp(min=1), self.centers)
 

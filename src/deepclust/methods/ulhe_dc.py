@@ -10,6 +10,7 @@ from sklearn.utils._param_validation import StrOptions
 from torch import Tensor, nn
 
 from deepclust.errors import UserError
+from deepclust.losses.distances import blocks
 from deepclust.losses.hypersphere import (
     cluster_directions,
     compactness,
@@ -25,7 +26,6 @@ from deepclust.solvers.spherical_kmeans import SphericalKMeans, spherical_kmeans
 from deepclust.training.loop import EpochSteps, Outcome, Refresh, in_chunks, make_optimizer, train
 
 _STARTED_FROM = 100_000  # samples at random, where there are more than twice as many
-_ROWS = 65_536  # of a matrix of samples and clusters, at a time
 
 
 class ULHEDC(CentroidClusterer):
@@ -187,7 +187,7 @@ class ULHEDC(CentroidClusterer):
                 return {
                     "clustering": 1 - (u * state.centroids[labels]).sum(dim=1).mean(),
                     "norm": self.lambda_norm * norm_penalty(z),
-                    "uniformity": self.lambda_unif * uniformity(centroids, sizes > 0),
+                    "uniformity": self.lambda_unif * uniformity(centroids, sizes > 0, len(z)),
                     "compactness": self.lambda_cmpt * compactness(u, labels, self.n_clusters, self.reduction),
                 }
 
@@ -211,8 +211,8 @@ class ULHEDC(CentroidClusterer):
         return self.network_.encode(x) if self.augment else z.detach()
 
     def _nearest(self, codes: np.ndarray) -> np.ndarray:
-        labels: np.ndarray = (codes @ self.cluster_centers_.T).argmax(axis=1)  # a code's own norm decides nothing
-        return labels
+        centroids = torch.from_numpy(self.cluster_centers_)
+        return nearest(torch.from_numpy(codes), centroids).numpy()  # a code's own norm decides nothing
 
 
 class _State(nn.Module):
@@ -245,7 +245,7 @@ class _State(nn.Module):
 
 def nearest(u: Tensor, centroids: Tensor) -> Tensor:
     """Return the labels (B,) of the centroids (K, P) of largest cosine to the directions u (B, P) (Eq. (6))."""
-    return torch.cat([(rows @ centroids.T).argmax(dim=1) for rows in u.split(_ROWS)])
+    return torch.cat([(u[rows] @ centroids.T).argmax(dim=1) for rows in blocks(len(u), len(centroids))])
 
 
 def momentum_centroids(centroids: Tensor, u: Tensor, labels: Tensor, n_samples: int) -> Tensor:
@@ -264,6 +264,6 @@ def easiest(u: Tensor, centroids: Tensor, share: float) -> Tensor:
 
     u : (N, P), directions; centroids : (K, P). The number is rounded up; at equal cosines the first row comes first.
     """
-    own = torch.cat([(rows @ centroids.T).amax(dim=1) for rows in u.split(_ROWS)])
+    own = torch.cat([(u[rows] @ centroids.T).amax(dim=1) for rows in blocks(len(u), len(centroids))])
     order = own.argsort(descending=True, stable=True)
     return order[: math.ceil(share * len(u))].sort().values

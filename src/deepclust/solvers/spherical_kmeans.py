@@ -5,8 +5,12 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.sparse as sp
 
 from deepclust.errors import UserError
+from deepclust.files import chunks
+
+_ENTRIES = 2**24  # of a matrix of samples and clusters, at a time
 
 
 @dataclass(frozen=True)
@@ -96,12 +100,14 @@ def _seeds(U: np.ndarray, n_clusters: int, rng: np.random.Generator) -> np.ndarr
 
 def _descend(U: np.ndarray, centers: np.ndarray, max_iter: int, tolerance: float) -> SphericalKMeans:
     """Return where alternating assignments and centroids end, from the centers (K, P) given."""
-    numbers = np.arange(len(centers))
     labels, history, converged = np.full(len(U), -1), list[float](), False
+    size = max(1, _ENTRIES // len(centers))
     while True:
-        cosines = U @ centers.T
-        previous, labels = labels, cosines.argmax(axis=1)
-        own = cosines[np.arange(len(U)), labels]
+        previous, labels, own = labels, np.empty_like(labels), np.empty(len(U))
+        for rows, found, cosine in zip(chunks(U, size), chunks(labels, size), chunks(own, size), strict=True):
+            cosines = rows @ centers.T
+            found[:] = cosines.argmax(axis=1)
+            cosine[:] = cosines[np.arange(len(rows)), found]
         history.append(float(np.mean(1 - own)))
         if np.array_equal(labels, previous) or (
             len(history) > 1
@@ -110,7 +116,7 @@ def _descend(U: np.ndarray, centers: np.ndarray, max_iter: int, tolerance: float
             converged = True
         if converged or len(history) == max_iter:
             return SphericalKMeans(labels, centers, history, len(history), converged)
-        members = labels[:, None] == numbers
-        centers = _directions(members.T.astype(np.float64) @ U, centers)
-        empty = np.flatnonzero(~members.any(axis=0))
+        members = sp.csr_array((np.ones(len(U)), labels, np.arange(len(U) + 1)), shape=(len(U), len(centers)))
+        centers = _directions(members.T @ U, centers)
+        empty = np.flatnonzero(np.bincount(labels, minlength=len(centers)) == 0)
         centers[empty] = U[np.argsort(own, kind="stable")[: len(empty)]]
