@@ -48,7 +48,7 @@ class Runtime:
         with threadpool_limits({"openmp": 1, "blas": self.threads} if self.threads else None):
             torch.set_num_threads(self.threads or before[0])
             torch.set_deterministic_debug_mode("error")  # `use_deterministic_algorithms` loads the compiler, too
-            # else every new tensor is filled with NaN first, 34 a step of the default autoencoder; none is read unset
+            # else every new tensor is filled with NaN first, 20 a step of the default autoencoder; none is read unset
             torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
             for product in products:
                 product.fp32_precision = "bf16" if self.precision == "onednn_bfloat16" else "ieee"
