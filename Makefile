@@ -13,7 +13,7 @@ setup: .venv/.complete
 
 repro: setup  # GRID=benchmark puts that grid's values into params.yaml first; JOBS=4 or SCHEDULER=tcp://...: on Dask
 	python stages/plan.py $(if $(GRID),grid $(GRID),check)
-	$(if $(JOBS)$(SCHEDULER),python stages/parallel.py $(JOBS)$(SCHEDULER),dvc repro)
+	$(if $(JOBS)$(SCHEDULER),python tools/parallel.py $(JOBS)$(SCHEDULER),dvc repro)
 
 test: setup
 	python -m pytest -n 2 --dist loadgroup
@@ -25,7 +25,7 @@ lint: setup
 
 bench: setup
 	.venv/bin/pip install --quiet --constraint constraints.txt --editable '.[bench]'
-	for script in $(filter-out bench/paper_run.py bench/scale.py bench/gpu.py,$(wildcard bench/*.py)); do python $$script || exit 1; done
+	for script in $(filter-out bench/scale.py bench/gpu.py,$(wildcard bench/*.py)); do python $$script || exit 1; done
 
 readme: setup  # the generated blocks of README.md and docs, from the committed reports
-	python stages/readme.py
+	python tools/readme.py

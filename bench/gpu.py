@@ -31,7 +31,8 @@ from deepclust.methods.hybrid import Hybrid, _Problem, _State
 from deepclust.nets.settings import MLPSettings
 from deepclust.training import loop
 from deepclust.training.pretrain import pretrain
-from deepclust.training.runtime import Runtime, on_device
+from deepclust.training.runtime import Runtime
+from deepclust.training.rows import on_device
 
 SEEDS = 5  # side by side
 OUTER = 5  # iterations of the hybrid

@@ -2,7 +2,7 @@
 
 In a temporary copy of the project everything but the cells is made first: data, graph, network. Then the cells of one
 method with the same settings, their evaluations and the report are timed, once in one go by DVC alone and once by
-stages/parallel.py, one thread a stage. Printed are seconds and how many times faster than DVC alone (higher is better);
+tools/parallel.py, one thread a stage. Printed are seconds and how many times faster than DVC alone (higher is better);
 both must leave the same dvc.lock. The report and the last evaluations have nothing beside them, and starting Dask takes
 a few seconds: cells of minutes come closer to N than cells of seconds.
 
@@ -74,7 +74,7 @@ def main() -> None:
         copy_of_project(serial, options.cells, options.epochs)
         shutil.copytree(serial, parallel)
         alone = command(serial, "dvc", "repro")
-        together = command(parallel, "python", "stages/parallel.py", str(options.jobs))
+        together = command(parallel, "python", "tools/parallel.py", str(options.jobs))
         same = (serial / "dvc.lock").read_bytes() == (parallel / "dvc.lock").read_bytes()
     print(f"{options.cells} cells of {options.epochs} epochs, {len(os.sched_getaffinity(0))} cores")
     print(f"{'':20s} {'seconds':>8s} {'faster':>7s}")

@@ -188,7 +188,8 @@ def prepare_work(
     from deepclust.nets.autoencoder import build
     from deepclust.training.checkpoint import load_tensors, save_tensors
     from deepclust.training.pretrain import pretrain, read_settings
-    from deepclust.training.runtime import Runtime, on_device
+    from deepclust.training.rows import on_device
+    from deepclust.training.runtime import Runtime
 
     files.MAPPED = _deep._LARGEST_GRAPH = 0  # at every size: from the file, and no read-out that large data do not get
     settings = read_settings({"epochs": 1, "norm_weight": 1.0})

@@ -12,9 +12,10 @@ import pandas as pd
 import scipy.sparse as sp
 
 from deepclust import methods
-from deepclust.errors import UserError, run_as_script
+from deepclust.errors import UserError
 from deepclust.files import read_json, read_samples, sha256, write_array, write_sparse, write_text
 from deepclust.runs import Seed, discard, run_seeds, versions
+from deepclust.script import run_as_script
 from deepclust.seeding import derive_seed
 
 

@@ -12,12 +12,12 @@ import pandas as pd
 import scipy.sparse as sp
 from matplotlib.figure import Figure
 
-from deepclust.errors import run_as_script
 from deepclust.files import read_array, read_json, read_sparse, write_json, write_text
 from deepclust.metrics import accuracy, external, internal, match, stability
 from deepclust.reporting import figures
 from deepclust.reporting.aggregate import cell_means
 from deepclust.runs import RECORD
+from deepclust.script import run_as_script
 from deepclust.seeding import derive_seed
 
 

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from deepclust.errors import run_as_script
 from deepclust.files import read_array, read_json, write_text
 from deepclust.metrics import EXTERNAL, external
 from deepclust.reporting import figures
 from deepclust.runs import RECORD
+from deepclust.script import run_as_script
 
 
 def main(grid: str, dataset: str, sweep: str) -> None:

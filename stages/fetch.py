@@ -6,8 +6,8 @@ from pathlib import Path
 
 from deepclust import datasets
 from deepclust.datasets import _own
-from deepclust.errors import run_as_script
 from deepclust.files import read_json, read_yaml
+from deepclust.script import run_as_script
 
 
 def main(dataset: str) -> None:

@@ -4,11 +4,11 @@ from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
-from deepclust.errors import run_as_script
 from deepclust.files import read_json, read_samples, write_json, write_sparse
 from deepclust.graph.knn import knn_graph
 from deepclust.graph.laplacian import laplacian
 from deepclust.graph.weights import gaussian_weights, summary
+from deepclust.script import run_as_script
 from deepclust.seeding import derive_seed
 
 

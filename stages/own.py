@@ -1,8 +1,8 @@
 """Write the digests of the user's own files to data/digests/NAME.json, from which `plan` learns that they changed."""
 
 from deepclust.datasets import _own
-from deepclust.errors import run_as_script
 from deepclust.files import read_yaml, write_json
+from deepclust.script import run_as_script
 
 
 def main(name: str) -> None:

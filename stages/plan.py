@@ -10,8 +10,9 @@ from typing import Any
 
 from deepclust import config
 from deepclust.closure import code_of
-from deepclust.errors import UserError, run_as_script
+from deepclust.errors import UserError
 from deepclust.files import read_json, write_json
+from deepclust.script import run_as_script
 
 STAGES = Path(__file__).parent
 PLAN = Path("data/plan")

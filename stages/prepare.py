@@ -11,8 +11,8 @@ import numpy as np
 
 from deepclust import datasets
 from deepclust.datasets import _own
-from deepclust.errors import run_as_script
 from deepclust.files import read_json, write_array, write_json, write_text
+from deepclust.script import run_as_script
 
 
 def main(name: str) -> None:

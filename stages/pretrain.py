@@ -6,13 +6,14 @@ from typing import Any
 
 import pandas as pd
 
-from deepclust.errors import run_as_script
 from deepclust.files import read_json, read_samples, sha256, write_text
 from deepclust.runs import Seed, run_seeds, versions
+from deepclust.script import run_as_script
 from deepclust.seeding import derive_seed
 from deepclust.training.checkpoint import save_tensors
 from deepclust.training.pretrain import pretrain, read_settings
-from deepclust.training.runtime import Runtime, on_device
+from deepclust.training.rows import on_device
+from deepclust.training.runtime import Runtime
 
 
 def main(dataset: str, name: str) -> None:

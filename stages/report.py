@@ -6,9 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from deepclust.errors import run_as_script
 from deepclust.files import read_json, read_yaml, write_text
 from deepclust.reporting import aggregate, figures, html, readme, tables
+from deepclust.script import run_as_script
 
 SWEEP_FIGURES = {
     "acc": "ACC",

@@ -13,6 +13,7 @@ import pytest
 import scipy.sparse as sp
 
 from deepclust import files
+from deepclust import mapped as of_files
 
 
 class Unwritable:
@@ -121,13 +122,13 @@ def test_only_pages_that_the_file_has_are_dropped(tmp_path: Path) -> None:
     array = np.arange(100_000.0).reshape(-1, 10)
     files.write_array(tmp_path / "x.npy", array)
     mapped = files.read_array(tmp_path / "x.npy", mmap=True)
-    assert files.mapping_of(np.asarray(mapped)[5:]) is files.mapping_of(mapped) is not None
-    np.testing.assert_array_equal(np.concatenate(list(files.chunks(mapped, 7))), array)
+    assert of_files.mapping_of(np.asarray(mapped)[5:]) is of_files.mapping_of(mapped) is not None
+    np.testing.assert_array_equal(np.concatenate(list(of_files.chunks(mapped, 7))), array)
     private = np.load(tmp_path / "x.npy", mmap_mode="c")
     private += 1
-    assert files.mapping_of(private) is files.mapping_of(array) is None
+    assert of_files.mapping_of(private) is of_files.mapping_of(array) is None
     for _ in range(2):
-        np.testing.assert_array_equal(np.concatenate(list(files.chunks(private, 7))), array + 1)
+        np.testing.assert_array_equal(np.concatenate(list(of_files.chunks(private, 7))), array + 1)
     files.write_array(tmp_path / "turned.npy", mapped.T)
     np.testing.assert_array_equal(np.load(tmp_path / "turned.npy"), array.T)
     assert np.load(tmp_path / "turned.npy").flags.c_contiguous

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 
 def test_generated_blocks_are_current() -> None:
     done = subprocess.run(
-        [sys.executable, "stages/readme.py", "check"], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "tools/readme.py", "check"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
 
@@ -17,11 +17,11 @@ def test_generated_blocks_are_current() -> None:
 def test_an_unknown_block_is_refused_with_its_page(tmp_path: Path) -> None:
     (tmp_path / "docs/papers").mkdir(parents=True)
     (tmp_path / "README.md").write_text("<!-- generated: result -->\n<!-- /generated -->\n")
-    script = [sys.executable, str(ROOT / "stages/readme.py")]
+    script = [sys.executable, str(ROOT / "tools/readme.py")]
     done = subprocess.run(script, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.strip().endswith(
-        "README.md: nothing writes a block named 'result'; stages/readme.py says which there are"
+        "README.md: nothing writes a block named 'result'; tools/readme.py says which there are"
     )
 
 

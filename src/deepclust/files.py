@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import json
-import mmap as memory
 import os
 import secrets
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from deepclust.errors import UserError
+from deepclust.mapped import chunks, mapping_of
 
 MAPPED = 1 << 30
 
@@ -86,28 +86,6 @@ def read_array(path: Path | str, *, mmap: bool = False) -> np.ndarray:
 def read_samples(path: Path | str) -> np.ndarray:
     """Return X (N, D), which stays in its file where that is larger than `MAPPED` bytes."""
     return read_array(path, mmap=Path(path).stat().st_size > MAPPED)
-
-
-AROUND = 2 << 20  # bytes that the kernel may map where one byte of a file is read: a large folio of its cache
-
-
-def mapping_of(array: np.ndarray) -> memory.mmap | None:
-    """Return the mapped file that an array is a view of, if its pages may be dropped: they are the file's own."""
-    base: Any = array
-    while isinstance(base, np.ndarray):
-        if isinstance(base, np.memmap) and isinstance(base.base, memory.mmap):
-            return base.base if base.mode != "c" else None  # copy on write: what was written is in no file
-        base = base.base
-    return None
-
-
-def chunks(array: np.ndarray, size: int = 4096) -> Iterator[np.ndarray]:
-    """Yield the rows of an array, `size` at a time; of one in a file, no more than these are in memory."""
-    mapping = mapping_of(array)
-    for start in range(0, len(array), size):
-        yield array[start : start + size]
-        if mapping is not None:
-            mapping.madvise(memory.MADV_DONTNEED)
 
 
 def write_sparse(path: Path | str, matrix: sp.csr_matrix) -> None:

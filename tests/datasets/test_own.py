@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from deepclust import files
+from deepclust import files, mapped
 from deepclust.datasets import Dataset, _own
 from deepclust.errors import UserError
 
@@ -99,7 +99,7 @@ def test_an_array_that_stays_in_its_file_is_read_like_one_in_memory(
     monkeypatch.setattr(files, "MAPPED", 0)
     monkeypatch.setattr(_own, "_ROWS", 5)
     found = read(tmp_path / "mine.npy", scale=scale)
-    assert files.mapping_of(found.X) is not None
+    assert mapped.mapping_of(found.X) is not None
     assert found.X.dtype == expected.X.dtype == (np.float16 if dtype is np.float16 else np.float32)
     assert found.digest == expected.digest
     files.write_array(tmp_path / "found.npy", found.X)

@@ -18,8 +18,8 @@ GRID = """
     seeds: [0, 1]
     overrides: {}
 """
-RUN = ["python", "bench/paper_run.py", "run", "results.zip", "--grid", "tiny", "--jobs", "2", "--rounds", "1,2"]
-IMPORT = ["python", "bench/paper_run.py", "import", "results.zip"]
+RUN = ["python", "tools/paper_run.py", "run", "results.zip", "--grid", "tiny", "--jobs", "2", "--rounds", "1,2"]
+IMPORT = ["python", "tools/paper_run.py", "import", "results.zip"]
 CELLS = [cell for group in TINY["methods"].values() for cell in group]
 
 

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from deepclust.files import write_json
-from stages.parallel import gpu_of, visible_gpus
 from tests.pipeline.conftest import ROOT, Twins, Workspace, stages_of
+from tools.parallel import gpu_of, visible_gpus
 
 pytestmark = pytest.mark.xdist_group("finished")
 
@@ -29,7 +29,7 @@ WITNESS = """
 import atexit, json, os, sys
 
 def write():
-    if sys.argv[0].startswith("stages/") and sys.argv[0] != "stages/parallel.py":
+    if sys.argv[0].startswith("stages/") and sys.argv[0] != "tools/parallel.py":
         leader = open(f"/proc/{{os.getsid(0)}}/stat").read()  # of the stage's session, which the worker started
         note = {{"worker": leader.split(") ")[1].split()[1]}}
         note |= {{"gpu": os.environ["CUDA_VISIBLE_DEVICES"]}} | {{name: os.environ.get(name) for name in {names!r}}}
@@ -53,7 +53,7 @@ class Parallel:
 
 def start(workspace: Workspace, where: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        ["python", "stages/parallel.py", where],
+        ["python", "tools/parallel.py", where],
         cwd=workspace.root,
         env=workspace.environment,
         stdout=subprocess.PIPE,
@@ -198,7 +198,7 @@ def test_a_stage_whose_worker_is_killed_goes_on_from_its_checkpoints_on_another(
     wait_for(lambda: log.exists() and "seed 1\n" in log.read_text(encoding="utf-8"))
     (stage,) = processes(killed, "python stages/pretrain.py few conv")
     os.kill(stage, signal.SIGSTOP)
-    for command in (["dvc", "repro"], ["python", "stages/parallel.py", "2"]):
+    for command in (["dvc", "repro"], ["python", "tools/parallel.py", "2"]):
         second = subprocess.run(command, cwd=killed.root, env=killed.environment, capture_output=True, text=True)
         assert second.returncode != 0
         assert "is busy" in second.stderr
@@ -301,8 +301,8 @@ def test_no_scheduler_is_an_error_of_one_line(finished: Workspace, tmp_path: Pat
     ("given", "command"),
     [
         ([], "dvc repro"),
-        (["JOBS=3"], "python stages/parallel.py 3"),
-        (["SCHEDULER=tcp://h:1"], "python stages/parallel.py tcp://h:1"),
+        (["JOBS=3"], "python tools/parallel.py 3"),
+        (["SCHEDULER=tcp://h:1"], "python tools/parallel.py tcp://h:1"),
     ],
 )
 def test_make_repro_takes_a_number_of_jobs_or_a_scheduler(given: list[str], command: str) -> None:

@@ -102,7 +102,7 @@ def failing(workspace: Workspace, *command: str) -> str:
 
 
 def verify(workspace: Workspace, *remote: str) -> str:
-    return workspace.run(sys.executable, "stages/verify.py", *remote)
+    return workspace.run(sys.executable, "tools/verify.py", *remote)
 
 
 def name_of(workspace: Workspace, output: str) -> str:
@@ -212,7 +212,7 @@ def test_what_is_damaged_on_a_remote_is_refused_recomputed_and_sent_again(
     assert clone.files("data") == lab.owner.files("data")
     assert clone.run("git", "status", "--porcelain") == ""
 
-    lines = failing(clone, sys.executable, "stages/verify.py", remote)
+    lines = failing(clone, sys.executable, "tools/verify.py", remote)
     assert f"{single} removed: its content is another" in lines
     assert f"{inside} removed: its content is another" in lines
     assert f"{listing} removed: 1 of what it lists is gone" in lines
@@ -226,7 +226,7 @@ def test_what_is_damaged_in_the_cache_is_fetched_again(lab: Lab, tmp_path: Path)
     clone.run("dvc", "pull")
     name = name_of(clone, "data/prepared/few/X.npy")
     damage(fsspec.filesystem("file"), str(clone.root / ".dvc/cache/files/md5" / name[:2] / name[2:]))
-    assert f"{name} removed: its content is another" in failing(clone, sys.executable, "stages/verify.py")
+    assert f"{name} removed: its content is another" in failing(clone, sys.executable, "tools/verify.py")
     assert "1 file fetched" in clone.run("dvc", "pull")
     assert ", 0 removed" in verify(clone)
     assert clone.files("data") == lab.owner.files("data")
@@ -275,7 +275,7 @@ def test_a_remote_out_of_reach_costs_a_message_and_no_result(lab: Lab, remote: s
         target = {"folder": [], "bucket": ["prepare@few"]}[remote]
         message = failing(clone, "dvc", "pull", "--remote", remote, *target)
         assert {"folder": "Checkout failed", "bucket": "failed to connect to s3"}[remote] in message
-        assert places[remote] in failing(clone, sys.executable, "stages/verify.py", remote)
+        assert places[remote] in failing(clone, sys.executable, "tools/verify.py", remote)
         assert clone.repro("prepare@few").ran == {"plan", "fetch@few", "prepare@few"}
         assert clone.files("data/prepared") == lab.owner.files("data/prepared")
         assert clone.run("git", "status", "--porcelain") == ""

@@ -10,7 +10,7 @@ import numpy as np
 
 from deepclust.datasets._sources import PublishedFile
 from deepclust.errors import UserError
-from deepclust.files import chunks
+from deepclust.mapped import chunks
 
 
 @dataclass(frozen=True, eq=False)

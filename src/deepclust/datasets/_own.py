@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from deepclust import files
+from deepclust import files, mapped
 from deepclust.datasets._base import Dataset
 from deepclust.errors import UserError
 
@@ -309,7 +309,7 @@ def _scaled(where: str, values: np.ndarray, names: Sequence[str], scale: str | N
 
     starts = range(0, len(values), _ROWS)
     low, high = np.full(values.shape[1], np.inf), np.full(values.shape[1], -np.inf)
-    for start, rows in zip(starts, files.chunks(values, _ROWS), strict=True):
+    for start, rows in zip(starts, mapped.chunks(values, _ROWS), strict=True):
         refuse(~np.isfinite(rows), start, "is missing or infinite; fill it in, or drop the row or the column")
         if scale == "none":
             refuse((rows < 0) | (rows > 1), start, "is not in [0, 1]; set scale to feature or global")
@@ -320,7 +320,7 @@ def _scaled(where: str, values: np.ndarray, names: Sequence[str], scale: str | N
         low, high = low.min(keepdims=True), high.max(keepdims=True)
     span = np.where(high > low, high - low, 1)
     scaled = _room(values)
-    for rows, room in zip(files.chunks(values, _ROWS), files.chunks(scaled, _ROWS), strict=True):
+    for rows, room in zip(mapped.chunks(values, _ROWS), mapped.chunks(scaled, _ROWS), strict=True):
         room[:] = (rows - low) / span
     return scaled
 
@@ -328,14 +328,14 @@ def _scaled(where: str, values: np.ndarray, names: Sequence[str], scale: str | N
 def _room(values: np.ndarray) -> np.ndarray:
     """Return an array of the shape of `values` to write to: in memory, or in a file where they are in one."""
     dtype = np.dtype(np.float16 if values.dtype == np.float16 else np.float32)
-    if files.mapping_of(values) is None:
+    if mapped.mapping_of(values) is None:
         return np.empty(values.shape, dtype)
     with tempfile.TemporaryFile(dir=".") as file:  # on the disk of the project: others may be in memory
         return np.memmap(file, dtype, "w+", shape=values.shape)
 
 
 def _warn(where: str, X: np.ndarray) -> None:
-    extremes = [(rows.min(axis=0), rows.max(axis=0)) for rows in files.chunks(X, _ROWS)]
+    extremes = [(rows.min(axis=0), rows.max(axis=0)) for rows in mapped.chunks(X, _ROWS)]
     low, high = np.array(extremes).transpose(1, 0, 2)
     constant = np.flatnonzero(low.min(axis=0) == high.max(axis=0))
     if len(constant) == X.shape[1]:
@@ -346,7 +346,7 @@ def _warn(where: str, X: np.ndarray) -> None:
             *(where, len(constant), X.shape[1], constant[0] + 1),
         )
     first: dict[bytes, int] = {}
-    rows = (values for some in files.chunks(X, _ROWS) for values in some)
+    rows = (values for some in mapped.chunks(X, _ROWS) for values in some)
     repeated = [
         row
         for row, values in enumerate(rows)

@@ -20,7 +20,7 @@ import scipy.sparse as sp
 from threadpoolctl import ThreadpoolController
 
 from deepclust.errors import UserError
-from deepclust.files import AROUND, chunks, mapping_of
+from deepclust.mapped import AROUND, chunks, mapping_of
 
 if TYPE_CHECKING:
     import torch

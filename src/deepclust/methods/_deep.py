@@ -23,7 +23,8 @@ from deepclust.training.augment import augment
 from deepclust.training.checkpoint import load_tensors
 from deepclust.training.loop import in_chunks
 from deepclust.training.pretrain import pretrain, read_settings
-from deepclust.training.runtime import Runtime, on_device, side_by_side
+from deepclust.training.rows import on_device
+from deepclust.training.runtime import Runtime, side_by_side
 
 _LARGEST_GRAPH = 200_000
 

@@ -15,7 +15,7 @@ from deepclust.methods.base import COUNT, POSITIVE, SHARE
 from deepclust.nets.autoencoder import Autoencoder
 from deepclust.seeding import derive_seed
 from deepclust.training.loop import Refresh, in_chunks, make_optimizer, train
-from deepclust.training.runtime import Rows
+from deepclust.training.rows import Rows
 
 
 class _State(nn.Module):

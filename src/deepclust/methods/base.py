@@ -17,7 +17,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from threadpoolctl import threadpool_limits
 
 from deepclust.errors import NotApplicable, UserError
-from deepclust.files import chunks, mapping_of, read_sparse
+from deepclust.files import read_sparse
+from deepclust.mapped import chunks, mapping_of
 from deepclust.methods import _saving
 from deepclust.runs import versions
 

@@ -26,7 +26,7 @@ from deepclust.methods.base import COUNT, POSITIVE, SHARE
 from deepclust.nets.autoencoder import Autoencoder
 from deepclust.seeding import derive_seed
 from deepclust.training.loop import in_chunks, make_optimizer, train
-from deepclust.training.runtime import on_device
+from deepclust.training.rows import on_device
 
 
 class GraphClassifier(DeepClusterer):

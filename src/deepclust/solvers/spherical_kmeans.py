@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from deepclust.errors import UserError
-from deepclust.files import chunks
+from deepclust.mapped import chunks
 
 _ENTRIES = 2**24  # of a matrix of samples and clusters, at a time
 

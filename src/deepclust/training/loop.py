@@ -15,6 +15,7 @@ from deepclust.errors import SeedFailed, UserError
 from deepclust.training import runtime
 from deepclust.training.checkpoint import load_state, save_state
 from deepclust.training.replay import Replayed, cuda_graphs, own_stream
+from deepclust.training.rows import Rows
 
 _log = logging.getLogger(__name__)
 
@@ -113,7 +114,7 @@ def train(
     n_samples = len(X) if subset is None else len(subset)
     n_batches = max(1, n_samples // batch_size)
     batch_size = min(batch_size, n_samples)
-    rows = runtime.Rows(X)
+    rows = Rows(X)
     trace: list[dict[str, Any]] = []
     labels = torch.full((n_samples,), -1, device=X.device)
     first, n_iter, converged = 0, 0, False
@@ -206,7 +207,7 @@ def in_chunks(
     """
     module.eval()
     found, done = torch.empty(0), 0
-    for rows in runtime.Rows(X).chunks(size, subset):
+    for rows in Rows(X).chunks(size, subset):
         part = function(rows)
         if not done:  # in one piece: many parts would keep the layers' buffers around them from being freed
             found = part.new_empty((len(X) if subset is None else len(subset), *part.shape[1:]))

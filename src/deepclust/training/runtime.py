@@ -4,8 +4,6 @@ Methods and losses never see these: a stage (or a user) opens a `Runtime` around
 """
 
 import contextlib
-import mmap
-import warnings
 from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -17,9 +15,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from deepclust.errors import UserError
-from deepclust.files import AROUND, mapping_of
 
-RESIDENT = 256 << 20  # bytes
 Precision = Literal["float32", "bfloat16", "onednn_bfloat16"]
 
 
@@ -90,21 +86,6 @@ def resolve_device(device: str) -> torch.device:
     return torch.device(device)
 
 
-def on_device(X: np.ndarray, device: str) -> torch.Tensor:
-    """Return X as one tensor on `device` (see `resolve_device`), where it stays during a training: float32.
-
-    On a CPU an array that is mapped from a file (`files.read_array`) stays there, in its own precision.
-    """
-    target, mapping = resolve_device(device), mapping_of(X)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nor does a training write to it
-        data = torch.from_numpy(X)
-    if mapping is None or target.type != "cpu":
-        return data.to(target, torch.float32)
-    data.pages = _Pages(mapping)  # type: ignore[attr-defined]
-    return data
-
-
 def side_by_side(X: np.ndarray, device: str, n_seeds: int) -> int:
     """Return how many seeds train at once: one on a CPU; on a GPU all, or as many as it can hold X (N, D) for.
 
@@ -115,48 +96,3 @@ def side_by_side(X: np.ndarray, device: str, n_seeds: int) -> int:
     torch.linalg.inv(torch.eye(2, device="cuda"))  # loads the solvers, which threads side by side must not do first
     free, _ = torch.cuda.mem_get_info()
     return max(1, min(n_seeds, free // (16 * X.size)))
-
-
-class _Pages:
-    """How much of a mapped file is in memory: it is dropped before it is `RESIDENT` bytes, whoever read it."""
-
-    def __init__(self, mapping: mmap.mmap) -> None:
-        self._mapping = mapping
-        self._drop()
-
-    def _drop(self) -> None:
-        self._mapping.madvise(mmap.MADV_DONTNEED)  # what is read again comes from the file, or from the page cache
-        self._resident = 0
-
-    def count(self, n_bytes: int) -> None:
-        """Note that so much was read, and drop it where the next as much would be too much."""
-        self._resident += n_bytes
-        if self._resident + n_bytes > RESIDENT:
-            self._drop()
-
-
-class Rows:
-    """Rows of X in float32, wherever X is; of one in a file, some `RESIDENT` bytes at most are in memory."""
-
-    def __init__(self, X: torch.Tensor) -> None:
-        self._X = X
-        self._pages: _Pages | None = getattr(X, "pages", None)
-
-    def __getitem__(self, index: torch.Tensor | slice) -> torch.Tensor:
-        if self._pages is None:
-            return self._X[index].float()
-        if isinstance(index, slice):
-            rows = self._X[index].float()
-            self._pages.count(rows.numel() * self._X.element_size())
-            return rows
-        found = []
-        for part in index.split(max(1, RESIDENT // AROUND)):
-            found.append(self._X[part].float())
-            self._pages.count(len(part) * AROUND)
-        return torch.cat(found)
-
-    def chunks(self, size: int, subset: torch.Tensor | None = None) -> Iterator[torch.Tensor]:
-        """Yield all rows, or those with the indices `subset`, `size` at a time."""
-        for start in range(0, len(self._X) if subset is None else len(subset), size):
-            chunk = slice(start, start + size)
-            yield self[chunk if subset is None else subset[chunk]]

@@ -1,7 +1,7 @@
 """Read every object of DVC's cache, or of a remote, and remove those that are not what their names say.
 
-python stages/verify.py            the cache
-python stages/verify.py REMOTE     a remote, by its name in .dvc/config
+python tools/verify.py            the cache
+python tools/verify.py REMOTE     a remote, by its name in .dvc/config
 
 Not a stage of the pipeline. An object's name is the MD5 of its content. DVC trusts what is read-only in its cache, and
 that a remote which has a directory's list (HASH.dir) has all that it names, and neither fetches nor sends such objects
@@ -19,7 +19,8 @@ from typing import Any
 from dvc.repo import Repo
 from tqdm import tqdm
 
-from deepclust.errors import UserError, run_as_script
+from deepclust.errors import UserError
+from deepclust.script import run_as_script
 
 _log = logging.getLogger("deepclust.verify")
 

@@ -1,8 +1,8 @@
 """Run a grid within a time budget, on a machine that may lack DVC, and bring the results home as one archive.
 
-    python bench/paper_run.py run ARCHIVE --budget SECONDS [--grid paper] [--datasets mnist,usps] [--rounds 1,3,10]
+    python tools/paper_run.py run ARCHIVE --budget SECONDS [--grid paper] [--datasets mnist,usps] [--rounds 1,3,10]
                                           [--jobs 4]
-    python bench/paper_run.py import ARCHIVE
+    python tools/paper_run.py import ARCHIVE
 
 `run` calls the stages' own code in the order of the grid: every cell of the first data set, then of the next; with the
 first seed of each, then with as many as the next of `--rounds` says. With `--jobs`, so many stages run side by side:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from deepclust.errors import UserError, run_as_script
+from deepclust.errors import UserError
+from deepclust.script import run_as_script
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,7 @@
 """Run the pipeline with several stages at a time: DVC says which, Dask says where. Not a stage; `make repro` runs it.
 
-python stages/parallel.py 4                  four at a time on this machine, with a GPU each where there are any
-python stages/parallel.py tcp://HOST:8786    on the workers of a Dask cluster, which must see this folder at its path
+python tools/parallel.py 4                  four at a time on this machine, with a GPU each where there are any
+python tools/parallel.py tcp://HOST:8786    on the workers of a Dask cluster, which must see this folder at its path
 
 A worker runs a stage's bare command in this folder. What is stale, the run-cache, hashes, the cache and dvc.lock are
 DVC's, in this process alone: so nothing has to be locked between machines, and whether a stage is stale is asked when
@@ -33,7 +33,8 @@ from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
 from dvc.rwlock import rwlock
 from dvc.stage.cache import RunCacheNotFoundError
 
-from deepclust.errors import UserError, run_as_script
+from deepclust.errors import UserError
+from deepclust.script import run_as_script
 
 # Dask sets the first five for its workers, and in this process while it starts them; a stage gets those that this
 # process began with, as it does under `dvc repro`. With Dask's, which trim the heap all the time, it is a third slower.

@@ -17,7 +17,7 @@ from pathlib import Path
 import pandas as pd
 
 from deepclust import methods
-from deepclust.errors import UserError, run_as_script
+from deepclust.errors import UserError
 from deepclust.files import write_text
 from deepclust.reporting.aggregate import compare, read_reported
 from deepclust.reporting.papers import PAPERS
@@ -29,6 +29,7 @@ from deepclust.reporting.readme import (
     reported_block,
     results_block,
 )
+from deepclust.script import run_as_script
 
 # whose numbers stand beside the papers'
 GRIDS = ["benchmark", "hybrid", "heldout", "large", "admm", "decs", "ulhe_dc", "ulhe_dc_long", "pc_x", "pc_x_mnist"]
@@ -64,7 +65,7 @@ def block(name: str, page: Path) -> str:
             return reported_block(rows[(rows["paper"] == paper) & (rows["own"] | (rows["grid"] == first))], reports)
         case ["paired", first, second]:
             return paired_block({grid: read_table(grid, "results") for grid in (first, second)})
-    raise UserError(f"{page}: nothing writes a block named '{name}'; stages/readme.py says which there are")
+    raise UserError(f"{page}: nothing writes a block named '{name}'; tools/readme.py says which there are")
 
 
 @cache

@@ -1,0 +1,54 @@
+"""Where the files of a grid lie: one name for each place, relative to the grid's folder, in which every stage runs.
+
+The default grid's folder is the project's root, another's is `grids/NAME`.
+"""
+
+from pathlib import Path
+
+PARAMS = Path("params.yaml")
+CELLS = Path("cells.yaml")  # what there is to run, and what each cell reads: written by `plan`
+DIGESTS = Path("data/digests")  # of the user's own files
+REPORTS = Path("reports")
+DOWNLOADS = Path("work/downloads")
+PROJECT = Path(__file__).parents[2]  # the root, from wherever a stage runs
+REPORTED = PROJECT / "data/reported/reported_results.csv"
+
+
+def plan(dataset: str, stage: str, name: str = "") -> Path:
+    """Return the file that holds what a stage is to do: its settings, and the digest of the code that it runs."""
+    return Path("data/plan", dataset, stage, f"{name}.json") if name else Path("data/plan", dataset, f"{stage}.json")
+
+
+def raw(dataset: str) -> Path:
+    """Return the folder of the published files, or of the user's own."""
+    return Path("data/raw", dataset)
+
+
+def prepared(dataset: str) -> Path:
+    """Return the folder of X.npy, y.npy, samples.txt and meta.json."""
+    return Path("data/prepared", dataset)
+
+
+def graph(dataset: str) -> Path:
+    """Return the folder of the nearest-neighbour graph."""
+    return Path("data/graph", dataset)
+
+
+def network(dataset: str, name: str) -> Path:
+    """Return the folder of a pretrained network, which has a folder `seed-S` for each seed."""
+    return Path("data/pretrained", dataset, name)
+
+
+def run(dataset: str, cell: str) -> Path:
+    """Return the folder of a cell's results, which has a folder `seed-S` for each seed."""
+    return Path("data/runs", dataset, cell)
+
+
+def sweep(dataset: str, name: str) -> Path:
+    """Return the folder of a sweep's results, which has a folder for each point."""
+    return Path("data/sweeps", dataset, name)
+
+
+def work(stage: str, dataset: str, name: str) -> Path:
+    """Return the folder of a unit's finished seeds and checkpoints, which outlive a killed run."""
+    return Path("work", stage, dataset, name)

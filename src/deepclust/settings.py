@@ -1,0 +1,95 @@
+"""Settings of methods and networks: each declared once, on one line, with its type, range, default and meaning.
+
+    class IDEC(SelfTraining):
+        gamma: Weight = setting(0.1, "weight of KL(P || Q) against the reconstruction error")
+
+From that line follow the constructor's argument (keyword only), `get_params`, the check of values in params.yaml and in
+`fit`, and the documentation. A class of settings is a dataclass; its constructor checks nothing, as scikit-learn wants.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from functools import cache
+from typing import Annotated, Any, dataclass_transform, get_type_hints
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from deepclust.errors import UserError
+
+Count = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=0)]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Rate = Annotated[float, Field(gt=0, le=1)]
+
+
+def setting(default: Any, meaning: str, *, kw_only: bool = True) -> Any:
+    """Return the declaration of one setting; its type and range are the annotation's."""
+    return field(default=default, kw_only=kw_only, metadata={"meaning": meaning})
+
+
+@dataclass_transform(eq_default=False, field_specifiers=(setting,))
+class Settings:
+    """The base of whatever has settings. A subclass inherits those of its bases, and may declare one anew."""
+
+    def __init_subclass__(cls, **given: Any) -> None:
+        super().__init_subclass__(**given)
+        dataclass(eq=False, repr=False)(cls)
+
+
+def names_of(cls: type) -> list[str]:
+    """Return the names of a class's settings, in the order of its constructor."""
+    return [found.name for found in fields(cls)]
+
+
+def defaults_of(cls: type) -> dict[str, Any]:
+    """Return the default of every setting, in the order of the constructor."""
+    return {found.name: found.default for found in fields(cls)}
+
+
+def meanings_of(cls: type) -> dict[str, str]:
+    """Return the meaning of every setting, in the order of the constructor."""
+    return {found.name: found.metadata.get("meaning", "") for found in fields(cls)}
+
+
+def checked(cls: type, name: str, value: Any) -> Any:
+    """Return the value of a setting in its declared type: 1 for a number as 1.0, a list for a tuple as that.
+
+    Words are not converted to numbers, nor 2.0 to an integer, and true is no number. NumPy's scalars pass for Python's.
+
+    Raises
+    ------
+    UserError
+        The value is not of the declared type or out of its range: what it should be, and what it is.
+    """
+    value = _plain(value)
+    try:
+        return _adapters(cls)[name].validate_python(value, strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        inside = "".join(f".{part}" for part in _path_in(value, first["loc"]))
+        raise UserError(f"{name}{inside}: {first['msg']}, got {first['input']!r}") from None
+
+
+@cache
+def _adapters(cls: type) -> dict[str, TypeAdapter[Any]]:
+    hints = get_type_hints(cls, include_extras=True)
+    return {name: TypeAdapter(hints[name]) for name in names_of(cls)}
+
+
+def _plain(value: Any) -> Any:
+    """Return Python's own number for NumPy's, and tuples for the lists that YAML and JSON have in their place."""
+    if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():
+        return value.item()
+    return tuple(map(_plain, value)) if isinstance(value, list) else value
+
+
+def _path_in(value: Any, location: tuple[int | str, ...]) -> list[str]:
+    """Return the part of an error's location that leads into the value; the rest names alternatives of its type."""
+    path = []
+    for part in location:
+        if isinstance(part, int) or (isinstance(value, Mapping) and part in value):
+            path.append(str(part))
+            value = value[part]
+    return path

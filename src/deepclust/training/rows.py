@@ -1,0 +1,73 @@
+"""The data of a training as one tensor, and its rows: in memory, or read from the file that they stay in."""
+
+import mmap
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from deepclust.mapped import AROUND, mapping_of
+from deepclust.training.runtime import resolve_device
+
+RESIDENT = 256 << 20  # bytes
+
+
+def on_device(X: np.ndarray, device: str) -> torch.Tensor:
+    """Return X as one tensor on `device` (see `resolve_device`), where it stays during a training: float32.
+
+    On a CPU an array that is mapped from a file (`files.read_array`) stays there, in its own precision.
+    """
+    target, mapping = resolve_device(device), mapping_of(X)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nor does a training write to it
+        data = torch.from_numpy(X)
+    if mapping is None or target.type != "cpu":
+        return data.to(target, torch.float32)
+    data.pages = _Pages(mapping)  # type: ignore[attr-defined]
+    return data
+
+
+class _Pages:
+    """How much of a mapped file is in memory: it is dropped before it is `RESIDENT` bytes, whoever read it."""
+
+    def __init__(self, mapping: mmap.mmap) -> None:
+        self._mapping = mapping
+        self._drop()
+
+    def _drop(self) -> None:
+        self._mapping.madvise(mmap.MADV_DONTNEED)  # what is read again comes from the file, or from the page cache
+        self._resident = 0
+
+    def count(self, n_bytes: int) -> None:
+        """Note that so much was read, and drop it where the next as much would be too much."""
+        self._resident += n_bytes
+        if self._resident + n_bytes > RESIDENT:
+            self._drop()
+
+
+class Rows:
+    """Rows of X in float32, wherever X is; of one in a file, some `RESIDENT` bytes at most are in memory."""
+
+    def __init__(self, X: torch.Tensor) -> None:
+        self._X = X
+        self._pages: _Pages | None = getattr(X, "pages", None)
+
+    def __getitem__(self, index: torch.Tensor | slice) -> torch.Tensor:
+        if self._pages is None:
+            return self._X[index].float()
+        if isinstance(index, slice):
+            rows = self._X[index].float()
+            self._pages.count(rows.numel() * self._X.element_size())
+            return rows
+        found = []
+        for part in index.split(max(1, RESIDENT // AROUND)):
+            found.append(self._X[part].float())
+            self._pages.count(len(part) * AROUND)
+        return torch.cat(found)
+
+    def chunks(self, size: int, subset: torch.Tensor | None = None) -> Iterator[torch.Tensor]:
+        """Yield all rows, or those with the indices `subset`, `size` at a time."""
+        for start in range(0, len(self._X) if subset is None else len(subset), size):
+            chunk = slice(start, start + size)
+            yield self[chunk if subset is None else subset[chunk]]
