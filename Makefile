@@ -1,8 +1,10 @@
 # Everything is made in a virtual environment of its own, .venv, from exact versions. PYTHON chooses the interpreter.
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
+# the folder of the grid GRID, the root where none is named; plan.py says which grids there are
+FOLDER = $(if $(wildcard grids/$(GRID)/params.yaml),grids/$(GRID),.)
 
-.PHONY: setup repro test lint bench readme
+.PHONY: setup repro pull push verify test lint bench readme
 
 setup: .venv/.complete
 
@@ -11,9 +13,16 @@ setup: .venv/.complete
 	.venv/bin/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-repro: setup  # GRID=benchmark puts that grid's values into params.yaml first; JOBS=4 or SCHEDULER=tcp://...: on Dask
-	python stages/plan.py $(if $(GRID),grid $(GRID),check)
-	$(if $(JOBS)$(SCHEDULER),python tools/parallel.py $(JOBS)$(SCHEDULER),dvc repro)
+repro: setup  # GRID=benchmark: that grid, in its own folder; JOBS=4 or SCHEDULER=tcp://...: stages side by side, on Dask
+	python stages/plan.py table $(GRID)
+	cd $(FOLDER) && $(if $(JOBS)$(SCHEDULER),python $(CURDIR)/tools/parallel.py $(JOBS)$(SCHEDULER),dvc repro)
+
+pull push: setup  # the results of GRID from, or to, the root's default remote
+	python stages/plan.py table $(GRID)
+	cd $(FOLDER) && dvc $@
+
+verify: setup  # which committed results are of the code, settings and data as they are
+	python tools/verify.py
 
 test: setup
 	python -m pytest -n 2 --dist loadgroup

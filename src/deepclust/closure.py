@@ -1,24 +1,44 @@
-"""Which code a stage runs: the files of this package that a script imports, directly or not, with their hashes.
+"""Which code decides a result: the files of this package that a script imports, directly or not, with their hashes.
 
-Hashes are of the code alone: comments, docstrings and formatting may change, and so may Python's version, without a day
-of training being repeated.
+A hash is that of the code alone. Comments, docstrings and formatting may change, so may the texts of errors and log
+lines and Python's version, without a day of training being repeated. `PLUMBING` decides no result and has no hash.
 """
 
 import ast
 import functools
 import hashlib
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 _PACKAGE = Path(__file__).parent
+
+# File -> why a change of it changes no result, and the test that would tell if it did.
+PLUMBING = {
+    "closure.py": "finds code and runs none of it: tests/test_closure.py",
+    "config": "what it comes to is in the plan, value by value: tests/test_config.py",
+    "errors.py": "classes of errors, without code: tests/test_script.py",
+    "files.py": "a file holds the bits that were written: tests/test_files.py",
+    "layout.py": "names of places: tests/pipeline/test_label_wall.py",
+    "mapped.py": "rows of a file are those of the array: tests/test_files.py, tests/training/test_rows.py",
+    "metadata.py": "what it reads of a declaration is in the plan: tests/methods/test_discovery.py",
+    "methods/_saving.py": "a restored method is the one saved, bit for bit: tests/methods/test_every_method.py",
+    "runs.py": "which seed runs, and where its files go: tests/test_runs.py",
+    "script.py": "arguments, locks and exit codes: tests/test_script.py",
+    "settings.py": "values of settings are in the plan: tests/test_config.py",
+    "training/checkpoint.py": "a resumed training ends with the same bits: tests/training/test_checkpoint.py",
+    "training/replay.py": "a replayed step is the step: tests/training/test_replay.py",
+    "training/rows.py": "rows of the data, wherever they are: tests/training/test_rows.py",
+}
 
 
 def code_of(scripts: Iterable[Path], modules: Iterable[str] = ()) -> dict[str, str]:
     """Return path -> SHA-256 of the code of the scripts, the named modules and every deepclust module they import.
 
     Imports are read from the source, those inside functions included; modules loaded by name at run time (methods,
-    data sets) are what `modules` is for. Paths are relative to the package's parent folder, or names of scripts.
+    networks, data sets, figures) are what `modules` is for. Paths are relative to the package's folder, or names of
+    scripts. Plumbing is left out, and what it imports is not.
     """
     found: set[Path] = set()
     waiting = [*scripts, *(path for name in modules for path in _files_of(name))]
@@ -27,18 +47,47 @@ def code_of(scripts: Iterable[Path], modules: Iterable[str] = ()) -> dict[str, s
         if path not in found:
             found.add(path)
             waiting += [imported for name in _imports(path) for imported in _files_of(name)]
-    return {_label(path): _digest(path) for path in sorted(found)}
+    return {_label(path): _digest(path) for path in sorted(found) if not _is_plumbing(path)}
+
+
+def digest_of(code: Mapping[str, str]) -> str:
+    """Return one SHA-256, as hex, for the files and hashes that `code_of` returned."""
+    return hashlib.sha256(json.dumps(code, sort_keys=True).encode()).hexdigest()
+
+
+def _is_plumbing(path: Path) -> bool:
+    if not path.is_relative_to(_PACKAGE):
+        return False
+    within = path.relative_to(_PACKAGE)
+    return within.as_posix() in PLUMBING or any(parent.as_posix() in PLUMBING for parent in within.parents)
 
 
 @functools.cache
 def _digest(path: Path) -> str:
-    tree = ast.parse(path.read_bytes(), str(path))
-    for node in ast.walk(tree):
+    tree = _Bare().visit(ast.parse(path.read_bytes(), str(path)))
+    return hashlib.sha256(repr(_content(tree)).encode()).hexdigest()
+
+
+class _Bare(ast.NodeTransformer):
+    """Takes out of a syntax tree what people read and no result depends on."""
+
+    def visit(self, node: ast.AST) -> Any:
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node, False) is not None:
             node.body = node.body[1:] or [ast.Pass()]
         if isinstance(node, ast.JoinedStr):  # 3.12 ends some formats with an empty string
             node.values = [part for part in node.values if getattr(part, "value", None) != ""]
-    return hashlib.sha256(repr(_content(tree)).encode()).hexdigest()
+        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):  # its kind decides, its text does not
+            node.exc = node.exc.func
+        if isinstance(node, ast.Expr) and _is_logging(node.value):
+            return ast.Pass()
+        return super().generic_visit(node)
+
+
+def _is_logging(node: ast.expr) -> bool:
+    """Return whether an expression is a call of a logger named `_log`."""
+    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+        return False
+    return isinstance(node.func.value, ast.Name) and node.func.value.id == "_log"
 
 
 def _content(tree: Any) -> Any:
@@ -72,5 +121,4 @@ def _files_of(name: str) -> list[Path]:
 
 
 def _label(path: Path) -> str:
-    parent = _PACKAGE.parent
-    return path.relative_to(parent).as_posix() if path.is_relative_to(parent) else path.name
+    return path.relative_to(_PACKAGE).as_posix() if path.is_relative_to(_PACKAGE) else path.name

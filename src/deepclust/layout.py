@@ -9,9 +9,11 @@ PARAMS = Path("params.yaml")
 CELLS = Path("cells.yaml")  # what there is to run, and what each cell reads: written by `plan`
 DIGESTS = Path("data/digests")  # of the user's own files
 REPORTS = Path("reports")
-DOWNLOADS = Path("work/downloads")
 PROJECT = Path(__file__).parents[2]  # the root, from wherever a stage runs
-REPORTED = PROJECT / "data/reported/reported_results.csv"
+DOWNLOADS = PROJECT / "work/downloads"  # of all grids
+STAGES = PROJECT / "stages"
+GRIDS = PROJECT / "grids"
+REPORTED = Path(__file__).with_name("reporting") / "reported.csv"  # all numbers that the papers print
 
 
 def plan(dataset: str, stage: str, name: str = "") -> Path:

@@ -73,7 +73,7 @@ def test_current_is_the_innermost_open_runtime() -> None:
 
 @pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch has no oneDNN here")
 def test_onednn_rounds_products_of_float32_and_nothing_else() -> None:
-    X, W = (torch.rand(64, 64, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    X, W = (torch.rand(256, 256, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
     with Runtime(threads=1).open():
         exact = X @ W
         with Runtime(threads=1, precision="onednn_bfloat16").open():

@@ -1,0 +1,207 @@
+"""What params.yaml comes to for one data set: every setting of every cell and network, checked by who declares it.
+
+A setting has the value that the last of these gives it: its declaration in the code, `defaults`, the entry under
+`methods` or `networks`, the data set's own `defaults`, the data set's own entry.
+"""
+
+import itertools
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deepclust import datasets, methods, nets
+from deepclust.config.schema import Config, Graph, validated
+from deepclust.errors import UserError
+from deepclust.settings import checked, defaults_of
+
+
+@dataclass(frozen=True)
+class Network:
+    """One network of a grid, resolved for one data set; `uses` is its file in `nets/`."""
+
+    uses: str
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One row of a grid, resolved for one data set; `network` is the name of the network that it reads, if any."""
+
+    method: str
+    graph: bool
+    network: str | None
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """All that is run on one data set; `networks` are those that some cell reads."""
+
+    graph: Graph
+    networks: dict[str, Network]
+    cells: dict[str, Cell]
+
+
+def check(config: Config) -> None:
+    """Raise `UserError` for an unknown data set or method, wrong settings or sweeps."""
+    published = datasets.names()
+    for name, own in config.own.items():
+        if name in published:
+            raise UserError(f"params.yaml: own.{name} is also the name of a published data set; choose another")
+        if not Path(own.path).exists():
+            raise UserError(
+                f"params.yaml: own.{name}.path: {own.path} does not exist; correct it, from the folder of params.yaml"
+            )
+    known = [*published, *config.own]
+    for name in [*config.datasets, *config.overrides]:
+        if name not in known:
+            raise UserError(f"params.yaml: unknown data set '{name}'; the data sets are {', '.join(known)}")
+    for dataset in dict.fromkeys([*config.datasets, *config.overrides]):
+        resolve(config, dataset)
+    for name in config.sweeps:
+        points(config, name)
+
+
+def resolve(config: Config, dataset: str) -> Resolved:
+    """Return the graph, the networks and the cells of one data set, every setting checked."""
+    changes = config.changes_of(dataset)
+    at = f"params.yaml: overrides.{dataset}"
+    graph = validated(Graph, config.graph.model_dump() | changes.graph, f"{at}.graph")
+    for cell in changes.methods:
+        if cell not in config.methods:
+            known = ", ".join(config.methods)
+            raise UserError(f"{at}.methods.{cell} is not among methods: {known}; correct the name")
+    cells = {name: _cell(config, dataset, name) for name in config.methods}
+    read = dict.fromkeys(cell.network for cell in cells.values() if cell.network)
+    for name in changes.networks:
+        if name not in {*config.networks, *read}:
+            known = ", ".join(dict.fromkeys([*config.networks, *read])) or "none"
+            raise UserError(f"{at}.networks.{name} is not among networks: {known}; correct the name")
+    networks = {name: _network(config, dataset, name) for name in dict.fromkeys([*read, *config.networks])}
+    reached = {setting for unit in (*cells.values(), *networks.values()) for setting in unit.settings}
+    for key, given in (("params.yaml: defaults", config.defaults), (f"{at}.defaults", changes.defaults)):
+        if unknown := [setting for setting in given if setting not in reached]:
+            raise UserError(f"{key}.{unknown[0]} is a setting of no method and no network here; correct the name")
+    return Resolved(graph, {name: networks[name] for name in read}, cells)
+
+
+def points(config: Config, sweep: str) -> dict[str, Cell]:
+    """Return every point of a sweep, checked: name -> the cell with this point's settings, its first setting slowest.
+
+    A name such as `alpha=0.01,code=unit` lists what varies, with values as YAML writes them, and is fit for a folder.
+    """
+    asked, at = config.sweeps[sweep], f"params.yaml: sweeps.{sweep}"
+    if asked.dataset not in config.datasets:
+        known = ", ".join(config.datasets)
+        raise UserError(f"{at}.dataset: '{asked.dataset}' is not among datasets: {known}; add it there or correct it")
+    if asked.cell not in config.methods:
+        known = ", ".join(config.methods)
+        raise UserError(f"{at}.cell: '{asked.cell}' is not among methods: {known}; add it there or correct it")
+    if asked.dataset in config.own and config.own[asked.dataset].labels is None:
+        raise UserError(f"{at}.dataset: '{asked.dataset}' has no labels, by which sweeps are judged; take one that has")
+    seeds = config.seeds_of(asked.dataset)
+    if missing := [seed for seed in asked.seeds if seed not in seeds]:
+        raise UserError(
+            f"{at}.seeds: {missing[0]} is not among {asked.dataset}'s seeds: {', '.join(map(str, seeds))}, whose "
+            "networks are what a sweep reads; take one of them"
+        )
+    cell = _cell(config, asked.dataset, asked.cell)
+    for setting in asked.grid:
+        if setting in asked.base:
+            raise UserError(f"{at}.base.{setting}={asked.base[setting]!r} is also in grid; take it out of one of them")
+    base = cell.settings | _checked_all(f"{at}.base", cell.method, asked.base)
+    for setting, values in asked.grid.items():
+        for value in values:
+            _checked_all(f"{at}.grid", cell.method, {setting: value})
+    found = {}
+    for combination in itertools.product(*asked.grid.values()):
+        chosen = dict(zip(asked.grid, combination, strict=True))
+        name = ",".join(
+            f"{setting}={value if isinstance(value, str) else json.dumps(value)}" for setting, value in chosen.items()
+        )
+        found[name] = Cell(cell.method, cell.graph, cell.network, base | _checked_all(at, cell.method, chosen))
+    return found
+
+
+def _cell(config: Config, dataset: str, name: str) -> Cell:
+    entries = _entries(config, dataset, "methods", name)
+    method = _used(entries, name)
+    try:
+        cls = methods.describe(method)
+    except UserError as error:
+        raise UserError(f"{entries[1][0]}: {error}; name a method, or say which with `uses`") from None
+    named = [given["network"] for _, given, _ in entries if "network" in given]
+    network = named[-1] if named else cls.default_network
+    if bool(network) != bool(cls.default_network):
+        reads = f"'{cls.default_network}' or another" if cls.default_network else "none"
+        raise UserError(f"{entries[1][0]}.network={network!r}: '{method}' reads {reads} network; correct it")
+    settings = {key: value for key, value in defaults_of(cls).items() if key not in cls.not_in_params}
+    for key, given, is_default in entries:
+        own = {
+            setting: value
+            for setting, value in given.items()
+            if setting not in ("uses", "network") and (setting in settings or not is_default)
+        }
+        settings |= _checked_all(key, method, own)
+    return Cell(method, cls.reads_graph, network or None, settings)
+
+
+def _network(config: Config, dataset: str, name: str) -> Network:
+    entries = _entries(config, dataset, "networks", name)
+    uses = _used(entries, name)
+    try:
+        cls = nets.describe(uses)
+    except UserError as error:
+        raise UserError(f"params.yaml: networks.{name}: {error}; name a network, or say which with `uses`") from None
+    settings = defaults_of(cls)
+    untrained = settings.get("epochs") == 0  # as declared: pretraining is no matter of defaults then
+    for key, given, is_default in entries:
+        for setting, value in given.items():
+            if setting == "uses" or (is_default and (setting not in settings or (untrained and setting == "epochs"))):
+                continue
+            settings |= _checked_one(key, cls, f"network '{uses}'", setting, value)
+    return Network(uses, settings)
+
+
+Entry = tuple[str, Mapping[str, Any], bool]  # its place in the file, what stands there, whether it is one of defaults
+
+
+def _entries(config: Config, dataset: str, section: str, name: str) -> list[Entry]:
+    """Return what speaks of a cell or a network, the later over the earlier."""
+    changes = config.changes_of(dataset)
+    here, there = f"params.yaml: {section}.{name}", f"params.yaml: overrides.{dataset}"
+    return [
+        ("params.yaml: defaults", config.defaults, True),
+        (here, getattr(config, section).get(name, {}), False),
+        (f"{there}.defaults", changes.defaults, True),
+        (f"{there}.{section}.{name}", getattr(changes, section).get(name, {}), False),
+    ]
+
+
+def _used(entries: list[Entry], name: str) -> str:
+    """Return the file that a cell or a network is of: the one it names with `uses`, or that of its own name."""
+    found = [given["uses"] for _, given, is_default in entries if "uses" in given and not is_default]
+    return str(found[-1]) if found else name
+
+
+def _checked_all(key: str, method: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings of a method in the types that it declares."""
+    cls = methods.describe(method)
+    found: dict[str, Any] = {}
+    for setting, value in given.items():
+        found |= _checked_one(key, cls, f"'{method}'", setting, value)
+    return found
+
+
+def _checked_one(key: str, cls: Any, owner: str, setting: str, value: Any) -> dict[str, Any]:
+    allowed = [name for name in defaults_of(cls) if name not in getattr(cls, "not_in_params", ())]
+    if setting not in allowed:
+        raise UserError(
+            f"{key}.{setting}={value!r} is not a setting of {owner}; it takes {', '.join(allowed) or 'none'}"
+        )
+    try:
+        return {setting: checked(cls, setting, value)}
+    except UserError as error:
+        raise UserError(f"{key}.{error}; correct it there") from None

@@ -1,0 +1,53 @@
+"""The plan of a grid: for each unit of work its settings, its seeds and the code that decides its result."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from deepclust import layout, reporting
+from deepclust.closure import code_of, digest_of
+from deepclust.config import Config, points, resolve
+from deepclust.files import read_json
+
+
+class Unit(NamedTuple):
+    """One unit's plan: the file it is written to, its content, and the hashes behind the digest `code` in it."""
+
+    path: Path
+    content: dict[str, Any]
+    files: dict[str, str]
+
+
+def units(config: Config, dataset: str) -> Iterator[Unit]:
+    """Yield the plan of every unit of one data set."""
+    resolved = resolve(config, dataset)
+    seeds = {"seeds": config.seeds_of(dataset)}
+    compute = config.compute.model_dump()
+    unit = partial(_unit, dataset)
+    if own := config.own.get(dataset):
+        settings = own.model_dump(exclude={"path"})
+        digests = read_json(layout.DIGESTS / f"{dataset}.json")
+        yield unit("fetch", "", {"own": {"path": own.path, "files": digests}})
+        yield unit("prepare", "", {"own": {"file": Path(own.path).name, "settings": settings}})
+    else:
+        yield unit("fetch", "", {}, f"deepclust.datasets.{dataset}")
+        yield unit("prepare", "", {}, f"deepclust.datasets.{dataset}")
+    yield unit("graph", "", {"settings": resolved.graph.model_dump(), "compute": compute})
+    yield unit("evaluate", "", {}, *_FIGURES)
+    for name, network in resolved.networks.items():
+        asked = {"network": name, **asdict(network), "compute": compute, **seeds}
+        yield unit("pretrain", name, asked, nets.module(network.uses))
+    for name, cell in resolved.cells.items():
+        asked = {"cell": name, **asdict(cell), "compute": compute, **seeds}
+        yield unit("cluster", name, asked, *_code_of(cell, resolved))
+    for name, sweep in config.sweeps.items():
+        if sweep.dataset == dataset:
+            varied = points(config, name)
+            cell = resolved.cells[sweep.cell]
+            asked = {"cell": sweep.cell, "seeds": sweep.seeds}
+            fits = asked | {key: value for key, value in asdict(cell).items() if key != "settings"}
+            fits |= {"compute": compute, "points": {point: found.settings for point, found in varied.items()}}
+            yield unit("sweep", name, fits, *_code_of(cell, resolved))
+            yield unit("evaluate_sweep", name, {**asked, "points": list(varied)}, *_FIGURES)
