@@ -26,8 +26,8 @@ from threadpoolctl import threadpool_limits
 
 from deepclust.graph.knn import knn_graph
 from deepclust.graph.weights import gaussian_weights
-from deepclust.methods._affinity import default_width, strongest_edges
-from deepclust.methods.hybrid import Hybrid, _Problem, _State
+from deepclust.methods.self_expression._self_expression import default_width, strongest_edges
+from deepclust.methods.self_expression.hybrid import Hybrid, _Problem, _State
 from deepclust.nets.settings import MLPSettings
 from deepclust.training import loop
 from deepclust.training.pretrain import pretrain

@@ -28,11 +28,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from deepclust.nets.settings import ConvSettings, MLPSettings
 
 from deepclust.methods import load, names
 from deepclust.methods._deep import DeepClusterer
-from deepclust.nets.autoencoder import Autoencoder
-from deepclust.nets.settings import ConvSettings, MLPSettings
+from deepclust.nets._autoencoder import Autoencoder
 from deepclust.reporting.aggregate import read_reported
 from deepclust.training.loop import make_optimizer
 from deepclust.training.pretrain import pretrain

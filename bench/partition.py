@@ -24,7 +24,7 @@ from threadpoolctl import threadpool_limits
 from deepclust.graph.knn import knn_graph
 from deepclust.graph.partition import modularity, normalized_cut, partition
 from deepclust.graph.weights import gaussian_weights
-from deepclust.methods.sc_ncut import SCNcut
+from deepclust.methods.graph.sc_ncut import SCNcut
 
 
 def scikit_learn(W: sp.csr_matrix, K: int, assign_labels: str) -> np.ndarray:

@@ -185,7 +185,7 @@ def prepare_work(
     from deepclust.graph import knn
     from deepclust.graph.weights import gaussian_weights
     from deepclust.methods import _deep
-    from deepclust.nets.autoencoder import build
+    from deepclust.nets._autoencoder import build
     from deepclust.training.checkpoint import load_tensors, save_tensors
     from deepclust.training.pretrain import pretrain, read_settings
     from deepclust.training.rows import on_device

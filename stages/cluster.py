@@ -11,10 +11,11 @@ from typing import Any
 import pandas as pd
 import scipy.sparse as sp
 
-from deepclust import methods
+from deepclust import execution, layout, methods
 from deepclust.errors import UserError
 from deepclust.files import read_json, read_samples, sha256, write_array, write_sparse, write_text
-from deepclust.runs import Seed, discard, run_seeds, versions
+from deepclust.methods._saving import versions
+from deepclust.runs import Seed, discard, run_seeds
 from deepclust.script import run_as_script
 from deepclust.seeding import derive_seed
 
@@ -22,14 +23,14 @@ from deepclust.seeding import derive_seed
 def main(dataset: str, name: str, kind: str = "cluster") -> None:
     if kind not in {"cluster", "sweep"}:
         raise UserError(f"cluster.py takes a data set, a name and perhaps 'sweep', got {kind!r}")
-    plan = read_json(f"data/plan/{dataset}/{kind}/{name}.json")
-    work = Path("work") / kind / dataset / name
+    plan = read_json(layout.plan(dataset, kind, name))
+    work = layout.work(kind, dataset, name)
     if kind == "cluster":
-        fit(plan, Path("data/runs") / dataset / name, work, keep_model=True)
+        fit(plan, layout.run(dataset, name), work, keep_model=True)
         return
     points = plan.pop("points")
     for point, settings in points.items():
-        output = Path("data/sweeps") / dataset / name / point
+        output = layout.sweep(dataset, name) / point
         fit(plan | {"settings": settings}, output, work / point, keep_model=False)  # dozens, which nobody reads
     for folder in work.iterdir():
         if folder.name not in points:
@@ -38,18 +39,16 @@ def main(dataset: str, name: str, kind: str = "cluster") -> None:
 
 def fit(plan: dict[str, Any], output: Path, work: Path, *, keep_model: bool) -> None:
     """Fit a cell with every seed of its plan; finished seeds are kept in `work`."""
-    dataset, cell = plan["dataset"], plan["cell"]
-    prepared = Path("data/prepared") / dataset
-    graph = Path("data/graph") / dataset if plan["graph"] else None
-    networks = Path("data/pretrained") / dataset / plan["network"] if plan["network"] else None
+    dataset, cell, compute = plan["dataset"], plan["cell"], plan["compute"]
+    graph = layout.graph(dataset) if plan["graph"] else None
+    networks = layout.network(dataset, plan["network"]) if plan["network"] else None
     cls = methods.load(plan["method"])
-    X = read_samples(prepared / "X.npy")
-    n_clusters = read_json(prepared / "meta.json")["k"]
-    compute = plan["compute"]
-    at_once = cls.at_once(X, compute["device"], len(plan["seeds"]))
-    progress = at_once == 1 and sys.stderr.isatty()
+    X = read_samples(layout.prepared(dataset) / "X.npy")
+    n_clusters = read_json(layout.prepared(dataset) / "meta.json")["k"]
+    n_in_parallel = execution.n_seeds_in_parallel(cls, X, compute["device"], len(plan["seeds"]))
+    progress = n_in_parallel == 1 and sys.stderr.isatty()
 
-    digests = {"X": sha256(prepared / "X.npy")}
+    digests = {"X": sha256(layout.prepared(dataset) / "X.npy")}
     if graph:
         digests["graph"] = sha256(graph / "weights.npz")
 
@@ -60,21 +59,17 @@ def fit(plan: dict[str, Any], output: Path, work: Path, *, keep_model: bool) -> 
         return digests | {"network": sha256(weights) if weights.exists() else "failed"}
 
     def body(seed: Seed) -> dict[str, Any]:
-        given: dict[str, Any] = {}
-        if graph:
-            given["graph"] = cls.read_graph(graph)
-        if networks:
-            given["network"] = cls.read_network(networks / f"seed-{seed.number}")
+        given = execution.inputs(cls, graph, networks / f"seed-{seed.number}" if networks else None)
         state = derive_seed(seed.number, dataset, cell)
         method = cls(n_clusters, random_state=state, device=compute["device"], **plan["settings"])
-        with cls.running(compute["threads"], compute["precision"], seed.checkpoints, progress):
+        with execution.surroundings(cls, compute["threads"], compute["precision"], seed.checkpoints, progress):
             method.fit(X, **given)
         if keep_model:
             method.save(seed.results)
         return write(method, seed.results)
 
-    with cls.running(compute["threads"], compute["precision"]):  # around all of them, for seeds in threads
-        run_seeds(plan, output=output, work=work, inputs=inputs, body=body, at_once=at_once)
+    with execution.surroundings(cls, compute["threads"], compute["precision"]):  # around all, for seeds in threads
+        run_seeds(plan, output=output, work=work, inputs=inputs, body=body, n_in_parallel=n_in_parallel)
 
 
 def write(method: Any, folder: Path) -> dict[str, Any]:

@@ -12,23 +12,22 @@ import pandas as pd
 import scipy.sparse as sp
 from matplotlib.figure import Figure
 
+from deepclust import layout
 from deepclust.files import read_array, read_json, read_sparse, write_json, write_text
 from deepclust.metrics import accuracy, external, internal, match, stability
 from deepclust.reporting import figures
-from deepclust.reporting.aggregate import cell_means
+from deepclust.reporting.aggregate import cell_means, compact
 from deepclust.runs import RECORD
 from deepclust.script import run_as_script
 from deepclust.seeding import derive_seed
 
 
-def main(grid: str, dataset: str, cell: str) -> None:
-    runs = Path("data/runs") / dataset / cell
-    reports = Path("reports") / grid
-    prepared = Path("data/prepared") / dataset
+def main(dataset: str, cell: str) -> None:
+    runs, reports, prepared = layout.run(dataset, cell), layout.REPORTS, layout.prepared(dataset)
     X = read_array(prepared / "X.npy").astype(np.float32, copy=False)  # own data may be stored in float16
     classes = read_array(prepared / "y.npy")
     y = classes if len(classes) else None
-    W = read_sparse(f"data/graph/{dataset}/weights.npz")
+    W = read_sparse(layout.graph(dataset) / "weights.npz")
     meta = read_json(prepared / "meta.json")
     numbers = sorted(int(folder.name.removeprefix("seed-")) for folder in runs.iterdir())
     folders = {number: runs / f"seed-{number}" for number in numbers}
@@ -64,8 +63,8 @@ def main(grid: str, dataset: str, cell: str) -> None:
 
     about = {"dataset": dataset, "cell": cell, "method": records[numbers[0]]["method"]}
     drawn = sorted(file.stem for file in target.images.glob("*.png"))
-    seeds = {str(n): record for n, record in records.items()}
-    write_json(reports / "runs" / dataset / f"{cell}.json", about | {"figures": drawn, "seeds": seeds})
+    seeds = compact({str(number): record for number, record in records.items()})
+    write_json(reports / "runs" / dataset / f"{cell}.json", about | {"figures": drawn} | seeds)
 
 
 @dataclass(frozen=True)

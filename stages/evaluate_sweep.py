@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from deepclust import layout
 from deepclust.files import read_array, read_json, write_text
 from deepclust.metrics import EXTERNAL, external
 from deepclust.reporting import figures
@@ -14,11 +15,11 @@ from deepclust.runs import RECORD
 from deepclust.script import run_as_script
 
 
-def main(grid: str, dataset: str, sweep: str) -> None:
-    plan = read_json(f"data/plan/{dataset}/evaluate_sweep/{sweep}.json")
-    runs = Path("data/sweeps") / dataset / sweep
-    target = Path("reports") / grid / "sweeps" / sweep
-    y = read_array(f"data/prepared/{dataset}/y.npy")
+def main(dataset: str, sweep: str) -> None:
+    plan = read_json(layout.plan(dataset, "evaluate_sweep", sweep))
+    runs = layout.sweep(dataset, sweep)
+    target = layout.REPORTS / "sweeps" / sweep
+    y = read_array(layout.prepared(dataset) / "y.npy")
     rows: list[dict[str, Any]] = []
     traces: dict[str, list[pd.DataFrame]] = defaultdict(list)
     for point in plan["points"]:

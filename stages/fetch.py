@@ -2,26 +2,25 @@
 
 import os
 import shutil
-from pathlib import Path
 
-from deepclust import datasets
+from deepclust import datasets, layout
 from deepclust.datasets import _own
 from deepclust.files import read_json, read_yaml
 from deepclust.script import run_as_script
 
 
 def main(dataset: str) -> None:
-    plan = read_json(f"data/plan/{dataset}/fetch.json")
+    plan = read_json(layout.plan(dataset, "fetch"))
     if "own" in plan:
-        _own.copy(plan["own"]["path"], plan["own"]["files"], Path("data/raw") / dataset)
+        _own.copy(plan["own"]["path"], plan["own"]["files"], layout.raw(dataset))
         return
     # DVC empties data/raw/DATASET before this starts; downloads outlive that, and a killed run, in work/
-    downloads = Path("work/downloads") / dataset
-    mirror = os.environ.get("DEEPCLUST_MIRROR") or (read_yaml("params.yaml").get("data") or {}).get("mirror")
+    downloads = layout.DOWNLOADS / dataset
+    mirror = os.environ.get("DEEPCLUST_MIRROR") or (read_yaml(layout.PARAMS).get("data") or {}).get("mirror")
     for half in downloads.rglob(".*.tmp"):  # left by a kill
         half.unlink()
     datasets.fetch(dataset, downloads, mirror)
-    shutil.copytree(downloads, Path("data/raw") / dataset, dirs_exist_ok=True)
+    shutil.copytree(downloads, layout.raw(dataset), dirs_exist_ok=True)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,8 @@
 """Build a data set's nearest-neighbour graph, its Gaussian weights and its normalised Laplacian."""
 
-from pathlib import Path
-
 from threadpoolctl import threadpool_limits
 
+from deepclust import layout
 from deepclust.files import read_json, read_samples, write_json, write_sparse
 from deepclust.graph.knn import knn_graph
 from deepclust.graph.laplacian import laplacian
@@ -13,9 +12,9 @@ from deepclust.seeding import derive_seed
 
 
 def main(dataset: str) -> None:
-    plan = read_json(f"data/plan/{dataset}/graph.json")
+    plan = read_json(layout.plan(dataset, "graph"))
     settings, compute = plan["settings"], plan["compute"]
-    X = read_samples(f"data/prepared/{dataset}/X.npy")
+    X = read_samples(layout.prepared(dataset) / "X.npy")
     device = None
     if compute["device"] != "cpu":
         from deepclust.training.runtime import resolve_device
@@ -30,7 +29,7 @@ def main(dataset: str) -> None:
             random_state=derive_seed(0, dataset, "graph"),
         )
         W = gaussian_weights(knn, bandwidth=settings["bandwidth"], symmetrize=settings["symmetrize"])
-    folder = Path("data/graph") / dataset
+    folder = layout.graph(dataset)
     write_sparse(folder / "knn.npz", knn)
     write_sparse(folder / "weights.npz", W)
     write_sparse(folder / "laplacian.npz", laplacian(W))

@@ -4,7 +4,7 @@ python stages/plan.py                  the stage: writes data/plan/, reports/cod
 python stages/plan.py check [GRID]     validate only
 python stages/plan.py table [GRID]     validate, then renew cells.yaml and the copies that make a grid a DVC project
 
-GRID is the default grid, where none is named, or a folder of grids/.
+GRID is a folder of grids/, or the name of the default grid; without it, the grid in whose folder this runs.
 """
 
 import os
@@ -19,7 +19,7 @@ from deepclust.script import run_as_script
 def main(command: str = "write", grid: str = "") -> None:
     if command not in {"write", "check", "table"}:
         raise UserError(f"plan.py takes nothing, 'check' or 'table', and perhaps a grid; got {command!r}")
-    if command != "write":
+    if grid:
         os.chdir(grids.folder(grid))
     params = config.load()
     config.check(params)

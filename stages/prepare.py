@@ -1,30 +1,29 @@
 """Read a data set's files into X (N, D) float32 in [0, 1], y (N,) int64 and meta.json: here data and labels part.
 
-Of unlabelled data y is empty. The names of the samples go with y, since an image's folder may be its label.
+Unlabelled data have an empty y. The names of the samples go with y, since an image's folder may be its label.
 """
 
 import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
-from deepclust import datasets
+from deepclust import datasets, layout
 from deepclust.datasets import _own
 from deepclust.files import read_json, write_array, write_json, write_text
 from deepclust.script import run_as_script
 
 
 def main(name: str) -> None:
-    plan = read_json(f"data/plan/{name}/prepare.json")
-    raw = Path("data/raw") / name
+    plan = read_json(layout.plan(name, "prepare"))
+    raw = layout.raw(name)
     if "own" in plan:
         data = _own.prepare(name, raw / plan["own"]["file"], **plan["own"]["settings"])
         digest = replace(data, y=None).digest  # labels that the user corrects reach the evaluation alone
     else:
         data = datasets.prepare(name, raw)
         digest = data.digest
-    folder = Path("data/prepared") / name
+    folder = layout.prepared(name)
     shutil.rmtree(folder, ignore_errors=True)  # DVC deletes its outputs, but not the half-written file a kill leaves
     write_array(folder / "X.npy", data.X)
     write_array(folder / "y.npy", np.empty(0, np.int64) if data.y is None else data.y)

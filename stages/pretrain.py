@@ -1,53 +1,50 @@
 """Pretrain one network on one data set, every seed of it: weights that all methods reading this network share."""
 
 import sys
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from deepclust import layout, nets
 from deepclust.files import read_json, read_samples, sha256, write_text
-from deepclust.runs import Seed, run_seeds, versions
+from deepclust.methods._saving import versions
+from deepclust.runs import Seed, run_seeds
 from deepclust.script import run_as_script
 from deepclust.seeding import derive_seed
 from deepclust.training.checkpoint import save_tensors
-from deepclust.training.pretrain import pretrain, read_settings
+from deepclust.training.pretrain import pretrain
 from deepclust.training.rows import on_device
 from deepclust.training.runtime import Runtime
 
 
 def main(dataset: str, name: str) -> None:
-    plan = read_json(f"data/plan/{dataset}/pretrain/{name}.json")
-    prepared = Path("data/prepared") / dataset
-    meta = read_json(prepared / "meta.json")
+    plan = read_json(layout.plan(dataset, "pretrain", name))
+    meta = read_json(layout.prepared(dataset) / "meta.json")
     shape = tuple(meta["image_shape"]) if meta["image_shape"] else None
     compute = plan["compute"]
-    X = on_device(read_samples(prepared / "X.npy"), compute["device"])
-    at_once = len(plan["seeds"]) if X.is_cuda else 1  # one training leaves most of a GPU idle
-    progress = at_once == 1 and sys.stderr.isatty()
+    samples = layout.prepared(dataset) / "X.npy"
+    X = on_device(read_samples(samples), compute["device"])
+    n_in_parallel = len(plan["seeds"]) if X.is_cuda else 1  # one training leaves most of a GPU idle
+    progress = n_in_parallel == 1 and sys.stderr.isatty()
+    settings = nets.make(plan["uses"], plan["settings"])
 
     def body(seed: Seed) -> dict[str, Any]:
         with Runtime(compute["threads"], compute["precision"], seed.checkpoints, progress).open():
-            network, outcome = pretrain(
-                X,
-                read_settings(plan["settings"]),
-                seed=derive_seed(seed.number, dataset, name),
-                image_shape=shape,
-            )
+            network, outcome = pretrain(X, settings, seed=derive_seed(seed.number, dataset, name), image_shape=shape)
         save_tensors(seed.results / "weights.safetensors", network.state_dict())
         write_text(seed.results / "trace.csv", pd.DataFrame(outcome.trace).to_csv(index=False, lineterminator="\n"))
         facts = {"n_features": X.shape[1], "image_shape": shape, "n_iter": outcome.n_iter, "device": X.device.type}
         return facts | {"versions": versions("numpy", "torch")}
 
-    digest = sha256(prepared / "X.npy")
+    digest = sha256(samples)
     with Runtime(compute["threads"], compute["precision"]).open():  # around all of them, for seeds in threads
         run_seeds(
             plan,
-            output=Path("data/pretrained") / dataset / name,
-            work=Path("work/pretrain") / dataset / name,
+            output=layout.network(dataset, name),
+            work=layout.work("pretrain", dataset, name),
             inputs=lambda _: {"X": digest},
             body=body,
-            at_once=at_once,
+            n_in_parallel=n_in_parallel,
         )
 
 

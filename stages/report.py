@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from deepclust import layout
 from deepclust.files import read_json, read_yaml, write_text
 from deepclust.reporting import aggregate, figures, html, readme, tables
 from deepclust.script import run_as_script
@@ -20,29 +21,30 @@ SWEEP_FIGURES = {
 
 
 def main() -> None:
-    params = read_yaml("params.yaml")
-    cells = [cell for group in params["methods"].values() for cell in group]
-    root = Path("reports") / params["grid"]
-    results = aggregate.read_results(root, params["datasets"], cells)
+    table = read_yaml(layout.CELLS)
+    grid, datasets = table["name"], table["data_sets"]
+    cells = list(dict.fromkeys(entry["cell"] for entry in table["cells"].values()))
+    root = layout.REPORTS
+    results = aggregate.read_results(root, datasets, cells)
     summary = aggregate.summarise(results)
-    reported = aggregate.read_reported("data/reported/reported_results.csv")
+    reported = aggregate.read_reported(layout.REPORTED)
     comparison = aggregate.compare(summary, reported)
     for name, frame in (("results", results), ("summary", summary)):
         write_text(root / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n", float_format="%.6g"))
 
-    by_dataset = {name: tables.dataset_table(name, summary, comparison) for name in params["datasets"]}
+    by_dataset = {name: tables.dataset_table(name, summary, comparison) for name in datasets}
     by_paper = tables.paper_tables(comparison)
     for stem, parts in ({name: [table] for name, table in by_dataset.items()} | by_paper).items():
         tables.write(parts, root / "tables" / stem)
     captions = draw(root, summary, reported)
     drawn = {
-        dataset: {cell: read_json(root / "runs" / dataset / f"{cell}.json")["figures"] for cell in cells}
-        for dataset in params["datasets"]
+        dataset: {cell: aggregate.read_run(root / "runs" / dataset / f"{cell}.json")["figures"] for cell in cells}
+        for dataset in datasets
     }
     swept, sweep_captions = of_sweeps(root, read_json(root / "sweeps/index.json"))
     block = readme.sweeps_block(swept, sweep_captions) if swept else ""
-    write_text(root / "README.md", readme.index(params["grid"], summary, by_dataset, by_paper, captions, drawn, block))
-    page = html.page(root, results, summary, by_dataset, by_paper, captions, swept, sweep_captions)
+    write_text(root / "README.md", readme.index(grid, summary, by_dataset, by_paper, captions, drawn, block))
+    page = html.page(grid, root, results, summary, by_dataset, by_paper, captions, swept, sweep_captions)
     write_text(root / "index.html", page)
 
 

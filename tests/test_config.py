@@ -7,19 +7,21 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
 
-from deepclust import config
+from deepclust import config, grids
+from deepclust.config import schema
 from deepclust.errors import UserError
 from deepclust.files import read_json, read_yaml
 
 ROOT = Path(__file__).parents[1]
-GRIDS = sorted(path.stem for path in (ROOT / "grids").glob("*.yaml"))
-REDUCED = [grid for grid in GRIDS if "cells:" in (ROOT / f"grids/{grid}.yaml").read_text()]  # that take cells out
+main = runpy.run_path(str(ROOT / "stages/plan.py"))["main"]
+GRIDS = grids.names()
 COMMITTED = (ROOT / "params.yaml").read_bytes()
 
 Plan = Callable[..., str]
@@ -29,10 +31,9 @@ Plan = Callable[..., str]
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Make a copy of what `plan` reads, go there, and return it."""
-    for name in ("params.yaml", "dvc.yaml"):
+    for name in ("params.yaml", "cells.yaml"):
         shutil.copy(ROOT / name, tmp_path)
-    for name in ("grids", "stages"):
-        shutil.copytree(ROOT / name, tmp_path / name)
+    shutil.copytree(ROOT / "stages", tmp_path / "stages")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -84,10 +85,10 @@ def override(**changes: Any) -> Callable[[dict[str, Any]], None]:
 
 
 def sweep(**changes: Any) -> Callable[[dict[str, Any]], None]:
-    """Return the edit that adds a sweep of DEC in two settings, changed as given."""
+    """Return the edit that adds a sweep of IDEC in two settings, changed as given."""
     right = {
         "dataset": "digits",
-        "cell": "dec",
+        "cell": "idec",
         "seeds": [0],
         "grid": {"alpha": [1, 2.5], "optimizer": ["sgd", "adam"]},
     }
@@ -98,25 +99,46 @@ def sweep(**changes: Any) -> Callable[[dict[str, Any]], None]:
 MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], None], list[str]]] = {
     "unknown_section": (change([1], "sedes"), ["params.yaml: sedes", "[1]", "seeds"]),
     "unknown_key": (change(1, "compute", "cores"), ["compute.cores", "got 1", "threads"]),
-    "unknown_key_of_a_network": (change(3, "networks", "mlp", "epoch"), ["networks.mlp.epoch", "got 3", "epochs"]),
-    "key_of_another_architecture": (change([8], "networks", "mlp", "channels"), ["networks.mlp.channels", "hidden"]),
+    "unknown_key_of_a_network": (
+        change(3, "networks", "mlp", "epoch"),
+        ["networks.mlp.epoch=3", "not a setting of network 'mlp'", "epochs"],
+    ),
+    "key_of_another_architecture": (
+        change([8], "networks", "mlp", "channels"),
+        ["networks.mlp.channels=[8]", "hidden"],
+    ),
     **{
         f"missing_{section}": (remove(section), [f"params.yaml: {section}", "required"])
         for section in (
             "grid",
             "seeds",
             "datasets",
-            "compute",
-            "graph",
-            "networks",
             "methods",
-            "own",
-            "overrides",
-            "sweeps",
         )
     },
-    "section_without_content": (change(None, "graph"), ["params.yaml: graph", "dictionary", "None"]),
-    "group_without_content": (change(None, "methods", "plain"), ["methods.plain", "dictionary", "None"]),
+    **{
+        f"{section}_without_content": (change(None, section), [f"params.yaml: {section}", "write {} or take", "None"])
+        for section in ("compute", "data", "own", "graph", "defaults", "networks", "methods", "overrides", "sweeps")
+    },
+    "no_method": (change({}, "methods"), ["params.yaml: methods", "at least 1", "{}"]),
+    "method_without_content": (change(None, "methods", "kmeans"), ["methods.kmeans", "write {} or take", "None"]),
+    "data_sets_in_a_word": (change("digits", "datasets"), ["params.yaml: datasets", "valid list", "'digits'"]),
+    "instructions_of_another_processor": (
+        change("avx512", "compute", "instructions"),
+        ["compute.instructions", "'native' or 'avx2'", "avx512"],
+    ),
+    "default_that_nothing_has": (
+        change(3, "defaults", "batch_sise"),
+        ["params.yaml: defaults.batch_sise", "no method and no network", "correct the name"],
+    ),
+    "default_out_of_range": (
+        change(0, "defaults", "batch_size"),
+        ["params.yaml: defaults.batch_size", "greater than or equal to 1", "got 0"],
+    ),
+    "default_for_one_data_set_that_nothing_has": (
+        lambda params: override(defaults={"epoch": 3})(params),
+        ["overrides.digits.defaults.epoch", "correct the name"],
+    ),
     **{
         f"own_data_{name}": (change({"mine": settings}, "own"), ["params.yaml: own.mine", *said])
         for name, (settings, said) in {
@@ -184,77 +206,69 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], None], list[str]]] = {
     "no_data_set": (change([], "datasets"), ["datasets", "at least 1", "[]"]),
     "repeated_data_set": (change(["digits"] * 2, "datasets"), ["datasets", "digits is listed twice", "list each once"]),
     "unknown_data_set": (change(["digit"], "datasets"), ["data set 'digit'", "digits, fashion"]),
-    "unknown_method": (change({}, "methods", "plain", "kmean"), ["methods.plain.kmean", "kmeans", "`uses`"]),
+    "unknown_method": (change({}, "methods", "kmean"), ["methods.kmean", "kmeans", "`uses`"]),
     "uses_an_unknown_method": (
-        change({"uses": "kmean"}, "methods", "plain", "mine"),
-        ["methods.plain.mine", "'kmean'", "kmeans"],
+        change({"uses": "kmean"}, "methods", "mine"),
+        ["methods.mine", "'kmean'", "kmeans"],
     ),
-    "method_without_a_graph_in_the_graph_group": (
-        change({"uses": "kmeans"}, "methods", "graph", "mine"),
-        ["methods.graph.mine", "'kmeans'", "move it to methods.plain"],
+    "network_of_a_method_that_reads_none": (
+        change({"network": "mlp"}, "methods", "kmeans"),
+        ["methods.kmeans.network='mlp'", "'kmeans' reads none network", "correct it"],
     ),
-    "method_on_the_graph_in_the_plain_group": (
-        change({"uses": "sc_ncut"}, "methods", "plain", "mine"),
-        ["methods.plain.mine", "'sc_ncut'", "move it to methods.graph"],
+    "no_network_of_a_method_that_reads_one": (
+        change("", "methods", "idec", "network"),
+        ["methods.idec.network=''", "'idec' reads 'mlp'", "correct it"],
     ),
-    "deep_method_in_the_plain_group": (
-        change({"uses": "dec"}, "methods", "plain", "mine"),
-        ["methods.plain.mine", "'dec'", "move it to methods.mlp"],
+    "unknown_network_of_a_cell": (
+        change("mpl", "methods", "idec", "network"),
+        ["networks.mpl", "conv, mlp", "`uses`"],
     ),
-    "cell_in_two_groups": (change({}, "methods", "mlp", "kmeans"), ["methods", "'kmeans'", "two groups", "unique"]),
-    "group_without_a_stage": (change({}, "methods", "cube"), ["methods", "dvc.yaml", "add or remove cube"]),
-    "stage_without_a_group": (remove("methods", "conv"), ["methods", "dvc.yaml", "add or remove conv"]),
-    "group_without_its_network": (remove("networks", "conv"), ["methods.conv.conv_kmeans", "'conv'", "networks"]),
     "unknown_setting": (
-        change(2, "methods", "plain", "kmeans", "n_inits"),
-        ["methods.plain.kmeans.n_inits", "=2", "takes n_init"],
+        change(2, "methods", "kmeans", "n_inits"),
+        ["methods.kmeans.n_inits", "=2", "takes n_init"],
     ),
     "setting_out_of_range": (
-        change(0, "methods", "plain", "kmeans", "n_init"),
-        ["methods.plain.kmeans", "n_init", "[1, inf)", "Got 0"],
+        change(0, "methods", "kmeans", "n_init"),
+        ["methods.kmeans.n_init", "greater than or equal to 1", "got 0"],
     ),
     "setting_of_the_wrong_type": (
-        change("20", "methods", "plain", "kmeans", "n_init"),
-        ["methods.plain.kmeans", "n_init", "int", "'20'"],
+        change("20", "methods", "kmeans", "n_init"),
+        ["methods.kmeans.n_init", "integer", "'20'"],
     ),
     "bool_for_an_int_setting": (
-        change(True, "methods", "plain", "kmeans", "n_init"),
-        ["methods.plain.kmeans", "n_init", "True"],
+        change(True, "methods", "kmeans", "n_init"),
+        ["methods.kmeans.n_init", "integer", "True"],
     ),
-    "settings_that_are_no_mapping": (change(3, "methods", "plain", "kmeans"), ["methods.plain.kmeans", "got 3"]),
+    "settings_that_are_no_mapping": (change(3, "methods", "kmeans"), ["methods.kmeans", "dictionary", "got 3"]),
     **{
         f"{setting}_which_the_pipeline_sets": (
-            change(value, "methods", "mlp", "dec", setting),
-            [f"methods.mlp.dec.{setting}", repr(value), "takes alpha, normalize, update_interval"],
+            change(value, "methods", "idec", setting),
+            [f"methods.idec.{setting}", repr(value), "takes alpha, normalize"],
         )
         for setting, value in {"n_clusters": 3, "random_state": 0, "device": "cpu", "pretraining": {}}.items()
     },
     **{
         f"cell_named_{name}": (
-            change({"uses": "kmeans"}, "methods", "plain", name),
-            [f"methods.plain.{name}", "a-z, 0-9 and _", "rename it"],
+            change({"uses": "kmeans"}, "methods", name),
+            [f"methods.{name}", "a-z, 0-9 and _", "rename it"],
         )
         for name in ("my-cell", "a.b", "A", "a@b", "")
     },
     "grid_named_my-grid": (change("my-grid", "grid"), ["grid", "'my-grid'", "a-z, 0-9 and _", "rename it"]),
-    "network_named_my_net": (
-        change({"architecture": "mlp"}, "networks", "my_net"),
-        ["networks.my_net", "a-z and 0-9", "rename it"],
+    "network_named_my-net": (
+        change({"uses": "mlp"}, "networks", "my-net"),
+        ["networks.my-net", "a-z, 0-9 and _", "rename it"],
     ),
-    "network_named_graph": (
-        change({"architecture": "mlp"}, "networks", "graph"),
-        ["networks.graph", "not 'graph' or 'plain'", "rename it"],
+    "unknown_network": (change({}, "networks", "mine"), ["networks.mine", "conv, mlp", "`uses`"]),
+    "network_that_uses_an_unknown_one": (
+        change({"uses": "mpl"}, "networks", "mine"),
+        ["networks.mine", "'mpl'", "mlp"],
     ),
-    "network_of_an_unknown_architecture": (
-        change({"architecture": "mpl"}, "networks", "mine"),
-        ["networks.mine", "'mpl'", "'mlp', 'conv'"],
-    ),
-    "network_without_an_architecture": (change({}, "networks", "mine"), ["networks.mine", "'architecture'"]),
     "override_for_an_unknown_data_set": (change({"digit": {}}, "overrides"), ["'digit'", "digits, fashion"]),
     "override_of_an_unknown_section": (override(method={}), ["overrides.digits.method", "methods"]),
     "override_of_an_unknown_cell": (
         override(methods={"kmean": {}}),
-        ["overrides.digits.methods.kmean", "kmeans, gmm", "correct the name"],
+        ["overrides.digits.methods.kmean", "kmeans, graph_modularity", "correct the name"],
     ),
     "override_of_an_unknown_network": (
         override(networks={"mpl": {}}),
@@ -266,28 +280,34 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], None], list[str]]] = {
     ),
     "override_of_a_network_out_of_range": (
         override(networks={"mlp": {"epochs": -1}}),
-        ["overrides.digits.networks.mlp", "epochs", "greater than or equal to 0", "got -1"],
+        ["overrides.digits.networks.mlp.epochs", "greater than or equal to 0", "got -1"],
     ),
     "override_of_a_setting_out_of_range": (
         override(methods={"kmeans": {"n_init": 0}}),
-        ["kmeans", "n_init", "[1, inf)", "Got 0", "overrides"],
+        ["overrides.digits.methods.kmeans.n_init", "greater than or equal to 1", "got 0"],
     ),
     "sweep_on_a_data_set_that_is_not_run": (
         sweep(dataset="usps"),
         ["sweeps.mine.dataset", "'usps'", "datasets: digits", "add it there"],
     ),
-    "sweep_of_an_unknown_cell": (sweep(cell="dce"), ["sweeps.mine.cell", "'dce'", "kmeans, gmm", "correct it"]),
+    "sweep_of_an_unknown_cell": (
+        sweep(cell="dce"),
+        ["sweeps.mine.cell", "'dce'", "kmeans, graph_modularity", "correct it"],
+    ),
     "sweep_with_a_seed_that_has_no_network": (sweep(seeds=[0, 7]), ["sweeps.mine.seeds: 7", "0, 1, 2", "networks"]),
     "sweep_without_a_seed": (sweep(seeds=[]), ["sweeps.mine.seeds", "at least 1", "[]"]),
     "sweep_of_an_unknown_setting": (
         sweep(grid={"alfa": [1]}),
-        ["params.yaml: sweeps.mine.grid.alfa=1", "not a setting of 'dec'", "takes alpha"],
+        ["params.yaml: sweeps.mine.grid.alfa=1", "not a setting of 'idec'", "takes alpha"],
     ),
     "sweep_over_a_value_out_of_range": (
         sweep(grid={"alpha": [1, -1]}),
-        ["params.yaml: sweeps.mine.grid.alpha: ", "(0.0, inf)", "Got -1", "Correct it there."],
+        ["params.yaml: sweeps.mine.grid.alpha: ", "greater than 0", "got -1", "correct it there"],
     ),
-    "sweep_over_a_value_of_the_wrong_type": (sweep(grid={"epochs": [True]}), ["sweeps.mine.grid.epochs", "got True"]),
+    "sweep_over_a_value_of_the_wrong_type": (
+        sweep(grid={"epochs": [True]}),
+        ["sweeps.mine.grid.epochs", "integer", "True"],
+    ),
     "sweep_over_what_names_no_folder": (
         sweep(grid={"optimizer": ["../x"]}),
         ["sweeps.mine.grid.optimizer.0", "a word", "'../x'"],
@@ -300,7 +320,10 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], None], list[str]]] = {
         sweep(grid={"alpha": [1], "epochs": [1], "batch_size": [1], "learning_rate": [0.1]}),
         ["sweeps.mine.grid", "at most 3"],
     ),
-    "sweep_from_a_base_out_of_range": (sweep(base={"epochs": 0}), ["sweeps.mine.base.epochs", "[1, inf)", "Got 0"]),
+    "sweep_from_a_base_out_of_range": (
+        sweep(base={"epochs": 0}),
+        ["sweeps.mine.base.epochs", "greater than or equal to 1", "got 0"],
+    ),
     "sweep_with_a_setting_in_base_and_grid": (
         sweep(base={"alpha": 3}),
         ["sweeps.mine.base.alpha=3", "also in grid", "take it out"],
@@ -312,7 +335,7 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], None], list[str]]] = {
     ),
     "override_for_a_data_set_that_is_not_run": (
         change({"usps": {"methods": {"kmean": {}}}}, "overrides"),
-        ["overrides.usps.methods.kmean", "kmeans, gmm", "correct the name"],
+        ["overrides.usps.methods.kmean", "kmeans, graph_modularity", "correct the name"],
     ),
 }
 
@@ -325,7 +348,7 @@ BROKEN = {
     "python_tag": (b"grid: !!python/name:os.system\n", ["params.yaml is not YAML in UTF-8", "python/name"]),
     "not_utf_8": ("grid: \xe9\n".encode("latin-1"), ["params.yaml", "UTF-8"]),
     "repeated_key": (
-        COMMITTED.replace(b"    kmeans: {", b"    kmeans: {n_init: 1}\n    kmeans: {"),
+        COMMITTED.replace(b"  kmeans: {", b"  kmeans: {n_init: 1}\n  kmeans: {"),
         ["params.yaml", "kmeans", "duplicate"],
     ),
 }
@@ -368,7 +391,7 @@ def test_a_missing_file_ends_in_one_line(project: Path, plan: Plan) -> None:
 
 
 def test_an_unknown_command_ends_in_one_line(project: Path, plan: Plan) -> None:
-    assert_one_line(plan("--check"), ["'--check'", "'check'", "'grid NAME'"], project)
+    assert_one_line(plan("--check"), ["'--check'", "'check'", "'table'"], project)
 
 
 def test_the_command_line_ends_with_code_2_and_without_a_traceback(project: Path) -> None:
@@ -381,8 +404,8 @@ def test_the_command_line_ends_with_code_2_and_without_a_traceback(project: Path
 
 def test_no_value_anywhere_in_the_file_causes_a_traceback(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Put hostile values into every place of the file: it is accepted, or refused in one line that names the place."""
-    files = {name: read_yaml(name) for name in ("params.yaml", "dvc.yaml")}
-    monkeypatch.setattr(config, "read_yaml", lambda name: files[str(name)])
+    files = {"params.yaml": read_yaml("params.yaml")}
+    monkeypatch.setattr(schema, "read_yaml", lambda name: files[str(name)])
     params = files["params.yaml"]
     sweep(base={"epochs": 3})(params)
     hostile = [None, True, -1, 0, 1.5, 10**30, float("inf"), "", "x\ny", "a-b", [], [None], [[1]], {}, {"a": 1}, {1: 2}]
@@ -407,170 +430,111 @@ def _places(content: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[st
 
 
 @pytest.mark.parametrize("grid", GRIDS)
-def test_a_named_grid_applies_and_passes_the_check(grid: str, project: Path) -> None:
-    config.apply(Path(f"grids/{grid}.yaml"))
-    applied = config.load()
-    config.check(applied)
-    wanted, written = read_yaml(f"grids/{grid}.yaml"), read_yaml("params.yaml")
-    assert (applied.grid, applied.datasets, applied.seeds) == (grid, wanted["datasets"], wanted["seeds"])
-    for section in ("overrides", "sweeps"):
-        assert written[section] == wanted.get(section, {})
-    for section in ("networks", "methods"):
-        for place in _places(wanted[section]):
-            value, expected = written[section], wanted[section]
-            for key in place:
-                value, expected = value.get(key) if isinstance(value, dict) else value[key], expected[key]
-            assert isinstance(expected, dict) or value == expected
-
-
-def test_the_committed_file_is_the_demo_grid_to_the_byte(project: Path) -> None:
-    config.apply(Path("grids/demo.yaml"))
-    assert Path("params.yaml").read_bytes() == COMMITTED
-
-
-@pytest.mark.parametrize("grid", REDUCED)
-def test_grid_that_takes_cells_out_is_left_by_bringing_the_file_back(grid: str, project: Path) -> None:
-    config.apply(Path(f"grids/{grid}.yaml"))
-    written = Path("params.yaml").read_bytes()
-    with pytest.raises(UserError, match=r"grids/demo\.yaml changes .*, which params.yaml lacks; git checkout"):
-        config.apply(Path("grids/demo.yaml"))
-    assert Path("params.yaml").read_bytes() == written
-
-
-def test_a_grid_keeps_the_cells_it_lists_and_the_networks_they_read(project: Path) -> None:
-    Path("grids/few.yaml").write_text("grid: few\ncells: [kmeans, dec, decs]\n", encoding="utf-8")
-    config.apply(Path("grids/few.yaml"))
-    written = config.load()
-    assert written.cells() == ["kmeans", "dec", "decs"]
-    assert list(written.networks) == ["mlp", "conv"]
-    config.check(written)
-
-
-def test_a_cell_defined_in_another_group_moves_there(project: Path) -> None:
-    overlay = "grid: few\nmethods: {sigmoid: {ae_kmeans: {uses: ae_kmeans, n_init: 3}}}\n"
-    Path("grids/few.yaml").write_text(overlay, encoding="utf-8")
-    config.apply(Path("grids/few.yaml"))
+def test_a_committed_grid_passes_the_check_and_has_its_own_table(grid: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(grids.folder(grid))
     params = config.load()
-    assert "ae_kmeans" not in params.methods["mlp"]
-    cell = config.resolve(params, "digits")[2]["ae_kmeans"]
-    assert (cell.network, cell.settings) == ("sigmoid", {"n_init": 3})
-
-
-@pytest.mark.parametrize("grid", sorted(set(GRIDS) - set(REDUCED)))
-def test_going_to_another_grid_and_back_restores_the_file_to_the_byte(grid: str, project: Path) -> None:
-    config.apply(Path(f"grids/{grid}.yaml"))
-    config.apply(Path("grids/demo.yaml"))
-    assert Path("params.yaml").read_bytes() == COMMITTED
-
-
-def test_sweeps_belong_to_one_grid_and_are_replaced(project: Path) -> None:
-    sweeps = "sweeps:\n  # of alpha\n  mine: {dataset: digits, cell: dec, seeds: [0], grid: {alpha: [1, 2]}}\n"
-    for name, overlay in {
-        "first": f"grid: first\noverrides:\n  digits:\n    graph: {{n_neighbors: 5}} # few\n\n# a remark\n{sweeps}",
-        "second": f"grid: second\n{sweeps.replace('mine', 'other')}",
-    }.items():
-        Path(f"grids/{name}.yaml").write_text(overlay, encoding="utf-8")
-    config.apply(Path("grids/first.yaml"))
-    assert list(config.load().sweeps) == ["mine"]
-    config.apply(Path("grids/second.yaml"))
-    assert list(config.load().sweeps) == ["other"]
-    assert config.load().overrides == {}
-    config.apply(Path("grids/demo.yaml"))
-    assert Path("params.yaml").read_bytes() == COMMITTED
-
-
-def test_all_grids_set_the_same_keys_so_that_nothing_of_one_stays_under_another() -> None:
-    keys = {}
-    for grid in set(GRIDS) - set(REDUCED):
-        content = read_yaml(ROOT / f"grids/{grid}.yaml")
-        assert "overrides" in content
-        content["overrides"] = {}
-        content.pop("sweeps", None)  # replaced, like the overrides
-        keys[grid] = {tuple(key for key in place if isinstance(key, str)) for place in _places(content)}
-    assert {grid: keys["demo"] ^ found for grid, found in keys.items()} == {grid: set() for grid in keys}
-
-
-@pytest.mark.parametrize(
-    ("overlay", "words"),
-    [
-        ("grid: wrong\nsedes: [0]\n", ["grids/wrong.yaml", "sedes", "[0]", "seeds"]),
-        ("grid: wrong\ngraph: {n_neighbors: 0}\n", ["grids/wrong.yaml", "graph.n_neighbors", "equal to 1", "got 0"]),
-        ("grid: wrong\nmethods: {mlp: {dec: {gamma: 1}}}\n", ["methods.mlp.dec.gamma", "takes alpha"]),
-        ("grid: wrong\ndatasets: [digit]\n", ["'digit'", "digits"]),
-        ("grid: wrong\ncells: [kmeans, kmeens]\n", ["grids/wrong.yaml: cells: 'kmeens'", "not among methods: kmeans"]),
-        ("grid: wrong\ncells: kmeans\n", ["grids/wrong.yaml: cells: 'kmeans'", "list some"]),
-        ("grid: [\n", ["grids/wrong.yaml is not YAML", "line"]),
-        ("- grid\n", ["grids/wrong.yaml"]),
-        ("", ["grids/wrong.yaml"]),
-    ],
-    ids=[
-        "unknown_key",
-        "out_of_range",
-        "unknown_setting",
-        "unknown_data_set",
-        "unknown_cell",
-        "no_list_of_cells",
-        "not_yaml",
-        "a_list",
-        "empty",
-    ],
-)
-def test_a_wrong_grid_ends_in_one_line_and_leaves_the_file_alone(
-    overlay: str, words: list[str], project: Path, plan: Plan
-) -> None:
-    Path("grids/wrong.yaml").write_text(overlay, encoding="utf-8")
-    assert_one_line(plan("grid", "wrong"), words, project)
-    assert Path("params.yaml").read_bytes() == COMMITTED
-    assert {path.name for path in project.iterdir()} == {"params.yaml", "dvc.yaml", "grids", "stages"}
+    config.check(params)
+    assert params.grid == grid
+    assert config.is_current(params)
 
 
 def test_an_unknown_grid_lists_those_there_are(project: Path, plan: Plan) -> None:
-    assert_one_line(plan("grid", "bench"), ["'bench'", *GRIDS], project)
-    assert Path("params.yaml").read_bytes() == COMMITTED
+    assert_one_line(plan("check", "bench"), ["'bench'", *GRIDS], project)
+
+
+def test_a_stale_table_is_refused_in_one_line_and_renewed_by_a_command(
+    project: Path, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = committed()
+    content["methods"]["dec"] = {}
+    YAML().dump(content, Path("params.yaml"))
+    assert_one_line(plan(), ["cells.yaml is not that of params.yaml", "make repro", "renews it"], project)
+    monkeypatch.setattr(sys, "argv", ["stages/plan.py", "table"])
+    runpy.run_path("stages/plan.py", run_name="__main__")
+    assert '  "digits-dec": {"dataset": "digits", "cell": "dec", ' in Path("cells.yaml").read_text(encoding="utf-8")
+    written()
+
+
+def test_the_table_pairs_every_cell_with_what_it_reads_and_lists_no_other_network(project: Path) -> None:
+    content = committed()
+    content["methods"] = {"kmeans": {}, "sc_ncut": {}, "idec": {}, "on_conv": {"uses": "idec", "network": "conv"}}
+    YAML().dump(content, Path("params.yaml"))
+    Path("cells.yaml").write_text(config.table(config.load()), encoding="utf-8")
+    table = read_yaml("cells.yaml")
+    none = "data/prepared/digits/X.npy"
+    inputs = {entry["cell"]: (entry["graph"], entry["network"]) for entry in table["cells"].values()}
+    assert inputs == {
+        "kmeans": (none, none),
+        "sc_ncut": ("data/graph/digits", none),
+        "idec": (none, "data/pretrained/digits/mlp"),
+        "on_conv": (none, "data/pretrained/digits/conv"),
+    }
+    assert list(table["networks_read"]) == ["digits-mlp", "digits-conv"]
+    assert table["python"] == "DEEPCLUST_INSTRUCTIONS=avx2 python"
+
+
+def test_the_table_shares_no_key_with_params_yaml(project: Path) -> None:
+    """DVC reads both, and refuses a key that is in both."""
+    assert not set(read_yaml("cells.yaml")) & set(config.Config.model_fields)
 
 
 def test_resolving_fills_in_the_defaults_of_graph_networks_and_methods() -> None:
     params = config.load(ROOT / "params.yaml")
-    graph, networks, cells = config.resolve(params, "digits")
-    assert graph == params.graph
-    assert networks["mlp"]["corruption"] == 0.2
-    assert networks["mlp"]["hidden"] == committed()["networks"]["mlp"]["hidden"]
-    assert cells["dec"].settings["alpha"] == 1.0
-    assert cells["dec"].settings["optimizer"] == "sgd"
-    assert not {"n_clusters", "random_state", "device", "pretraining"} & set(cells["dec"].settings)
-    assert list(cells) == params.cells()
+    found = config.resolve(params, "digits")
+    assert found.graph == params.graph
+    mlp = found.networks["mlp"].settings
+    assert mlp["corruption"] == 0.2
+    assert mlp["hidden"] == tuple(committed()["networks"]["mlp"]["hidden"])
+    idec = found.cells["idec"].settings
+    assert idec["alpha"] == 1.0
+    assert idec["optimizer"] == "adam"
+    assert not {"n_clusters", "random_state", "device", "pretraining"} & set(idec)
+    assert list(found.cells) == list(params.methods)
 
 
-def test_resolving_says_which_inputs_a_cell_reads() -> None:
-    _, _, cells = config.resolve(config.load(ROOT / "params.yaml"), "digits")
-    inputs = {name: (cells[name].method, cells[name].graph, cells[name].network) for name in cells}
-    assert inputs["kmeans"] == ("kmeans", False, None)
-    assert inputs["sc_ncut"] == ("sc_ncut", True, None)
-    assert inputs["dec"] == ("dec", False, "mlp")
-    assert inputs["conv_kmeans"] == ("ae_kmeans", False, "conv")
+def test_defaults_reach_what_has_such_a_setting_and_yield_to_its_own_entry(project: Path) -> None:
+    def edit(content: dict[str, Any]) -> None:
+        content["defaults"] = {"batch_size": 32, "epochs": 7, "n_init": 3}
+        content["networks"]["conv"] = {"epochs": 2}
+        content["methods"]["idec"] = {"epochs": 9}
+        content["methods"]["decs"] = {}
+        content["overrides"] = {"digits": {"defaults": {"batch_size": 16}, "methods": {"decs": {"n_init": 4}}}}
+
+    found = config.resolve(planned(edit), "digits")
+    assert {network.settings["batch_size"] for network in found.networks.values()} == {16}
+    assert {name: network.settings["epochs"] for name, network in found.networks.items()} == {
+        "mlp": 7, "sigmoid": 7, "conv": 2, "sphere": 7, "mlpbn": 7, "random": 0
+    }  # fmt: skip
+    assert found.cells["idec"].settings["epochs"] == 9
+    assert [found.cells["decs"].settings[name] for name in ("epochs", "batch_size", "n_init")] == [7, 16, 4]
+    assert found.cells["kmeans"].settings == {"n_init": 20}  # its entry says so
 
 
-def test_overrides_are_merged_deeply_for_their_data_set_alone(project: Path) -> None:
-    content = committed()
-    content["overrides"] = {
-        "usps": {
-            "graph": {"n_neighbors": 4},
-            "networks": {"conv": {"augmentation": {"rotation": 5}}, "mlp": {"epochs": 3}},
-            "methods": {"dec": {"learning_rate": 0.5}},
+def test_overrides_stand_over_everything_for_their_data_set_alone(project: Path) -> None:
+    def edit(content: dict[str, Any]) -> None:
+        content["overrides"] = {
+            "usps": {
+                "graph": {"n_neighbors": 4},
+                "networks": {"conv": {"augmentation": {"rotation": 5}}, "mlp": {"epochs": 3}},
+                "methods": {"idec": {"learning_rate": 0.5}},
+            }
         }
-    }
-    YAML().dump(content, Path("params.yaml"))
-    params = config.load()
+
+    params = planned(edit)
     plain, changed = config.resolve(params, "digits"), config.resolve(params, "usps")
     assert plain == config.resolve(config.load(ROOT / "params.yaml"), "digits")
-    assert changed[0].model_dump() == plain[0].model_dump() | {"n_neighbors": 4}
-    augmentation = plain[1]["conv"]["augmentation"] | {"rotation": 5}
-    assert changed[1] == plain[1] | {
-        "mlp": plain[1]["mlp"] | {"epochs": 3},
-        "conv": plain[1]["conv"] | {"augmentation": augmentation},
-    }
-    expected = plain[2]["dec"].settings | {"learning_rate": 0.5}
-    assert {name: cell.settings for name, cell in changed[2].items() if cell != plain[2][name]} == {"dec": expected}
+    assert changed.graph.model_dump() == plain.graph.model_dump() | {"n_neighbors": 4}
+    assert changed.networks["mlp"].settings == plain.networks["mlp"].settings | {"epochs": 3}
+    assert changed.networks["conv"].settings["augmentation"]["rotation"] == 5
+    expected = plain.cells["idec"].settings | {"learning_rate": 0.5}
+    found = {name: cell.settings for name, cell in changed.cells.items() if cell != plain.cells[name]}
+    assert found == {"idec": expected}
+
+
+def written() -> None:
+    """Write the table and the plan of params.yaml."""
+    for command in (["table"], []):
+        main(*command)
 
 
 def planned(edit: Callable[[dict[str, Any]], None]) -> config.Config:
@@ -583,7 +547,7 @@ def planned(edit: Callable[[dict[str, Any]], None]) -> config.Config:
 
 def test_the_points_of_a_sweep_are_all_combinations_over_the_cells_own_settings(project: Path) -> None:
     params = planned(sweep(base={"epochs": 3}))
-    cell = config.resolve(params, "digits")[2]["dec"]
+    cell = config.resolve(params, "digits").cells["idec"]
     points = config.points(params, "mine")
     assert {name: point.settings for name, point in points.items()} == {
         f"alpha={alpha},optimizer={optimizer}": cell.settings | {"epochs": 3, "alpha": alpha, "optimizer": optimizer}
@@ -591,13 +555,13 @@ def test_the_points_of_a_sweep_are_all_combinations_over_the_cells_own_settings(
         for optimizer in ("sgd", "adam")
     }
     assert list(points)[:2] == ["alpha=1,optimizer=sgd", "alpha=1,optimizer=adam"]
-    assert {point.model_copy(update={"settings": cell.settings}) == cell for point in points.values()} == {True}
+    assert {replace(point, settings=cell.settings) == cell for point in points.values()} == {True}
 
 
 def test_a_sweep_starts_from_the_overrides_of_its_data_set(project: Path) -> None:
     def both(params: Any) -> None:
         sweep()(params)
-        override(methods={"dec": {"epochs": 7, "alpha": 9}})(params)
+        override(methods={"idec": {"epochs": 7, "alpha": 9}})(params)
 
     points = config.points(planned(both), "mine").values()
     assert {point.settings["epochs"] for point in points} == {7}
@@ -618,27 +582,26 @@ def test_the_plan_of_a_sweep_holds_what_the_plan_of_its_cell_does_at_every_point
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     params = planned(sweep(seeds=[2]))
-    monkeypatch.setattr(sys, "argv", ["stages/plan.py"])
-    runpy.run_path("stages/plan.py", run_name="__main__")
+    written()
     cell, fits, scores = (
-        read_json(f"data/plan/digits/{unit}.json") for unit in ("cluster/dec", "sweep/mine", "evaluate_sweep/mine")
+        read_json(f"data/plan/digits/{unit}.json") for unit in ("cluster/idec", "sweep/mine", "evaluate_sweep/mine")
     )
     points = fits.pop("points")
     assert points == {name: point.settings for name, point in config.points(params, "mine").items()}
     del cell["settings"]
     assert fits == cell | {"seeds": [2]}
     assert scores["points"] == list(config.points(params, "mine"))
-    assert (scores["seeds"], scores["cell"], "evaluate_sweep.py" in scores["code"]) == ([2], "dec", True)
-    (listed,) = read_json("reports/demo/sweeps/index.json")
-    assert (listed["name"], listed["dataset"], listed["cell"], listed["base"]) == ("mine", "digits", "dec", {})
+    assert (scores["seeds"], scores["cell"]) == ([2], "idec")
+    assert "evaluate_sweep.py" in read_json("reports/code.json")[scores["code"]]
+    (listed,) = read_json("reports/sweeps/index.json")
+    assert (listed["name"], listed["dataset"], listed["cell"], listed["base"]) == ("mine", "digits", "idec", {})
 
 
 def test_a_data_set_may_have_seeds_of_its_own(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     params = planned(change({"digits": {"seeds": [4]}}, "overrides"))
     assert (params.seeds_of("digits"), params.seeds_of("usps")) == ([4], params.seeds)
-    monkeypatch.setattr(sys, "argv", ["stages/plan.py"])
-    runpy.run_path("stages/plan.py", run_name="__main__")
-    for unit in ("pretrain/mlp", "cluster/dec", "cluster/kmeans"):
+    written()
+    for unit in ("pretrain/mlp", "cluster/idec", "cluster/kmeans"):
         assert read_json(f"data/plan/digits/{unit}.json")["seeds"] == [4]
 
 
@@ -653,13 +616,12 @@ def test_a_sweep_takes_its_data_sets_own_seeds(project: Path) -> None:
 
 
 def test_the_plan_of_a_data_set_has_one_file_per_unit(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["stages/plan.py"])
-    runpy.run_path("stages/plan.py", run_name="__main__")
+    written()
     params = config.load()
     units = {path.relative_to("data/plan/digits").as_posix() for path in Path("data/plan").rglob("*.json")}
     assert units == {
         *(f"{unit}.json" for unit in ("fetch", "prepare", "graph", "evaluate")),
         *(f"pretrain/{network}.json" for network in params.networks),
-        *(f"cluster/{cell}.json" for cell in params.cells()),
+        *(f"cluster/{cell}.json" for cell in params.methods),
     }
-    assert read_json("reports/demo/sweeps/index.json") == []
+    assert read_json("reports/sweeps/index.json") == []

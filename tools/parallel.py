@@ -71,19 +71,22 @@ def main(where: str) -> None:
     logging.getLogger("dvc").setLevel(logging.ERROR)  # it tells of every line of dvc.lock
     carried = {name: os.environ.get(name) for name in CARRIED}
     with Repo(_wait_for_lock=True) as repo, alone(repo):
-        books = Books(repo)
-        if not books.any_stale():
-            _log.info("%d stages, all up to date: nothing to do", len(books.order))
+        ledger = Ledger(repo)
+        if not ledger.any_stale():
+            _log.info("%d stages, all up to date: nothing to do", len(ledger.order))
             return
         try:
             with connect(where) as (client, gpus):
-                outcomes = run_all(books, client, gpus, carried)
+                try:
+                    outcomes = run_all(ledger, client, gpus, carried)
+                finally:
+                    ledger.write()
         except KeyboardInterrupt:
             _log.error("interrupted: stages were stopped; the next run goes on from there")
             sys.exit(128 + signal.SIGINT)
     _log.info("%s", ", ".join(f"{count} {outcome}" for outcome, count in Counter(outcomes.values()).items()))
     for outcome, remark in ("failed", "their output is in work/log"), ("not run", "they build on what failed"):
-        if names := [stage.addressing for stage in books.order if outcomes[stage] == outcome]:
+        if names := [stage.addressing for stage in ledger.order if outcomes[stage] == outcome]:
             _log.error("%s: %s (%s)", outcome, ", ".join(names), remark)
     if "failed" in outcomes.values():
         sys.exit(1)
@@ -144,8 +147,8 @@ def gpu_of(worker: Any, gpus: list[str]) -> dict[str, str]:
     return {"CUDA_VISIBLE_DEVICES": gpus[worker % len(gpus)]} if gpus else {}
 
 
-class Books:
-    """DVC's account of a run."""
+class Ledger:
+    """DVC's account of a run: what is stale, what is in the cache, what dvc.lock says."""
 
     def __init__(self, repo: Repo) -> None:
         self.graph = get_active_graph(repo.index.graph)  # edges lead from a stage to what it builds on
@@ -154,6 +157,8 @@ class Books:
         self._repo = repo
         self._unwritten = deque(self.order)
         self._settled: dict[Any, bool] = {}
+        self._changed: list[Any] = []  # settled, next in order, and not in dvc.lock yet
+        self._written, self._cost = time.monotonic(), 0.0
 
     def any_stale(self) -> bool:
         with self._repo.lock:
@@ -182,15 +187,32 @@ class Books:
             stage.commit()
 
     def settle(self, stage: Any, *, changed: bool) -> None:
-        """Write the entries of dvc.lock that are next in order: at every moment it is one that a serial run has."""
+        """Note that a stage is done; write dvc.lock where that is due.
+
+        DVC parses and writes the whole file for every change, 20 s at a thousand stages; so entries wait until a tenth
+        of the time at most goes into writing. Those next in order are written: at every moment the file is one that a
+        serial run has. What a kill takes with it the run-cache restores.
+        """
         self._settled[stage] = changed
+        while self._unwritten and self._unwritten[0] in self._settled:
+            if self._settled[stage := self._unwritten.popleft()]:
+                self._changed.append(stage)
+        if time.monotonic() - self._written >= 9 * self._cost:
+            self.write()
+
+    def write(self) -> None:
+        """Put the entries that wait into dvc.lock."""
+        if not self._changed:
+            return
+        began = time.monotonic()
         with self._repo.lock:
-            while self._unwritten and self._unwritten[0] in self._settled:
-                if self._settled[stage := self._unwritten.popleft()]:
-                    stage.dump(update_pipeline=False)
+            self._changed[0].dvcfile._lockfile.dump_stages(self._changed)
+        self._changed = []
+        self._written = time.monotonic()
+        self._cost = self._written - began
 
 
-def run_all(books: Books, client: Client, gpus: list[str], carried: dict[str, str | None]) -> dict[Any, str]:
+def run_all(ledger: Ledger, client: Client, gpus: list[str], carried: dict[str, str | None]) -> dict[Any, str]:
     """Bring every stage up to date, each as soon as what it builds on is, and return what came of each.
 
     Dask finds a worker for a stage, and another one if that dies. A stage that fails holds up those that build on it.
@@ -198,24 +220,24 @@ def run_all(books: Books, client: Client, gpus: list[str], carried: dict[str, st
     outcomes: dict[Any, str] = {}
     ready: deque[Any] = deque()
     running: dict[Future, Any] = {}
-    graph = TopologicalSorter({stage: list(books.graph.successors(stage)) for stage in books.order})
+    graph = TopologicalSorter({stage: list(ledger.graph.successors(stage)) for stage in ledger.order})
 
     def settle(stage: Any, outcome: str) -> None:
         outcomes[stage] = outcome
-        books.settle(stage, changed=outcome in {"ran", "restored"})
+        ledger.settle(stage, changed=outcome in {"ran", "restored"})
         graph.done(stage)
         if outcome != "unchanged":
-            _log.info("%d/%d %s: %s", len(outcomes), len(books.order), stage.addressing, outcome)
+            _log.info("%d/%d %s: %s", len(outcomes), len(ledger.order), stage.addressing, outcome)
 
     def start(stage: Any) -> None:
-        if {outcomes[upstream] for upstream in books.graph.successors(stage)} & {"failed", "not run"}:
+        if {outcomes[upstream] for upstream in ledger.graph.successors(stage)} & {"failed", "not run"}:
             settle(stage, "not run")
-        elif (found := books.look_up(stage)) != "stale":
+        elif (found := ledger.look_up(stage)) != "stale":
             settle(stage, found)
         else:
             name, outs = stage.addressing, [out.fs_path for out in stage.outs]
             key = f"{name}-{uuid.uuid4()}"  # which no other client of the cluster has
-            future = client.submit(run, name, stage.cmd, outs, books.root, carried, gpus, key=key, pure=False)
+            future = client.submit(run, name, stage.cmd, outs, ledger.root, carried, gpus, key=key, pure=False)
             running[future] = stage
 
     def start_ready() -> None:
@@ -236,7 +258,7 @@ def run_all(books: Books, client: Client, gpus: list[str], carried: dict[str, st
             stage = running.pop(future)
             try:
                 future.result()
-                books.record(stage)
+                ledger.record(stage)
             except Exception as error:  # the stage's, its worker's or DVC's: other stages have no part in it
                 settle(stage, "failed")
                 _log.error("%s", error)

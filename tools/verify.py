@@ -1,31 +1,64 @@
-"""Read every object of DVC's cache, or of a remote, and remove those that are not what their names say.
+"""Say which committed results are of the code as it is; or read every object of DVC's cache, or of a remote.
 
-python tools/verify.py            the cache
-python tools/verify.py REMOTE     a remote, by its name in .dvc/config
+python tools/verify.py                   the results of every grid: how many cells are current, and why others are not
+python tools/verify.py objects           the cache: objects that are not what their names say are removed
+python tools/verify.py objects REMOTE    a remote, by its name in .dvc/config
 
-Not a stage of the pipeline. An object's name is the MD5 of its content. DVC trusts what is read-only in its cache, and
-that a remote which has a directory's list (HASH.dir) has all that it names, and neither fetches nor sends such objects
-again; hence lists that name what is not there are removed as well. Exit code 1 where anything was.
+An object's name is the MD5 of its content. DVC trusts what is read-only in its cache, and that a remote which has a
+directory's list (HASH.dir) has all that it names, and neither fetches nor sends such objects again; hence lists that
+name what is not there are removed as well. Exit code 1 where anything was removed.
 """
 
 import functools
 import hashlib
 import json
 import logging
+import os
 import sys
+from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from dvc.repo import Repo
 from tqdm import tqdm
 
+from deepclust import grids, provenance
 from deepclust.errors import UserError
 from deepclust.script import run_as_script
 
 _log = logging.getLogger("deepclust.verify")
 
 
-def main(remote: str = "") -> None:
+def main(what: str = "results", remote: str = "") -> None:
+    if what not in {"results", "objects"} or (remote and what == "results"):
+        raise UserError(f"verify.py takes nothing, or 'objects' and perhaps a remote; got {' '.join([what, remote])!r}")
+    if what == "objects":
+        read_objects(remote)
+    else:
+        judge_results()
+
+
+def judge_results() -> None:
+    """Print, grid by grid, how many cells are current, and of the others each reason with its cells."""
+    for grid in grids.names():
+        os.chdir(grids.folder(grid))
+        try:
+            verdicts = list(provenance.judge())
+        except UserError as error:
+            print(f"{grid}: {error}")
+            continue
+        current = sum(not verdict.reason for verdict in verdicts)
+        print(f"{grid}: {current} of {len(verdicts)} cells are of the code, settings and data as they are")
+        cells: dict[str, list[str]] = defaultdict(list)
+        for verdict in verdicts:
+            if verdict.reason:
+                cells[verdict.reason].append(f"{verdict.dataset}/{verdict.cell}")
+        for reason, names in cells.items():
+            print(f"    {reason}: {'all others' if len(names) + current == len(verdicts) else ', '.join(names)}")
+
+
+def read_objects(remote: str) -> None:
+    """Read all objects of the cache or a remote, and remove those that are damaged."""
     with Repo() as repo:
         try:
             store = repo.cloud.get_remote_odb(remote) if remote else repo.cache.local

@@ -23,7 +23,9 @@ PLUMBING = {
     "layout.py": "names of places: tests/pipeline/test_label_wall.py",
     "mapped.py": "rows of a file are those of the array: tests/test_files.py, tests/training/test_rows.py",
     "metadata.py": "what it reads of a declaration is in the plan: tests/methods/test_discovery.py",
+    "methods/__init__.py": "finds a method's file by its name: tests/methods/test_discovery.py",
     "methods/_saving.py": "a restored method is the one saved, bit for bit: tests/methods/test_every_method.py",
+    "nets/__init__.py": "finds a network's file by its name: tests/nets/test_discovery.py",
     "runs.py": "which seed runs, and where its files go: tests/test_runs.py",
     "script.py": "arguments, locks and exit codes: tests/test_script.py",
     "settings.py": "values of settings are in the plan: tests/test_config.py",
@@ -47,7 +49,7 @@ def code_of(scripts: Iterable[Path], modules: Iterable[str] = ()) -> dict[str, s
         if path not in found:
             found.add(path)
             waiting += [imported for name in _imports(path) for imported in _files_of(name)]
-    return {_label(path): _digest(path) for path in sorted(found) if not _is_plumbing(path)}
+    return {_label(path): _digest(path) for path in sorted(found) if not is_plumbing(path)}
 
 
 def digest_of(code: Mapping[str, str]) -> str:
@@ -55,7 +57,8 @@ def digest_of(code: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps(code, sort_keys=True).encode()).hexdigest()
 
 
-def _is_plumbing(path: Path) -> bool:
+def is_plumbing(path: Path) -> bool:
+    """Return whether a file decides no result."""
     if not path.is_relative_to(_PACKAGE):
         return False
     within = path.relative_to(_PACKAGE)

@@ -45,9 +45,14 @@ def write_text(path: Path | str, text: str) -> None:
         file.write(text)
 
 
+def to_json(value: Any) -> str:
+    """Return sorted, indented JSON with a final newline; NaN and infinity are refused, as JSON has none."""
+    return json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n"
+
+
 def write_json(path: Path | str, value: Any) -> None:
-    """Write sorted, indented JSON with a final newline; NaN and infinity are refused, as JSON has none."""
-    write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
+    """Write what `to_json` returns."""
+    write_text(path, to_json(value))
 
 
 def read_json(path: Path | str) -> Any:

@@ -1,8 +1,8 @@
 """Grids as DVC projects side by side: the default one in the root, every other in a folder of `grids/`.
 
-A grid's folder holds its params.yaml, which people write; cells.yaml and dvc.lock, which runs write; and what makes it a
-project of DVC: a copy of dvc.yaml (DVC reads no link in older commits), links to `src` and `stages`, and `.dvc/`, whose
-cache is the root's. So equal work is shared between grids, and no command of one looks at another.
+A grid's folder holds its params.yaml, which people write; cells.yaml and dvc.lock, which runs write; and a project of
+DVC: a copy of dvc.yaml (in older commits DVC reads no link), links to `src` and `stages`, and `.dvc/`, whose cache is
+the root's. So equal work is shared between grids, and no command of one looks at another.
 """
 
 import os
@@ -32,13 +32,10 @@ def default() -> str:
     return str(content.get("grid", "")) if isinstance(content, dict) else ""
 
 
-def folder(grid: str = "") -> Path:
-    """Return the folder of a grid; without a name that of the default one.
-
-    Raises UserError for an unknown grid.
-    """
+def folder(grid: str) -> Path:
+    """Return the folder of a grid, or raise UserError for an unknown one."""
     path = layout.GRIDS / grid
-    if not grid or (not path.is_dir() and grid == default()):
+    if not path.is_dir() and grid == default():
         return layout.PROJECT
     if not (path / layout.PARAMS).is_file():
         raise UserError(f"there is no grid '{grid}'; the grids are {', '.join(names())}: see docs/grids.md")
@@ -52,7 +49,7 @@ def renewal(grid: str) -> str:
 
 def complete(path: Path) -> None:
     """Make a grid's folder a DVC project, or renew what it has of the root: dvc.yaml, links, the root's remotes."""
-    if path == layout.PROJECT:
+    if path.parent != layout.GRIDS:
         return
     for name in _LINKS:
         if not (path / name).is_symlink():

@@ -6,9 +6,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from deepclust import layout, reporting
+from deepclust import layout, methods, nets
 from deepclust.closure import code_of, digest_of
-from deepclust.config import Config, points, resolve
+from deepclust.config import Cell, Config, Resolved, points, resolve
 from deepclust.files import read_json
 
 
@@ -35,7 +35,7 @@ def units(config: Config, dataset: str) -> Iterator[Unit]:
         yield unit("fetch", "", {}, f"deepclust.datasets.{dataset}")
         yield unit("prepare", "", {}, f"deepclust.datasets.{dataset}")
     yield unit("graph", "", {"settings": resolved.graph.model_dump(), "compute": compute})
-    yield unit("evaluate", "", {}, *_FIGURES)
+    yield unit("evaluate", "", {}, *[])
     for name, network in resolved.networks.items():
         asked = {"network": name, **asdict(network), "compute": compute, **seeds}
         yield unit("pretrain", name, asked, nets.module(network.uses))
@@ -50,4 +50,16 @@ def units(config: Config, dataset: str) -> Iterator[Unit]:
             fits = asked | {key: value for key, value in asdict(cell).items() if key != "settings"}
             fits |= {"compute": compute, "points": {point: found.settings for point, found in varied.items()}}
             yield unit("sweep", name, fits, *_code_of(cell, resolved))
-            yield unit("evaluate_sweep", name, {**asked, "points": list(varied)}, *_FIGURES)
+            yield unit("evaluate_sweep", name, {**asked, "points": list(varied)}, *[])
+
+
+def _unit(dataset: str, stage: str, name: str, content: dict[str, Any], *modules: str) -> Unit:
+    script = "cluster" if stage == "sweep" else stage
+    files = code_of([layout.STAGES / f"{script}.py"], modules)
+    return Unit(layout.plan(dataset, stage, name), {"dataset": dataset, **content, "code": digest_of(files)}, files)
+
+
+def _code_of(cell: Cell, resolved: Resolved) -> list[str]:
+    """Return the modules that fitting a cell loads by name: its method, and the network that it reads."""
+    found = [methods.module(cell.method)]
+    return found + ([nets.module(resolved.networks[cell.network].uses)] if cell.network else [])

@@ -6,7 +6,6 @@ A seed is finished once its record is there: that is written last and deleted fi
 """
 
 import hashlib
-import importlib.metadata
 import json
 import logging
 import shutil
@@ -39,7 +38,7 @@ def run_seeds(
     work: Path,
     inputs: Callable[[int], dict[str, str]],
     body: Callable[[Seed], dict[str, Any]],
-    at_once: int = 1,
+    n_in_parallel: int = 1,
 ) -> None:
     """Run `body` for every seed of the plan and put what it wrote into `output/seed-S/`, with its record `run.json`.
 
@@ -49,7 +48,7 @@ def run_seeds(
     inputs : seed -> digests of what the seed reads
     body : writes a seed's files and returns what its record says beside the plan
         Raising `SeedFailed` or `NotApplicable` makes a record with that status and reason, and no files.
-    at_once : how many seeds run side by side, each in a thread: more than one where they share a GPU
+    n_in_parallel : how many seeds run side by side, each in a thread: more than one where they share a GPU
     """
     _remove(output)  # DVC did so, but where dvc alone was killed, the stage it left wrote on until now
 
@@ -70,11 +69,11 @@ def run_seeds(
                 discard(other)
         shutil.copytree(seed.results, output / f"seed-{number}")
 
-    if at_once == 1:
+    if n_in_parallel == 1:
         for number in plan["seeds"]:
             run(number)
         return
-    with ThreadPoolExecutor(at_once) as pool:
+    with ThreadPoolExecutor(n_in_parallel) as pool:
         list(pool.map(run, plan["seeds"]))  # raises what the first of them raised
 
 
@@ -107,14 +106,9 @@ def discard(folder: Path) -> None:
     shutil.rmtree(folder)
 
 
-def require_ok(folder: Path) -> dict[str, Any]:
+def read_finished(folder: Path) -> dict[str, Any]:
     """Return the record in `folder`, or raise what ended that seed, so that a stage built on it ends the same way."""
     record: dict[str, Any] = read_json(folder / RECORD)
     if record["status"] != "ok":
         raise (SeedFailed if record["status"] == "failed" else NotApplicable)(f"pretraining: {record['reason']}")
     return record
-
-
-def versions(*packages: str) -> dict[str, str]:
-    """Return the installed versions of the named distributions."""
-    return {name: importlib.metadata.version(name) for name in packages}

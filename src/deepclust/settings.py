@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import Annotated, Any, dataclass_transform, get_type_hints
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from deepclust.errors import UserError
 
@@ -22,6 +22,16 @@ Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Rate = Annotated[float, Field(gt=0, le=1)]
+
+
+class Augmentation(BaseModel):
+    """Random affine maps, drawn afresh for every image of every batch (DECS, Section 4.2)."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    rotation: float = Field(10.0, ge=0, le=180, description="largest angle, degrees")
+    shift: float = Field(0.1, ge=0, le=1, description="largest translation, as a share of the side")
+    crop: float = Field(0.1, ge=0, lt=1, description="largest share of the side cut away before resizing back")
 
 
 def setting(default: Any, meaning: str, *, kw_only: bool = True) -> Any:
@@ -44,8 +54,13 @@ def names_of(cls: type) -> list[str]:
 
 
 def defaults_of(cls: type) -> dict[str, Any]:
-    """Return the default of every setting, in the order of the constructor."""
-    return {found.name: found.default for found in fields(cls)}
+    """Return the default of every setting as `checked` returns values, in the order of the constructor."""
+    return {found.name: as_plain(found.default) for found in fields(cls)}
+
+
+def as_plain(value: Any) -> Any:
+    """Return a value that is a model of pydantic as a dictionary, any other as it is."""
+    return value.model_dump() if isinstance(value, BaseModel) else value
 
 
 def meanings_of(cls: type) -> dict[str, str]:
@@ -65,7 +80,8 @@ def checked(cls: type, name: str, value: Any) -> Any:
     """
     value = _plain(value)
     try:
-        return _adapters(cls)[name].validate_python(value, strict=True)
+        adapter = _adapters(cls)[name]
+        return adapter.dump_python(adapter.validate_python(value, strict=True))
     except ValidationError as error:
         first = error.errors()[0]
         inside = "".join(f".{part}" for part in _path_in(value, first["loc"]))

@@ -13,13 +13,13 @@ from torch import Tensor
 
 from deepclust.errors import SeedFailed
 from deepclust.losses import distances
-from deepclust.methods._admm_clustering import ADMMState, Alternating, Centroids, Clustering, State
-from deepclust.methods.ae_gmm import AEGMM
-from deepclust.methods.ae_kmeans import AEKMeans
-from deepclust.methods.daec import DAEC
-from deepclust.methods.dc_gmm import DCGMM, Mixture
-from deepclust.methods.dc_kmeans import DCKmeans
-from deepclust.nets.autoencoder import Autoencoder, build
+from deepclust.methods.admm._scheme import ADMMState, Alternating, Centroids, Clustering, State
+from deepclust.methods.admm.daec import DAEC
+from deepclust.methods.admm.dc_gmm import DCGMM, Mixture
+from deepclust.methods.admm.dc_kmeans import DCKmeans
+from deepclust.methods.baselines.ae_gmm import AEGMM
+from deepclust.methods.baselines.ae_kmeans import AEKMeans
+from deepclust.nets._autoencoder import Autoencoder, build
 from deepclust.training.pretrain import pretrain, read_settings
 from deepclust.training.runtime import Runtime
 from tests.references import deepcluster_admm as reference

@@ -13,10 +13,10 @@ from deepclust.errors import NotApplicable
 from deepclust.losses.stability import determinacy, instability, stability
 from deepclust.losses.student_t import soft_assignment
 from deepclust.methods import decs
-from deepclust.methods.ae_kmeans import AEKMeans
-from deepclust.methods.decs import DECS
+from deepclust.methods.baselines.ae_kmeans import AEKMeans
+from deepclust.methods.centroids.decs import DECS
 from deepclust.metrics import nmi
-from deepclust.nets.autoencoder import Autoencoder
+from deepclust.nets._autoencoder import Autoencoder
 from deepclust.training.loop import make_optimizer
 from deepclust.training.pretrain import pretrain, read_settings
 from deepclust.training.runtime import Runtime

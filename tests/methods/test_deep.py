@@ -19,15 +19,15 @@ from deepclust.files import write_json
 from deepclust.losses.student_t import kl_divergence, soft_assignment, target_distribution
 from deepclust.methods import _self_training
 from deepclust.methods._deep import DeepClusterer
-from deepclust.methods._self_training import SelfTraining
-from deepclust.methods.ae_gmm import AEGMM
-from deepclust.methods.ae_kmeans import AEKMeans
-from deepclust.methods.dec import DEC
-from deepclust.methods.gmm import GMM
-from deepclust.methods.idec import IDEC
-from deepclust.methods.kmeans import KMeans
+from deepclust.methods.baselines.ae_gmm import AEGMM
+from deepclust.methods.baselines.ae_kmeans import AEKMeans
+from deepclust.methods.baselines.gmm import GMM
+from deepclust.methods.baselines.kmeans import KMeans
+from deepclust.methods.self_training._scheme import SelfTraining
+from deepclust.methods.self_training.dec import DEC
+from deepclust.methods.self_training.idec import IDEC
 from deepclust.metrics import nmi
-from deepclust.nets.autoencoder import Autoencoder
+from deepclust.nets._autoencoder import Autoencoder
 from deepclust.training.checkpoint import save_tensors
 from deepclust.training.loop import Outcome, Refresh, in_chunks, train
 from deepclust.training.pretrain import pretrain, read_settings

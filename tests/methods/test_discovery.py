@@ -40,7 +40,7 @@ def test_private_files_define_no_whole_method() -> None:
             assert not [cls for cls in own if cls.paper]
 
 
-@pytest.mark.parametrize("name", ["k_means", "base", "_deep", "", "KMeans", "deepclust.methods.kmeans"])
+@pytest.mark.parametrize("name", ["k_means", "base", "_deep", "", "KMeans", "deepclust.methods.baselines.kmeans"])
 def test_unknown_name_lists_the_names(name: str) -> None:
     with pytest.raises(
         UserError, match=re.escape(f"unknown method '{name}'; the methods are {', '.join(methods.names())}")

@@ -12,9 +12,9 @@ from torch import Tensor
 from deepclust.graph.knn import knn_graph
 from deepclust.graph.weights import gaussian_weights
 from deepclust.methods import _deep, graph_classifier
-from deepclust.methods.graph_classifier import GraphClassifier
+from deepclust.methods.self_expression.graph_classifier import GraphClassifier
 from deepclust.metrics import accuracy
-from deepclust.nets.autoencoder import Autoencoder
+from deepclust.nets._autoencoder import Autoencoder
 from deepclust.training.loop import train
 from deepclust.training.pretrain import pretrain, read_settings
 

@@ -15,9 +15,9 @@ from deepclust.graph.knn import knn_graph
 from deepclust.graph.laplacian import laplacian
 from deepclust.graph.partition import modularity
 from deepclust.graph.weights import gaussian_weights
-from deepclust.methods._affinity import strongest_edges, to_unit_covariance
-from deepclust.methods.hybrid import Hybrid, _Problem, _Rows, _State
-from deepclust.nets.autoencoder import Autoencoder
+from deepclust.methods.self_expression._self_expression import strongest_edges, to_unit_covariance
+from deepclust.methods.self_expression.hybrid import Hybrid, _Problem, _Rows, _State
+from deepclust.nets._autoencoder import Autoencoder
 from deepclust.training.pretrain import pretrain, read_settings
 from tests.references import hybrid as reference
 

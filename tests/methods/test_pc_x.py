@@ -15,8 +15,8 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from deepclust.errors import NotApplicable
 from deepclust.losses.exemplars import moving_average
 from deepclust.methods import pc_x
-from deepclust.methods.pc_x import PCX, CentroidIntegration, _leading_share, _State, _Training
-from deepclust.nets.autoencoder import Autoencoder
+from deepclust.methods.centroids.pc_x import PCX, CentroidIntegration, _leading_share, _State, _Training
+from deepclust.nets._autoencoder import Autoencoder
 from deepclust.training.pretrain import pretrain, read_settings
 from deepclust.training.runtime import Runtime
 from tests.references import pc_x as reference

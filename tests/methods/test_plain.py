@@ -14,11 +14,11 @@ from deepclust.errors import SeedFailed, UserError
 from deepclust.graph.knn import knn_graph
 from deepclust.graph.weights import gaussian_weights
 from deepclust.methods import _mixtures
-from deepclust.methods._readouts import neighbour_graph
-from deepclust.methods.gmm import GMM
-from deepclust.methods.kmeans import KMeans
-from deepclust.methods.sc_ncut import SCNcut
-from deepclust.methods.ward import Ward
+from deepclust.methods._graph_cuts import neighbour_graph
+from deepclust.methods.baselines.gmm import GMM
+from deepclust.methods.baselines.kmeans import KMeans
+from deepclust.methods.baselines.ward import Ward
+from deepclust.methods.graph.sc_ncut import SCNcut
 
 
 def inertia(X: np.ndarray, labels: np.ndarray, centers: np.ndarray) -> float:

@@ -16,9 +16,9 @@ from deepclust.errors import NotApplicable, UserError
 from deepclust.losses import distances
 from deepclust.losses.hypersphere import directions
 from deepclust.methods import ulhe_dc
-from deepclust.methods.ulhe_dc import ULHEDC, easiest, momentum_centroids, nearest
+from deepclust.methods.centroids.ulhe_dc import ULHEDC, easiest, momentum_centroids, nearest
 from deepclust.metrics import nmi
-from deepclust.nets.autoencoder import Autoencoder
+from deepclust.nets._autoencoder import Autoencoder
 from deepclust.solvers.spherical_kmeans import spherical_kmeans
 from deepclust.training.loop import Outcome
 from deepclust.training.pretrain import pretrain, read_settings

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from deepclust.errors import NotApplicable
 from deepclust.nets import conv
-from deepclust.nets.autoencoder import Autoencoder, build
+from deepclust.nets._autoencoder import Autoencoder, build
 from deepclust.training.pretrain import read_settings
 
 CHANNELS = (4, 5, 6, 7)

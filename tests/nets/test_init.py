@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from deepclust.nets.settings import ConvSettings, MLPSettings
 from torch import nn
 
-from deepclust.nets.autoencoder import build
-from deepclust.nets.init import initialise
-from deepclust.nets.settings import ConvSettings, MLPSettings
+from deepclust.nets._autoencoder import build
+from deepclust.nets._init import initialise
 from deepclust.training.pretrain import read_settings
 
 NETWORKS = [

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from deepclust.nets import mlp
-from deepclust.nets.autoencoder import Autoencoder, build
+from deepclust.nets._autoencoder import Autoencoder, build
 from deepclust.training.pretrain import read_settings
 
 

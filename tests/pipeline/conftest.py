@@ -36,18 +36,17 @@ TINY: dict[str, Any] = {
     "compute": {"device": "cpu", "threads": 2},
     "graph": {"n_neighbors": 5},
     "networks": {
-        "mlp": {"architecture": "mlp", "hidden": [16], "n_embedding": 5, "epochs": 2, "batch_size": 32},
-        "conv": {"architecture": "conv", "channels": [4, 8], "n_embedding": 5, "epochs": 1, "batch_size": 32},
+        "mlp": {"hidden": [16], "n_embedding": 5, "epochs": 2, "batch_size": 32},
+        "conv": {"channels": [4, 8], "n_embedding": 5, "epochs": 1, "batch_size": 32},
     },
     "methods": {
-        "plain": {"kmeans": {"n_init": 2}},
-        "graph": {"sc_ncut": {"n_init": 2}},
-        "mlp": {
-            "dec": {"epochs": 2, "batch_size": 32, "n_init": 2},
-            "idec": {"epochs": 2, "batch_size": 32, "n_init": 2},
-        },
-        "conv": {"conv_kmeans": {"uses": "ae_kmeans", "n_init": 2}},
+        "kmeans": {"n_init": 2},
+        "sc_ncut": {"n_init": 2},
+        "dec": {"epochs": 2, "batch_size": 32, "n_init": 2},
+        "idec": {"epochs": 2, "batch_size": 32, "n_init": 2},
+        "conv_kmeans": {"uses": "ae_kmeans", "network": "conv", "n_init": 2},
     },
+    "defaults": {},
     "overrides": {},
     "sweeps": {"starts": {"dataset": "few", "cell": "kmeans", "seeds": [0], "grid": {"n_init": [1, 2]}}},
 }
@@ -163,6 +162,8 @@ class Workspace:
         return done.stdout
 
     def repro(self, *targets: str) -> Repro:
+        """Do what `make repro` does."""
+        self.run("python", "stages/plan.py", "table")
         log = self.run("dvc", "repro", *targets)
         ran = re.findall(r"^Running stage '(.+)':$", log, re.MULTILINE)
         restored = re.findall(r"^Stage '(.+)' is cached - skipping run", log, re.MULTILINE)
@@ -185,6 +186,11 @@ class Workspace:
 
     def write(self, path: str, text: str) -> None:
         (self.root / path).write_text(textwrap.dedent(text).lstrip(), encoding="utf-8")
+
+    def replace(self, path: str, old: str, new: str) -> None:
+        text = self.read(path)
+        assert old in text
+        (self.root / path).write_text(text.replace(old, new), encoding="utf-8")
 
     def append(self, path: str, text: str) -> None:
         with open(self.root / path, "a", encoding="utf-8") as file:
@@ -247,10 +253,9 @@ def running(workspace: Workspace, *command: str) -> Iterator[Running]:
 
 def stages_of(workspace: Workspace, *cells: str, dataset: str = "few") -> set[str]:
     """Return the names of the stages that make and evaluate some cells of a data set; all cells where none is named."""
-    groups = workspace.params["methods"]
-    chosen = [(group, cell) for group in groups for cell in groups[group] if not cells or cell in cells]
+    chosen = [cell for cell in workspace.params["methods"] if not cells or cell in cells]
     assert len(chosen) >= len(cells)
-    return {f"{kind}_{group}@{dataset}-{cell}" for kind in ("cluster", "evaluate") for group, cell in chosen}
+    return {f"{kind}@{dataset}-{cell}" for kind in ("cluster", "evaluate") for cell in chosen}
 
 
 def sweeps_of(workspace: Workspace) -> set[str]:
@@ -276,9 +281,9 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
     for name in filter(None, names):
-        if (ROOT / name).exists() and name != "dvc.lock" and not name.startswith("reports/"):
+        if (ROOT / name).exists() and not re.search(r"(^|/)(dvc.lock$|reports/)", name):
             (workspace.root / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, workspace.root / name)
+            shutil.copy2(ROOT / name, workspace.root / name, follow_symlinks=False)
     workspace.run("git", "init", "--quiet")
     workspace.commit()
     return workspace
@@ -286,15 +291,11 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 @pytest.fixture(scope="session")
 def tiny(pristine: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """Return a copy with the tiny grid, not run yet. Groups of dvc.yaml without a cell of it stay empty."""
+    """Return a copy whose default grid is the tiny one, not run yet."""
     workspace = pristine.copy(tmp_path_factory.mktemp("tiny") / "project")
     workspace.write("src/deepclust/datasets/few.py", FEW)
-
-    def shrink(params: Any) -> None:
-        methods = {group: TINY["methods"].get(group, {}) for group in params["methods"]}
-        params |= TINY | {"methods": methods}
-
-    workspace.edit(shrink)
+    YAML().dump(TINY, workspace.root / "params.yaml")
+    workspace.run("python", "stages/plan.py", "table")
     workspace.commit()
     return workspace
 

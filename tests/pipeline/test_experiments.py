@@ -10,10 +10,10 @@ from tests.pipeline.conftest import Workspace, stages_of
 
 pytestmark = pytest.mark.xdist_group("finished")
 
-EPOCHS = "methods.mlp.idec.epochs"
-STARTS = "methods.plain.kmeans.n_init"
+EPOCHS = "methods.idec.epochs"
+STARTS = "methods.kmeans.n_init"
 METRICS = ["acc", "ari", "failed", "modularity", "n", "nmi", "silhouette", "stability"]
-OF_CELL = "reports/tiny/metrics/few/idec.json"
+OF_CELL = "reports/metrics/few/idec.json"
 
 
 @pytest.fixture(scope="module")
@@ -52,18 +52,18 @@ def test_the_diff_of_metrics_names_the_changed_cell_and_no_seed(workspace: Works
 
 def test_metrics_are_shown_as_one_row_a_cell(finished: Workspace) -> None:
     header, *rows = finished.run("dvc", "metrics", "show").splitlines()
-    cells = [cell for group in finished.params["methods"].values() for cell in group]
+    cells = list(finished.params["methods"])
     assert header.split() == ["Path", *METRICS]
-    assert [row.split()[0] for row in rows] == [f"reports/tiny/metrics/few/{cell}.json" for cell in cells]
+    assert [row.split()[0] for row in rows] == [f"reports/metrics/few/{cell}.json" for cell in cells]
 
 
 @pytest.mark.usefixtures("log")
 def test_the_diff_of_plots_has_curves_confusion_and_images_of_both_sides(workspace: Workspace) -> None:
-    plots = output(workspace, "plots", "diff", "HEAD", "longer", "--targets", "reports/tiny/.*/few/idec")
+    plots = output(workspace, "plots", "diff", "HEAD", "longer", "--targets", "reports/.*/few/idec")
     assert set(plots) == {"data"}  # beside which there would be errors
     drawn = plots["data"]
-    images = {f"reports/tiny/cells/few/idec/{name}.png" for name in ("confusion", "curves", "tsne")}
-    curves, confusion = "reports/tiny/traces/few/idec.csv", "reports/tiny/confusion/few/idec.csv"
+    images = {f"reports/cells/few/idec/{name}.png" for name in ("confusion", "curves", "tsne")}
+    curves, confusion = "reports/traces/few/idec.csv", "reports/confusion/few/idec.csv"
     assert set(drawn) == images | {curves, confusion}
     for name in images:
         assert [plot["revisions"] for plot in drawn[name]] == [["HEAD"], ["longer"]]
@@ -82,9 +82,9 @@ def test_the_diff_of_plots_has_curves_confusion_and_images_of_both_sides(workspa
 def test_every_cell_is_plotted_and_what_has_nothing_to_plot_is_no_error(finished: Workspace) -> None:
     plots = output(finished, "plots", "show")
     assert set(plots) == {"data"}
-    cells = [cell for group in finished.params["methods"].values() for cell in group]
-    expected = {f"reports/tiny/confusion/few/{cell}.csv" for cell in cells}
-    expected |= {f"reports/tiny/traces/few/{cell}.csv" for cell in ("dec", "idec")}  # the others have no epochs
+    cells = list(finished.params["methods"])
+    expected = {f"reports/confusion/few/{cell}.csv" for cell in cells}
+    expected |= {f"reports/traces/few/{cell}.csv" for cell in ("dec", "idec")}  # the others have no epochs
     assert {name for name, drawn in plots["data"].items() if drawn and name.endswith(".csv")} == expected
 
 
@@ -97,7 +97,7 @@ def test_an_experiment_is_thrown_away_and_applied_again(workspace: Workspace) ->
     assert workspace.repro().ran == set()
     workspace.run("dvc", "exp", "apply", "longer")
     assert workspace.read(OF_CELL) == changed
-    assert workspace.params["methods"]["mlp"]["idec"]["epochs"] == 3
+    assert workspace.params["methods"]["idec"]["epochs"] == 3
 
 
 def test_a_queued_sweep_ends_in_as_many_experiments_and_leaves_the_workspace(

@@ -24,7 +24,7 @@ from tests.pipeline.conftest import Workspace, running
 
 pytestmark = pytest.mark.xdist_group("interrupted")
 
-NETWORK, CELL = "pretrain@few-mlp", "cluster_mlp@few-dec"
+NETWORK, CELL = "pretrain@few-mlp", "cluster@few-dec"
 QUARTER = "pretrain: epoch 200 of 800"
 STRANGER = f"""
     {{"write": {{"ROOT/data/pretrained/few/mlp": {{"pid": {os.getpid()}, "cmd": "dvc repro"}}}}, "read": {{}}}}
@@ -38,7 +38,7 @@ def prepared(tiny: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Works
 
     def lengthen(params: Any) -> None:
         params["networks"]["mlp"]["epochs"] = 800
-        params["methods"]["mlp"]["dec"] |= {"epochs": 400, "tolerance": 0}
+        params["methods"]["dec"] |= {"epochs": 400, "tolerance": 0}
 
     workspace = tiny.copy(tmp_path_factory.mktemp("prepared") / "project")
     workspace.edit(lengthen)
@@ -256,7 +256,7 @@ def test_a_file_of_dvc_that_a_kill_left_in_the_way_is_named_and_costs_no_trainin
 
 def test_half_written_files_that_a_kill_left_enter_no_result(prepared: Workspace, tmp_path: Path) -> None:
     workspace = prepared.copy(tmp_path / "project")
-    for folder in ("data/digests", "data/prepared/few", "reports/tiny/sweeps", "work/downloads/few"):
+    for folder in ("data/digests", "data/prepared/few", "reports/sweeps", "work/downloads/few"):
         workspace.write(f"{folder}/.x.0123abcd.tmp", "half")
     assert workspace.repro("prepare@few").ran == set()
     assert ".tmp" not in workspace.run("git", "status", "--porcelain", "--untracked-files=all")

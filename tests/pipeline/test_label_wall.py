@@ -9,13 +9,15 @@ from typing import Any
 
 import pytest
 
-from deepclust import methods
-from deepclust.files import read_json, read_yaml
+from deepclust import grids, methods
+from deepclust.closure import is_plumbing
+from deepclust.files import read_json
 from tests.pipeline.conftest import ROOT, Twins, Workspace
 
 pytestmark = pytest.mark.xdist_group("finished")
 
-GRIDS = sorted(path.stem for path in (ROOT / "grids").glob("*.yaml"))
+GRIDS = grids.names()
+PACKAGE = ROOT / "src/deepclust"
 INDEX = """
 import json
 from dvc.repo import Repo
@@ -46,12 +48,10 @@ def ancestors(path: str) -> frozenset[str]:
 
 
 @pytest.fixture(scope="module", params=GRIDS)
-def resolved(
-    pristine: Workspace, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
-) -> tuple[dict[str, Any], Any]:
-    """Return the stages of a named grid, and its params.yaml."""
-    workspace = pristine.copy(tmp_path_factory.mktemp("grid") / "project")
-    workspace.run("python", "stages/plan.py", "grid", request.param)
+def resolved(pristine: Workspace, request: pytest.FixtureRequest) -> tuple[dict[str, Any], Any]:
+    """Return the stages of a grid as it is committed, and its params.yaml."""
+    folder = grids.folder(request.param).relative_to(ROOT)
+    workspace = Workspace(pristine.root / folder)
     return index(workspace), workspace.params
 
 
@@ -62,7 +62,7 @@ def test_only_evaluation_depends_on_labels(resolved: tuple[dict[str, Any], Any])
         assert {name for name, stage in stages.items() if labels in stage["outs"]} == {f"prepare@{dataset}"}
         readers = {name.split("@")[0] for name, stage in stages.items() if within(labels, stage["deps"])}
         assert readers
-        assert all(name.startswith("evaluate_") for name in readers)
+        assert readers <= {"evaluate", "evaluate_sweep"}
         # the names of samples may hold the labels, and the published files do
         names = f"data/prepared/{dataset}/samples.txt"
         assert {name for name, stage in stages.items() if names in stage["deps"]} <= {
@@ -71,7 +71,7 @@ def test_only_evaluation_depends_on_labels(resolved: tuple[dict[str, Any], Any])
         holders = {name for name, stage in stages.items() if any(within(dep, [published]) for dep in stage["deps"])}
         assert holders == {f"prepare@{dataset}"}
     # what comes after an evaluation is the report alone
-    judged = {out for name, stage in stages.items() if name.startswith("evaluate_") for out in stage["outs"]}
+    judged = {out for name, stage in stages.items() if name.startswith("evaluate") for out in stage["outs"]}
     above = set[str]().union(*map(ancestors, judged))
     users = {n for n, stage in stages.items() if any(dep in above or within(dep, judged) for dep in stage["deps"])}
     assert users == {"report"}
@@ -79,41 +79,37 @@ def test_only_evaluation_depends_on_labels(resolved: tuple[dict[str, Any], Any])
     assert [name for name, stage in stages.items() if any(within(dep, made) for dep in stage["deps"])] == []
 
 
-def test_every_group_of_cells_has_a_cluster_and_an_evaluate_stage() -> None:
-    stages, groups = read_yaml(ROOT / "dvc.yaml")["stages"], set(read_yaml(ROOT / "params.yaml")["methods"])
-    for kind in ("cluster_", "evaluate_"):
-        assert {name.removeprefix(kind) for name in stages if name.startswith(kind)} - {"sweep"} == groups
-
-
-def test_every_cell_has_its_cluster_stage_its_evaluation_and_the_inputs_its_method_reads(
-    resolved: tuple[dict[str, Any], Any],
-) -> None:
+def test_every_cell_has_its_stages_and_the_inputs_its_method_reads(resolved: tuple[dict[str, Any], Any]) -> None:
     stages, params = resolved
     seen = {"plan", "report"}
-    for name, sweep in params["sweeps"].items():
+    read: dict[str, set[str]] = {dataset: set() for dataset in params["datasets"]}
+
+    def inputs(stage: str, method: str) -> None:
+        """Hold a stage's dependencies against what its method declares, and note the network."""
+        cls = methods.describe(method)
+        deps = {dep for dep in stages[stage]["deps"] if not within(dep, ["data/plan", "data/prepared"])}
+        networks = {dep for dep in deps if within(dep, ["data/pretrained"])}
+        dataset = stages[stage]["cmd"].split()[-2 - (stage.startswith("sweep"))]
+        assert deps - networks == ({f"data/graph/{dataset}"} if cls.reads_graph else set())
+        assert len(networks) == bool(cls.default_network)
+        read[dataset] |= {PurePosixPath(network).name for network in networks}
+
+    for name, sweep in params.get("sweeps", {}).items():
         fits, evaluation = f"sweep@{name}", f"evaluate_sweep@{name}"
         seen |= {fits, evaluation}
-        inputs = {dep for dep in stages[fits]["deps"] if not within(dep, ["data/plan", "data/prepared"])}
-        assert inputs == {f"data/graph/{sweep['dataset']}", f"data/pretrained/{sweep['dataset']}"}
+        inputs(fits, params["methods"][sweep["cell"]].get("uses", sweep["cell"]))
         assert stages[fits]["outs"] == [f"data/sweeps/{sweep['dataset']}/{name}"]
         assert stages[fits]["outs"][0] in stages[evaluation]["deps"]
     for dataset in params["datasets"]:
         seen |= {f"{stage}@{dataset}" for stage in ("fetch", "prepare", "graph")}
-        seen |= {f"pretrain@{dataset}-{network}" for network in params["networks"]}
-        for group, cells in params["methods"].items():
-            for cell, settings in cells.items():
-                cluster, evaluate = f"cluster_{group}@{dataset}-{cell}", f"evaluate_{group}@{dataset}-{cell}"
-                seen |= {cluster, evaluate}
-                reads = methods.load(settings.get("uses", cell)).reads
-                inputs = {dep for dep in stages[cluster]["deps"] if not within(dep, ["data/plan", "data/prepared"])}
-                networks = {dep for dep in inputs if within(dep, ["data/pretrained"])}
-                assert (f"data/graph/{dataset}" in inputs) == ("graph" in reads)
-                assert len(networks) == len(set(reads) - {"graph"})
-                assert networks <= {f"data/pretrained/{dataset}/{network}" for network in params["networks"]}
-                assert inputs <= networks | {f"data/graph/{dataset}"}
-                assert f"data/plan/{dataset}/cluster/{cell}.json" in stages[cluster]["deps"]
-                assert stages[cluster]["outs"] == [f"data/runs/{dataset}/{cell}"]
-                assert f"data/runs/{dataset}/{cell}" in stages[evaluate]["deps"]
+        for cell, settings in params["methods"].items():
+            cluster, evaluate = f"cluster@{dataset}-{cell}", f"evaluate@{dataset}-{cell}"
+            seen |= {cluster, evaluate}
+            inputs(cluster, settings.get("uses", cell))
+            assert f"data/plan/{dataset}/cluster/{cell}.json" in stages[cluster]["deps"]
+            assert stages[cluster]["outs"] == [f"data/runs/{dataset}/{cell}"]
+            assert f"data/runs/{dataset}/{cell}" in stages[evaluate]["deps"]
+        seen |= {f"pretrain@{dataset}-{network}" for network in read[dataset]}  # and no other is pretrained
     assert set(stages) == seen
 
 
@@ -123,7 +119,7 @@ def test_a_stage_reads_only_what_it_declares(twins: Twins) -> None:
     stages = index(twins.second)
     assert {name for name in stages if stages[name]["cmd"]} == twins.repros[1].ran
     for stage in stages.values():
-        _, script, *arguments = stage["cmd"].split()
+        script, *arguments = stage["cmd"].split()[1:]
         note = witness(twins, script, *arguments)
         read = {path for path in note["opened"] if within(path, ["data", "reports", "params.yaml"])}
         # what it made itself is fresh: DVC deletes a stage's outs before it starts
@@ -147,27 +143,30 @@ def test_a_stage_loads_only_code_whose_hashes_its_plan_holds(twins: Twins) -> No
         "stages/graph.py few": "graph",
         **{f"stages/pretrain.py few {network}": f"pretrain/{network}" for network in ("mlp", "conv")},
     }
-    for group in twins.second.params["methods"].values():
-        for cell in group:
-            plans[f"stages/cluster.py few {cell}"] = f"cluster/{cell}"
-            plans[f"stages/evaluate.py tiny few {cell}"] = "evaluate"
+    for cell in twins.second.params["methods"]:
+        plans[f"stages/cluster.py few {cell}"] = f"cluster/{cell}"
+        plans[f"stages/evaluate.py few {cell}"] = "evaluate"
     for sweep in twins.second.params["sweeps"]:
         plans[f"stages/cluster.py few {sweep} sweep"] = f"sweep/{sweep}"
-        plans[f"stages/evaluate_sweep.py tiny few {sweep}"] = f"evaluate_sweep/{sweep}"
+        plans[f"stages/evaluate_sweep.py few {sweep}"] = f"evaluate_sweep/{sweep}"
+    files = twins.second.read_json("reports/code.json")
     for command, unit in plans.items():
-        code = set(twins.second.read_json(f"data/plan/few/{unit}.json")["code"])
+        code = set(files[twins.second.read_json(f"data/plan/few/{unit}.json")["code"]])
         script, *arguments = command.split()
-        loaded = {path.removeprefix("src/") for path in witness(twins, script, *arguments)["modules"]}
+        loaded = {path.removeprefix("src/deepclust/") for path in witness(twins, script, *arguments)["modules"]}
         assert loaded
-        assert loaded <= code, command
+        assert {path for path in loaded if not is_plumbing(PACKAGE / path)} <= code, command
         assert PurePosixPath(script).name in code
 
 
 def test_the_report_loads_only_code_among_its_dependencies(twins: Twins) -> None:
-    declared = [*index(twins.second)["report"]["deps"], "src/deepclust/__init__.py"]  # which sets OpenMP's waiting only
+    declared = index(twins.second)["report"]["deps"]
     loaded = witness(twins, "stages/report.py")["modules"]
     assert loaded
-    assert [path for path in loaded if not within(path, declared)] == []
+    others = [PACKAGE.parents[1] / path for path in loaded if not within(path, declared)]
+    assert [path for path in others if not is_plumbing(path)] == [
+        PACKAGE / "__init__.py"
+    ]  # which sets OpenMP's waiting
 
 
 def witness(twins: Twins, *command: str) -> Any:

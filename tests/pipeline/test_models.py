@@ -10,7 +10,7 @@ from tests.pipeline.conftest import TINY, Workspace
 pytestmark = pytest.mark.xdist_group("finished")
 
 
-@pytest.mark.parametrize("cell", [cell for group in TINY["methods"].values() for cell in group])
+@pytest.mark.parametrize("cell", list(TINY["methods"]))
 def test_restored_method_is_the_one_of_the_run(cell: str, finished: Workspace) -> None:
     X = read_array(finished.root / "data/prepared/few/X.npy")
     for seed in TINY["seeds"]:
@@ -22,5 +22,5 @@ def test_restored_method_is_the_one_of_the_run(cell: str, finished: Workspace) -
         np.testing.assert_array_equal(method.labels_, labels)
         if hasattr(method, "embedding_"):
             np.testing.assert_array_equal(method.embedding_, read_array(folder / "embedding.npy"))
-        if not method.transductive:
+        if not method.why_no_predict:
             np.testing.assert_array_equal(method.predict(X), labels)

@@ -18,7 +18,7 @@ OWN = {
     "flowers": {"path": "mine/flowers.csv", "n_clusters": 3, "scale": "feature", "labels": "kind"},
     "pictures": {"path": "mine/pictures", "n_clusters": 2},
 }
-METHODS = {"plain": {"kmeans": {"n_init": 2}}, "mlp": {"ae_kmeans": {"n_init": 2}}}
+METHODS = {"kmeans": {"n_init": 2}, "ae_kmeans": {"n_init": 2}}
 
 
 def write_own_data(root: Path) -> None:
@@ -39,9 +39,8 @@ def own(tiny: Workspace, tmp_path_factory: pytest.TempPathFactory) -> tuple[Work
     write_own_data(workspace.root)
 
     def add(params: Any) -> None:
-        methods = {group: METHODS.get(group, {}) for group in params["methods"]}
         networks = {"mlp": params["networks"]["mlp"]}
-        params |= {"datasets": list(OWN), "own": OWN, "methods": methods, "networks": networks, "sweeps": {}}
+        params |= {"datasets": list(OWN), "own": OWN, "methods": METHODS, "networks": networks, "sweeps": {}}
 
     workspace.edit(add)
     repro = workspace.repro()
@@ -62,23 +61,23 @@ def test_every_stage_runs_on_own_data_and_a_second_time_none(own: tuple[Workspac
 
 def test_labelled_data_is_scored_against_its_labels(own: tuple[Workspace, Repro]) -> None:
     workspace, _ = own
-    metrics = workspace.read_json("reports/tiny/metrics/flowers/kmeans.json")
+    metrics = workspace.read_json("reports/metrics/flowers/kmeans.json")
     assert metrics["acc"] == 1.0  # far apart
     assert metrics["silhouette"] > 0.5
-    assert "| ACC |" in workspace.read("reports/tiny/tables/flowers.md")
+    assert "| ACC |" in workspace.read("reports/tables/flowers.md")
 
 
 def test_unlabelled_data_is_judged_by_internal_metrics_and_the_report_says_so(own: tuple[Workspace, Repro]) -> None:
     workspace, _ = own
     for cell in ("kmeans", "ae_kmeans"):
-        metrics = workspace.read_json(f"reports/tiny/metrics/pictures/{cell}.json")
+        metrics = workspace.read_json(f"reports/metrics/pictures/{cell}.json")
         assert set(metrics) == {"silhouette", "modularity", "stability", "n", "failed"}
-        assert (workspace.root / f"reports/tiny/cells/pictures/{cell}/tsne.png").exists()
-        clusters = pd.read_csv(workspace.root / f"reports/tiny/files/pictures/{cell}/assignments.csv")
+        assert (workspace.root / f"reports/cells/pictures/{cell}/tsne.png").exists()
+        clusters = pd.read_csv(workspace.root / f"reports/files/pictures/{cell}/assignments.csv")
         assert clusters["sample"].tolist() == [f"{i:02}.png" for i in range(20)]
         assert list(clusters)[1:] == ["seed_0", "seed_1"]
     assert clusters["seed_0"].nunique() == 2
-    page = workspace.read("reports/tiny/README.md")
+    page = workspace.read("reports/README.md")
     assert "ACC, NMI, ARI and purity need them" in page
     assert "accuracy_pictures" not in page
 
@@ -90,7 +89,7 @@ def test_changed_labels_reach_the_evaluation_of_that_data_alone(own: tuple[Works
     expected = {"plan", "report", "own@flowers", "fetch@flowers", "prepare@flowers"}
     expected |= {stage for stage in stages_of(workspace, dataset="flowers") if stage.startswith("evaluate_")}
     assert workspace.repro().ran == expected
-    assert workspace.read_json("reports/tiny/metrics/flowers/kmeans.json")["acc"] == pytest.approx(59 / 60)
+    assert workspace.read_json("reports/metrics/flowers/kmeans.json")["acc"] == pytest.approx(59 / 60)
 
 
 def test_a_changed_file_reruns_its_own_stages_and_bad_data_ends_in_one_line(

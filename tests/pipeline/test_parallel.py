@@ -217,7 +217,7 @@ def test_a_stage_whose_worker_is_killed_goes_on_from_its_checkpoints_on_another(
 
     killed.run("git", "checkout", "--quiet", "params.yaml")
     run = parallel(killed)
-    assert run.stages("restored") == {"pretrain@few-conv", "cluster_conv@few-conv_kmeans", "sweep@starts"}
+    assert run.stages("restored") == {"pretrain@few-conv", "cluster@few-conv_kmeans", "sweep@starts"}
     assert_same(killed, finished)
 
 
@@ -227,18 +227,18 @@ def test_a_failing_stage_stops_only_what_builds_on_it(
     broken, serial = finished.copy(tmp_path / "broken"), finished.copy(tmp_path / "serial")
     for workspace in (broken, serial):
         workspace.append("src/deepclust/methods/dec.py", "\nDEC._fit = None\n")
-        workspace.edit(lambda params: params["methods"]["mlp"]["idec"].update(gamma=0.2))
+        workspace.edit(lambda params: params["methods"]["idec"].update(gamma=0.2))
     keep_going = pool.submit(
         subprocess.run, ["dvc", "repro", "--keep-going"], cwd=serial.root, env=serial.environment, capture_output=True
     )
     run = parallel(broken)
     assert run.code == 1
     assert run.stages("ran") == {"plan", *stages_of(broken, "idec")}
-    assert run.stages("failed") == {"cluster_mlp@few-dec"}
-    assert run.stages("not run") == {"evaluate_mlp@few-dec", "report"}
+    assert run.stages("failed") == {"cluster@few-dec"}
+    assert run.stages("not run") == {"evaluate@few-dec", "report"}
     assert "TypeError: 'NoneType' object is not callable" in run.log
-    assert run.log.count("failed: cluster_mlp@few-dec (") == 1
-    assert run.log.count("not run: evaluate_mlp@few-dec, report (") == 1
+    assert run.log.count("failed: cluster@few-dec (") == 1
+    assert run.log.count("not run: evaluate@few-dec, report (") == 1
     assert keep_going.result().returncode != 0
     assert broken.read("dvc.lock") == serial.read("dvc.lock")
 

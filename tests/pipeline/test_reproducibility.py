@@ -36,7 +36,7 @@ def test_two_runs_from_nothing_write_the_same_lock(twins: Twins) -> None:
 
 def test_a_run_from_nothing_changes_nothing_in_git_once_another_is_committed(twins: Twins) -> None:
     second = twins.second
-    assert "reports/tiny/results.csv" in twins.first.run("git", "ls-files")
+    assert "reports/results.csv" in twins.first.run("git", "ls-files")
     second.run("git", "fetch", "--quiet", str(twins.first.root), "HEAD")
     second.run("git", "reset", "--quiet", "FETCH_HEAD")
     assert second.run("git", "status", "--porcelain") == ""

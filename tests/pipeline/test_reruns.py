@@ -31,11 +31,6 @@ MINE = '''
 
         paper: ClassVar[str] = "none"
 
-        def __init__(self, n_clusters: int = 8, *, random_state: Any = None, device: str = "auto") -> None:
-            self.n_clusters = n_clusters
-            self.random_state = random_state
-            self.device = device
-
         def _fit(self, X: np.ndarray, **_: Any) -> None:
             ranks = X.mean(axis=1).argsort().argsort()
             self.labels_ = ranks * self.n_clusters // len(X)
@@ -56,8 +51,8 @@ def setting(value: Any, *path: str) -> Callable[[Workspace], None]:
 
 
 def add_a_method(workspace: Workspace) -> None:
-    workspace.write("src/deepclust/methods/mine.py", MINE)
-    workspace.edit(lambda params: params["methods"]["plain"].update(mine={}))
+    workspace.write("src/deepclust/methods/baselines/mine.py", MINE)
+    workspace.edit(lambda params: params["methods"].update(mine={}))
 
 
 def remove_a_data_set(workspace: Workspace) -> None:
@@ -69,7 +64,7 @@ def remove_a_data_set(workspace: Workspace) -> None:
 class Edit:
     """A change of the workspace, and the stages that have to run after it."""
 
-    make: Callable[[Workspace], None]
+    make: Callable[[Workspace], object]
     expected: Callable[[Workspace], set[str]]
     after: str | None = None  # the edit it builds on; None: the finished grid
 
@@ -86,10 +81,18 @@ EDITS = {
     "nothing": Edit(lambda w: None, lambda w: set()),
     "a_comment_in_params_yaml": Edit(lambda w: w.append("params.yaml", "# a comment\n"), lambda w: set()),
     "a_comment_in_a_method": Edit(
-        lambda w: w.append("src/deepclust/methods/dec.py", "# a comment\n"), lambda w: {"plan"}
+        lambda w: w.append("src/deepclust/methods/self_training/dec.py", "# a comment\n"), lambda w: {"plan"}
+    ),
+    "the_text_of_an_error_of_a_method": Edit(
+        lambda w: w.replace("src/deepclust/methods/_flat_clustering.py", "a covariance became singular", "singular"),
+        lambda w: {"plan"},
+    ),
+    "code_that_decides_no_result": Edit(
+        lambda w: [w.append(f"src/deepclust/{file}", "\nADDED = 1\n") for file in ("files.py", "runs.py", "errors.py")],
+        lambda w: {"plan"},
     ),
     "the_code_of_one_method": Edit(
-        lambda w: w.append("src/deepclust/methods/kmeans.py", "\nADDED = 1\n"),
+        lambda w: w.append("src/deepclust/methods/baselines/kmeans.py", "\nADDED = 1\n"),
         lambda w: ALWAYS | stages_of(w, "kmeans") | sweeps_of(w),
     ),
     "the_code_of_a_loss": Edit(
@@ -98,30 +101,29 @@ EDITS = {
     ),
     # the sweep on it sets n_init itself
     "a_setting_of_one_method": Edit(
-        setting(3, "methods", "plain", "kmeans", "n_init"), lambda w: ALWAYS | stages_of(w, "kmeans")
+        setting(3, "methods", "kmeans", "n_init"), lambda w: ALWAYS | stages_of(w, "kmeans")
     ),
-    # a sweep depends on the graph and on all networks, and takes its points from work/ where it reads none of them;
     # every evaluation has the modularity of its labels on the graph
     "a_setting_of_the_graph": Edit(
         setting(7, "graph", "n_neighbors"),
         lambda w: (
             ALWAYS
-            | {"graph@few", "sweep@starts", "cluster_graph@few-sc_ncut"}
-            | {stage for stage in stages_of(w) if stage.startswith("evaluate_")}
+            | {"graph@few", "cluster@few-sc_ncut"}
+            | {stage for stage in stages_of(w) if stage.startswith("evaluate@")}
         ),
     ),
     "the_epochs_of_a_network": Edit(
         setting(3, "networks", "mlp", "epochs"),
-        lambda w: ALWAYS | {"pretrain@few-mlp", "sweep@starts"} | stages_of(w, "dec", "idec"),
+        lambda w: ALWAYS | {"pretrain@few-mlp"} | stages_of(w, "dec", "idec"),
     ),
     "a_method_is_added": Edit(add_a_method, lambda w: ALWAYS | stages_of(w, "mine")),
     "a_seed_is_added": Edit(
         setting([0, 1, 2], "seeds"),
-        lambda w: ALWAYS | {"pretrain@few-mlp", "pretrain@few-conv", "sweep@starts"} | stages_of(w),
+        lambda w: ALWAYS | {"pretrain@few-mlp", "pretrain@few-conv"} | stages_of(w),
     ),
     "a_value_of_a_sweep": Edit(setting([1, 3], "sweeps", "starts", "grid", "n_init"), lambda w: ALWAYS | sweeps_of(w)),
     "every_seed_of_a_method_breaks_down": Edit(
-        setting(1e30, "methods", "mlp", "dec", "learning_rate"), lambda w: ALWAYS | stages_of(w, "dec")
+        setting(1e30, "methods", "dec", "learning_rate"), lambda w: ALWAYS | stages_of(w, "dec")
     ),
     "an_override_for_one_data_set": Edit(
         setting({"few": {"methods": {"kmeans": {"n_init": 3}}}}, "overrides"),
@@ -186,14 +188,14 @@ def test_an_edit_reruns_what_it_changes_and_nothing_else(rerun: Rerun) -> None:
 @after("a_seed_is_added")
 def test_a_new_seed_costs_its_own_work_alone(rerun: Rerun) -> None:
     units = [f"data/pretrained/few/{name}" for name in ("mlp", "conv")]
-    units += [f"data/runs/few/{cell}" for group in rerun.workspace.params["methods"].values() for cell in group]
+    units += [f"data/runs/few/{cell}" for cell in rerun.workspace.params["methods"]]
     lines = re.findall(r"^data/(?:pretrained|runs)/.*$", rerun.repro.log, re.MULTILINE)
     expected = [
         [f"{unit}, seed 0: finished before, reused", f"{unit}, seed 1: finished before, reused", f"{unit}, seed 2"]
         for unit in units
     ]
     assert sorted(lines) == sorted(line for unit in expected for line in unit)
-    results = rerun.workspace.read("reports/tiny/results.csv")
+    results = rerun.workspace.read("reports/results.csv")
     assert len(re.findall(r"^few,dec,dec,2,ok", results, re.MULTILINE)) > 0
 
 
@@ -216,23 +218,16 @@ def test_a_changed_value_of_a_sweep_costs_its_own_points_alone(rerun: Rerun, fin
     ]
     for folder in ("data/sweeps/few/starts", "work/sweep/few/starts"):
         assert sorted(path.name for path in (workspace.root / folder).iterdir()) == ["n_init=1", "n_init=3"]
-    before, now = (w.read("reports/tiny/sweeps/starts/results.csv").splitlines() for w in (finished, workspace))
+    before, now = (w.read("reports/sweeps/starts/results.csv").splitlines() for w in (finished, workspace))
     assert before[0] == now[0] == "n_init,point,seed,status,reason,metric,value"
     assert [line for line in now if line.startswith("1,n_init=1,0,ok,,")] == before[1:6]
     assert len([line for line in now if line.startswith("3,n_init=3,0,ok,,")]) == len(now) - 6 == 5
-    assert "n_init: 1, 3 |" in workspace.read("reports/tiny/README.md")
-
-
-@after("the_epochs_of_a_network")
-def test_a_sweep_takes_all_points_from_work_where_its_inputs_did_not_change(rerun: Rerun, finished: Workspace) -> None:
-    lines = re.findall(r"^data/sweeps/.*$", rerun.repro.log, re.MULTILINE)
-    assert [line.split(": ")[1] for line in lines] == ["finished before, reused"] * 2
-    assert rerun.workspace.files("data/sweeps") == finished.files("data/sweeps")
+    assert "n_init: 1, 3 |" in workspace.read("reports/README.md")
 
 
 @after("a_data_set_is_added")
 def test_a_new_data_set_leaves_the_results_of_the_others_as_they_were(rerun: Rerun, finished: Workspace) -> None:
-    for folder in ("data/runs/few", "reports/tiny/metrics/few", "reports/tiny/scores/few", "reports/tiny/cells/few"):
+    for folder in ("data/runs/few", "reports/metrics/few", "reports/scores/few", "reports/cells/few"):
         assert finished.files(folder)
         assert rerun.workspace.files(folder) == finished.files(folder)
 
@@ -240,15 +235,15 @@ def test_a_new_data_set_leaves_the_results_of_the_others_as_they_were(rerun: Rer
 @after("a_data_set_is_removed")
 def test_a_removed_data_set_leaves_the_report(rerun: Rerun) -> None:
     pages = ("results.csv", "summary.csv", "README.md")
-    texts = {page: rerun.workspace.read(f"reports/tiny/{page}") for page in pages}
+    texts = {page: rerun.workspace.read(f"reports/{page}") for page in pages}
     assert "Sweeps" not in texts["README.md"]
     assert all("wine" in text for text in texts.values())
     assert not any(re.search(r"\bfew\b|_few\b", text) for text in texts.values())
-    page = rerun.workspace.read("reports/tiny/index.html")
+    page = rerun.workspace.read("reports/index.html")
     assert "cell-wine-" in page
     assert "cell-few-" not in page
     for folder in ("tables", "figures"):
-        assert [name for name in rerun.workspace.files(f"reports/tiny/{folder}") if "few" in name] == []
+        assert [name for name in rerun.workspace.files(f"reports/{folder}") if "few" in name] == []
 
 
 @after("every_seed_of_a_method_breaks_down")
@@ -256,30 +251,30 @@ def test_seeds_that_break_down_are_reported_with_their_reason_and_cost_nothing_e
     rerun: Rerun, finished: Workspace
 ) -> None:
     workspace = rerun.workspace
-    seeds = workspace.read_json("reports/tiny/runs/few/dec.json")["seeds"]
+    seeds = workspace.read_json("reports/runs/few/dec.json")["seeds"]
     for seed in ("0", "1"):
         assert seeds[seed]["status"] == "failed"
         assert re.search("'clustering' .* became (nan|inf) .*; lower the learning rate", seeds[seed]["reason"])
-    assert workspace.read_json("reports/tiny/metrics/few/dec.json") == {"n": 0, "failed": 2}
-    assert list(workspace.files("reports/tiny/files/few/dec")) == ["reports/tiny/files/few/dec/why-no-figures.txt"]
+    assert workspace.read_json("reports/metrics/few/dec.json") == {"n": 0, "failed": 2}
+    assert list(workspace.files("reports/files/few/dec")) == ["reports/files/few/dec/why-no-figures.txt"]
 
-    before, now = (w.read("reports/tiny/results.csv").splitlines() for w in (finished, workspace))
+    before, now = (w.read("reports/results.csv").splitlines() for w in (finished, workspace))
     assert {line.split(",")[4] for line in now if line.startswith("few,dec,")} == {"failed"}
     kept = [line for line in before if not line.startswith("few,dec,")]
     assert len(kept) > len(before) / 2
     assert [line for line in now if not line.startswith("few,dec,")] == kept
-    table = workspace.read("reports/tiny/tables/few.md")
+    table = workspace.read("reports/tables/few.md")
     assert row_of("dec", table).count("failed") == 5
     assert f"dec on few: {seeds['0']['reason']}" in table
 
 
 @after("a_data_set_is_added")
 def test_a_network_for_images_is_skipped_with_its_reason_where_there_are_none(rerun: Rerun) -> None:
-    seeds = rerun.workspace.read_json("reports/tiny/runs/wine/conv_kmeans.json")["seeds"]
+    seeds = rerun.workspace.read_json("reports/runs/wine/conv_kmeans.json")["seeds"]
     assert {seed: record["status"] for seed, record in seeds.items()} == {"0": "skipped", "1": "skipped"}
     assert all("image" in record["reason"] for record in seeds.values())
-    assert rerun.workspace.read_json("reports/tiny/metrics/wine/conv_kmeans.json") == {"n": 0, "failed": 0}
-    table = rerun.workspace.read("reports/tiny/tables/wine.md")
+    assert rerun.workspace.read_json("reports/metrics/wine/conv_kmeans.json") == {"n": 0, "failed": 0}
+    table = rerun.workspace.read("reports/tables/wine.md")
     assert row_of("conv_kmeans", table).count("skipped") == 5
     assert f"conv_kmeans on wine: {seeds['0']['reason']}" in table
 

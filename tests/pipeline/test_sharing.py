@@ -102,7 +102,7 @@ def failing(workspace: Workspace, *command: str) -> str:
 
 
 def verify(workspace: Workspace, *remote: str) -> str:
-    return workspace.run(sys.executable, "tools/verify.py", *remote)
+    return workspace.run(sys.executable, "tools/verify.py", "objects", *remote)
 
 
 def name_of(workspace: Workspace, output: str) -> str:
@@ -144,17 +144,17 @@ def changed(lab: Lab, pool: ThreadPoolExecutor, tmp_path_factory: pytest.TempPat
     """Return two clones in which another method's settings were changed, rerun and committed at the same time."""
     place = tmp_path_factory.mktemp("changed")
 
-    def change(group: str, cell: str) -> Workspace:
+    def change(cell: str) -> Workspace:
         clone = lab.clone(place / cell)
         clone.run("dvc", "pull", "--run-cache")
-        clone.edit(lambda params: params["methods"][group][cell].update(n_init=3))
+        clone.edit(lambda params: params["methods"][cell].update(n_init=3))
         repro = clone.repro()
         assert repro.ran == {"plan", "report"} | stages_of(clone, cell)
         assert repro.restored == set()
         clone.commit()
         return clone
 
-    return tuple(pool.map(change, ("plain", "mlp"), ("kmeans", "dec")))
+    return tuple(pool.map(change, ("kmeans", "dec")))
 
 
 def test_in_a_clone_a_changed_setting_runs_its_method_alone(changed: tuple[Workspace, ...]) -> None:
@@ -186,11 +186,11 @@ def test_a_merge_of_two_changes_trains_nothing(lab: Lab, changed: tuple[Workspac
     merged.run("git", "checkout", "FETCH_HEAD", "--", "dvc.lock", "reports")
     merged.run("dvc", "pull")
     repro = merged.repro()
-    assert repro.restored == {"cluster_plain@few-kmeans"}
-    assert repro.ran == {"plan", "evaluate_plain@few-kmeans", "report"}
+    assert repro.restored == {"cluster@few-kmeans"}
+    assert repro.ran == {"plan", "evaluate@few-kmeans", "report"}
     merged.commit()
     for clone, cell in ((one, "kmeans"), (other, "dec"), (lab.owner, "idec")):
-        for folder in (f"data/runs/few/{cell}", f"reports/tiny/cells/few/{cell}"):
+        for folder in (f"data/runs/few/{cell}", f"reports/cells/few/{cell}"):
             assert merged.files(folder) == clone.files(folder)
 
 
@@ -208,11 +208,11 @@ def test_what_is_damaged_on_a_remote_is_refused_recomputed_and_sent_again(
     refused = failing(clone, "dvc", "pull", "--remote", remote).split("Checkout failed for following targets:\n")[1]
     assert set(refused.splitlines()[:2]) == {"data/prepared/few/X.npy", "data/runs/few/sc_ncut"}
     repro = clone.repro()
-    assert repro.ran == {"prepare@few", "cluster_graph@few-sc_ncut"}
+    assert repro.ran == {"prepare@few", "cluster@few-sc_ncut"}
     assert clone.files("data") == lab.owner.files("data")
     assert clone.run("git", "status", "--porcelain") == ""
 
-    lines = failing(clone, sys.executable, "tools/verify.py", remote)
+    lines = failing(clone, sys.executable, "tools/verify.py", "objects", remote)
     assert f"{single} removed: its content is another" in lines
     assert f"{inside} removed: its content is another" in lines
     assert f"{listing} removed: 1 of what it lists is gone" in lines
@@ -226,7 +226,7 @@ def test_what_is_damaged_in_the_cache_is_fetched_again(lab: Lab, tmp_path: Path)
     clone.run("dvc", "pull")
     name = name_of(clone, "data/prepared/few/X.npy")
     damage(fsspec.filesystem("file"), str(clone.root / ".dvc/cache/files/md5" / name[:2] / name[2:]))
-    assert f"{name} removed: its content is another" in failing(clone, sys.executable, "tools/verify.py")
+    assert f"{name} removed: its content is another" in failing(clone, sys.executable, "tools/verify.py", "objects")
     assert "1 file fetched" in clone.run("dvc", "pull")
     assert ", 0 removed" in verify(clone)
     assert clone.files("data") == lab.owner.files("data")
@@ -275,7 +275,7 @@ def test_a_remote_out_of_reach_costs_a_message_and_no_result(lab: Lab, remote: s
         target = {"folder": [], "bucket": ["prepare@few"]}[remote]
         message = failing(clone, "dvc", "pull", "--remote", remote, *target)
         assert {"folder": "Checkout failed", "bucket": "failed to connect to s3"}[remote] in message
-        assert places[remote] in failing(clone, sys.executable, "tools/verify.py", remote)
+        assert places[remote] in failing(clone, sys.executable, "tools/verify.py", "objects", remote)
         assert clone.repro("prepare@few").ran == {"plan", "fetch@few", "prepare@few"}
         assert clone.files("data/prepared") == lab.owner.files("data/prepared")
         assert clone.run("git", "status", "--porcelain") == ""
@@ -300,11 +300,11 @@ def test_a_group_on_one_machine_computes_once_and_stores_once(lab: Lab, tmp_path
     assert not (two.root / ".dvc/cache").exists()
 
     for workspace in (one, two):
-        workspace.edit(lambda params: params["methods"]["plain"]["kmeans"].update(n_init=4))
+        workspace.edit(lambda params: params["methods"]["kmeans"].update(n_init=4))
     assert one.repro().ran == {"plan", "report"} | stages_of(one, "kmeans")
     repro = two.repro()
-    assert repro.restored == {"cluster_plain@few-kmeans"}
-    assert repro.ran == {"plan", "evaluate_plain@few-kmeans", "report"}
+    assert repro.restored == {"cluster@few-kmeans"}
+    assert repro.ran == {"plan", "evaluate@few-kmeans", "report"}
     assert two.files("data") == one.files("data")
     assert two.read("dvc.lock") == one.read("dvc.lock")
 

@@ -8,9 +8,8 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2.functional import affine as torchvision_affine
 
-from deepclust.nets.settings import Augmentation
+from deepclust.nets._augmentation import Augmentation, affine, augment
 from deepclust.training import augment as augmentation
-from deepclust.training.augment import affine, augment
 
 SHAPES = [(1, 28, 28), (3, 20, 32), (1, 17, 16), (2, 9, 5)]
 NONE = Augmentation(rotation=0, shift=0, crop=0)

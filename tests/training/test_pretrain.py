@@ -16,7 +16,7 @@ from sklearn.datasets import load_digits
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from deepclust.errors import NotApplicable
-from deepclust.nets.autoencoder import Autoencoder, build
+from deepclust.nets._autoencoder import Autoencoder, build
 from deepclust.seeding import derive_seed
 from deepclust.training.loop import Outcome
 from deepclust.training.pretrain import _blocks, _drop, pretrain, read_settings

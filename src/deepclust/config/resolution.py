@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deepclust import datasets, methods, nets
+from deepclust import datasets, instructions, methods, nets
 from deepclust.config.schema import Config, Graph, validated
 from deepclust.errors import UserError
 from deepclust.settings import checked, defaults_of
@@ -46,6 +46,8 @@ class Resolved:
 
 def check(config: Config) -> None:
     """Raise `UserError` for an unknown data set or method, wrong settings or sweeps."""
+    if not instructions.supported(config.compute.instructions):
+        raise UserError("params.yaml: compute.instructions: this processor has no AVX2; set it to native")
     published = datasets.names()
     for name, own in config.own.items():
         if name in published:
@@ -80,7 +82,8 @@ def resolve(config: Config, dataset: str) -> Resolved:
             known = ", ".join(dict.fromkeys([*config.networks, *read])) or "none"
             raise UserError(f"{at}.networks.{name} is not among networks: {known}; correct the name")
     networks = {name: _network(config, dataset, name) for name in dict.fromkeys([*read, *config.networks])}
-    reached = {setting for unit in (*cells.values(), *networks.values()) for setting in unit.settings}
+    settings = [cell.settings for cell in cells.values()] + [network.settings for network in networks.values()]
+    reached = set[str]().union(*settings)
     for key, given in (("params.yaml: defaults", config.defaults), (f"{at}.defaults", changes.defaults)):
         if unknown := [setting for setting in given if setting not in reached]:
             raise UserError(f"{key}.{unknown[0]} is a setting of no method and no network here; correct the name")

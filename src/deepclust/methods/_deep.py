@@ -1,9 +1,7 @@
 """What methods on an autoencoder's code share: getting the network, encoding, and labelling new samples."""
 
-import contextlib
 import copy
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,20 +9,18 @@ import torch
 from sklearn.metrics import pairwise_distances_argmin
 from torch import Tensor
 
+from deepclust import nets
 from deepclust.errors import NotApplicable, SeedFailed
 from deepclust.graph.partition import partition
-from deepclust.methods._readouts import neighbour_graph
+from deepclust.methods._graph_cuts import neighbour_graph
 from deepclust.methods.base import Clusterer
-from deepclust.nets.autoencoder import Autoencoder, build
-from deepclust.nets.settings import Augmentation
-from deepclust.runs import require_ok
+from deepclust.nets._augmentation import augment
+from deepclust.nets._autoencoder import Autoencoder
 from deepclust.seeding import derive_seed
-from deepclust.training.augment import augment
-from deepclust.training.checkpoint import load_tensors
+from deepclust.settings import Augmentation, setting
 from deepclust.training.loop import in_chunks
-from deepclust.training.pretrain import pretrain, read_settings
+from deepclust.training.pretrain import pretrain
 from deepclust.training.rows import on_device
-from deepclust.training.runtime import Runtime, side_by_side
 
 _LARGEST_GRAPH = 200_000
 
@@ -32,30 +28,25 @@ _LARGEST_GRAPH = 200_000
 class DeepClusterer(Clusterer):
     """A method that reads a pretrained autoencoder, or pretrains its own with the settings `pretraining`.
 
-    `pretraining` is a block as in params.yaml's `networks` (None: the paper's d-500-500-2000-10, 50 epochs), merged
-    over the method's own `network_settings`.
+    `pretraining` holds settings of the method's own network, or of the one that its key `network` names, as under
+    `networks` in params.yaml. None: the network as its file declares it.
     """
 
-    network_settings: ClassVar[dict[str, Any]] = {}
-
-    reads: ClassVar[tuple[str, ...]] = ("mlp",)
+    default_network: ClassVar[str] = "mlp"
     libraries: ClassVar[tuple[str, ...]] = (*Clusterer.libraries, "torch")
     not_in_params: ClassVar[tuple[str, ...]] = (*Clusterer.not_in_params, "pretraining")
-    network_: Autoencoder
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **Clusterer._parameter_constraints,
-        "pretraining": [dict, None],
-    }
+    pretraining: dict[str, Any] | None = setting(None, "of the network that `fit` pretrains where it is given none")
 
     def _start(self, X: np.ndarray, network: Autoencoder | None) -> Tensor:
         """Set `network_`, a copy of the one given or a new one, and return X on the device in float32."""
         data = on_device(X, self.device)
         self.device_ = data.device.type
         if network is None:
-            settings = read_settings(self.network_settings | (self.pretraining or {}))
+            given = {"network": self.default_network} | (self.pretraining or {})
+            settings = nets.make(given.pop("network"), given)
             network, _ = pretrain(data, settings, seed=derive_seed(self._seed, "pretrain"))
-        self.network_ = copy.deepcopy(network).to(data.device)
+        self.network_: Autoencoder = copy.deepcopy(network).to(data.device)
         return data
 
     def _encode(self, data: Tensor) -> Tensor:
@@ -89,34 +80,17 @@ class DeepClusterer(Clusterer):
         graph = neighbour_graph(codes, 10, device=self.device_)
         return {"modularity": partition(graph, self.n_clusters, random_state=self._seed).labels}
 
-    @classmethod
-    def read_network(cls, folder: Path) -> Autoencoder:
-        """Return one seed's network as the pretrain stage wrote it, or raise what ended that seed's pretraining."""
-        return _rebuild(require_ok(folder), load_tensors(folder / "weights.safetensors")[0])
-
-    def _kept(self) -> dict[str, Any]:
+    def _state(self) -> dict[str, Any]:
         weights = {name: value.cpu().numpy() for name, value in self.network_.state_dict().items()}
-        return super()._kept() | {"network_": weights, "architecture": self.network_.facts}
+        return super()._state() | {"network_": weights, "architecture": self.network_.facts}
 
-    def _keep(self, fitted: dict[str, Any]) -> None:
+    def _restore(self, fitted: dict[str, Any]) -> None:
         weights = {name: torch.from_numpy(value) for name, value in fitted.pop("network_").items()}
-        network = _rebuild(fitted.pop("architecture"), weights)
-        super()._keep(fitted)
+        network = nets.rebuild(fitted.pop("architecture"), weights)
+        super()._restore(fitted)
         if not torch.cuda.is_available():
             self.device_ = "cpu"
         self.network_ = network.to(self.device_)
-
-    @classmethod
-    @contextlib.contextmanager
-    def running(
-        cls, threads: int, precision: str, checkpoints: Path | None = None, progress: bool = False
-    ) -> Iterator[None]:
-        with Runtime(threads, precision, checkpoints, progress).open():  # type: ignore[arg-type]
-            yield
-
-    @classmethod
-    def at_once(cls, X: np.ndarray, device: str, n_seeds: int) -> int:
-        return side_by_side(X, device, n_seeds)
 
 
 class CodeReader(DeepClusterer):
@@ -141,11 +115,3 @@ class CentroidClusterer(DeepClusterer):
 
     def _predict(self, X: np.ndarray) -> np.ndarray:
         return self._nearest(self._codes(X))
-
-
-def _rebuild(facts: dict[str, Any], weights: Mapping[str, Tensor]) -> Autoencoder:
-    """Return the network of these `Autoencoder.facts` and weights."""
-    shape = tuple(facts["image_shape"]) if facts["image_shape"] else None
-    network = build(read_settings(facts["settings"]), facts["n_features"], shape, torch.Generator())
-    network.load_state_dict(weights)
-    return network

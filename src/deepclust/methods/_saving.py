@@ -1,6 +1,7 @@
 """Fitted methods as files: arrays in `model.safetensors`, all else in `model.json` with a digest of both; no pickle."""
 
 import hashlib
+import importlib.metadata
 import json
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,11 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         else:
             fitted[owner] = array
     return content, fitted
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Return the installed versions of the named distributions."""
+    return {name: importlib.metadata.version(name) for name in packages}
 
 
 def _is_array(value: Any) -> bool:

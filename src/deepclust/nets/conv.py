@@ -4,61 +4,75 @@ The paper prints stride 2 *and* max pooling after every layer, which leaves noth
 them; its released code uses stride 1 and pools after all but the last, and so do we.
 """
 
-from collections.abc import Sequence
+from typing import Annotated
 
+from pydantic import Field
 from torch import nn
 
 from deepclust.errors import NotApplicable
+from deepclust.nets.base import ImageShape, Network
+from deepclust.settings import Augmentation, Count, setting
 
 
-def layers(
-    image_shape: tuple[int, int, int], channels: Sequence[int], n_embedding: int, batch_norm: bool
-) -> tuple[nn.Sequential, ...]:
-    """Return (encoder, decoder) on flat images (B, C*H*W) of `image_shape` (C, H, W).
+class Conv(Network):
+    """3 x 3 convolutions and a dense code, for images, pretrained with augmentation (DECS, Section 4.2).
 
-    Encoder: convolution (stride 1, padding 1), ReLU, BatchNorm, 2 x 2 max pooling after all but the last; then a
-    dense layer to the code. Decoder: a dense layer, then transposed convolutions that retrace the sizes, the last
-    without activation.
-
-    Raises
-    ------
-    NotApplicable
-        The image is halved to nothing before the last layer.
+    Encoder: convolution (stride 1, padding 1), ReLU, BatchNorm, 2 x 2 max pooling after all but the last; then a dense
+    layer to the code. Decoder: a dense layer, then transposed convolutions that retrace the sizes, the last without
+    activation.
     """
-    n_channels, height, width = image_shape
-    depth = len(channels)
-    if min(height, width) >> (depth - 1) < 1:
-        raise NotApplicable(
-            f"images of {height} x {width} are too small for {depth} convolutional layers: "
-            f"each side must be at least {2 ** (depth - 1)}; shorten `channels`"
-        )
-    sizes = [(height >> i, width >> i) for i in range(depth)]
-    widths = [n_channels, *channels]
-    n_flat = channels[-1] * sizes[-1][0] * sizes[-1][1]
 
-    encoder: list[nn.Module] = [nn.Unflatten(1, image_shape)]
-    for i in range(depth):
-        encoder += [nn.Conv2d(widths[i], widths[i + 1], 3, padding=1), nn.ReLU(inplace=True)]
-        encoder += [nn.BatchNorm2d(widths[i + 1])] * batch_norm
-        if i < depth - 1:
-            encoder.append(nn.MaxPool2d(2))
-    encoder += [nn.Flatten(), nn.Linear(n_flat, n_embedding)]
+    channels: Annotated[tuple[Count, ...], Field(min_length=1)] = setting((32, 64, 128, 256), "of each convolution")
+    batch_norm: bool = setting(True, "BatchNorm after each convolution")
+    augmentation: Augmentation | None = setting(
+        Augmentation(), "random affine maps of the images, as input and target alike"
+    )
 
-    decoder: list[nn.Module] = [
-        nn.Linear(n_embedding, n_flat),
-        nn.ReLU(inplace=True),
-        nn.Unflatten(1, (channels[-1], *sizes[-1])),
-    ]
-    for i in reversed(range(depth)):
-        decoder.append(
-            nn.ConvTranspose2d(widths[i + 1], widths[i], 3, padding=1)
-            if i == depth - 1
-            else _doubling(widths[i + 1], widths[i], sizes[i])
-        )
-        if i > 0:
-            decoder += [nn.ReLU(inplace=True)] + [nn.BatchNorm2d(widths[i])] * batch_norm
-    decoder.append(nn.Flatten())
-    return nn.Sequential(*encoder), nn.Sequential(*decoder)
+    def layers(self, n_features: int, image_shape: ImageShape) -> tuple[nn.Sequential, nn.Sequential]:
+        """Return encoder and decoder on flat images (B, C*H*W).
+
+        Raises
+        ------
+        NotApplicable
+            The data are no images, or an image is halved to nothing before the last layer.
+        """
+        if image_shape is None:
+            raise NotApplicable("a convolutional network needs images, and this data set has no image shape")
+        channels, n_embedding, batch_norm = self.channels, self.n_embedding, self.batch_norm
+        n_channels, height, width = image_shape
+        depth = len(channels)
+        if min(height, width) >> (depth - 1) < 1:
+            raise NotApplicable(
+                f"images of {height} x {width} are too small for {depth} convolutional layers: "
+                f"each side must be at least {2 ** (depth - 1)}; shorten `channels`"
+            )
+        sizes = [(height >> i, width >> i) for i in range(depth)]
+        widths = [n_channels, *channels]
+        n_flat = channels[-1] * sizes[-1][0] * sizes[-1][1]
+
+        encoder: list[nn.Module] = [nn.Unflatten(1, image_shape)]
+        for i in range(depth):
+            encoder += [nn.Conv2d(widths[i], widths[i + 1], 3, padding=1), nn.ReLU(inplace=True)]
+            encoder += [nn.BatchNorm2d(widths[i + 1])] * batch_norm
+            if i < depth - 1:
+                encoder.append(nn.MaxPool2d(2))
+        encoder += [nn.Flatten(), nn.Linear(n_flat, n_embedding)]
+
+        decoder: list[nn.Module] = [
+            nn.Linear(n_embedding, n_flat),
+            nn.ReLU(inplace=True),
+            nn.Unflatten(1, (channels[-1], *sizes[-1])),
+        ]
+        for i in reversed(range(depth)):
+            decoder.append(
+                nn.ConvTranspose2d(widths[i + 1], widths[i], 3, padding=1)
+                if i == depth - 1
+                else _doubling(widths[i + 1], widths[i], sizes[i])
+            )
+            if i > 0:
+                decoder += [nn.ReLU(inplace=True)] + [nn.BatchNorm2d(widths[i])] * batch_norm
+        decoder.append(nn.Flatten())
+        return nn.Sequential(*encoder), nn.Sequential(*decoder)
 
 
 def _doubling(n_in: int, n_out: int, size: tuple[int, int]) -> nn.ConvTranspose2d:

@@ -1,33 +1,87 @@
-"""The fully connected autoencoder d-500-500-2000-P of DEC, IDEC, DC-Kmeans, ULHE-DC and the hybrid."""
+"""The fully connected autoencoder d-500-500-2000-P of DEC and IDEC."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
+from typing import Annotated, Literal
 
-from torch import nn
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from deepclust.nets._autoencoder import Autoencoder
+from deepclust.nets.base import ImageShape, Network, Phase, Terms, Through
+from deepclust.settings import Count, Natural, Share, setting
 
 ACTIVATIONS = {"relu": partial(nn.ReLU, inplace=True), "sigmoid": nn.Sigmoid}
 
 
-def layers(
-    n_features: int, hidden: Sequence[int], n_embedding: int, batch_norm: bool, activation: str = "relu"
-) -> tuple[nn.Sequential, ...]:
-    """Return (encoder, decoder), mirror images of each other.
+class MLP(Network):
+    """Fully connected d-500-500-2000-P (DEC, Section 4.2), mirrored in the decoder.
 
     `relu` stands between layers, nothing after the code and after the reconstruction (DEC, Section 3.2: the code keeps
     its full information, and the data may be of any sign). `sigmoid` follows every layer, code and reconstruction too,
     as in DC-Kmeans' released code: codes lie in (0, 1), and the data must lie in [0, 1]. BatchNorm, where asked for,
     sits before the activation of hidden layers.
+
+    `layerwise_epochs` first trains each pair of mirrored layers to restore the layer below from a corrupted copy
+    (DEC, Eq. (4)-(7)): inputs and hidden units are both dropped with probability `corruption`; the first pair restores
+    the data and the last makes the code, so these two have no activation there.
     """
-    sizes = [n_features, *hidden, n_embedding]
-    return _stack(sizes, batch_norm, activation), _stack(sizes[::-1], batch_norm, activation)
+
+    hidden: Annotated[tuple[Count, ...], Field(min_length=1)] = setting((500, 500, 2000), "widths of the encoder")
+    activation: Literal["relu", "sigmoid"] = setting("relu", "sigmoid: after code and reconstruction, too")
+    batch_norm: bool = setting(False, "BatchNorm in hidden layers")
+    layerwise_epochs: Natural = setting(0, "epochs a layer of the denoising start; 0 for none")
+    corruption: Share = setting(0.2, "share of inputs zeroed in the denoising start")
+
+    def layers(self, n_features: int, image_shape: ImageShape) -> tuple[nn.Sequential, nn.Sequential]:
+        sizes = [n_features, *self.hidden, self.n_embedding]
+        return self._stack(sizes), self._stack(sizes[::-1])
+
+    @property
+    def gain(self) -> float:
+        return 4 if self.activation == "sigmoid" else 1  # Glorot and Bengio's factor for the sigmoid
+
+    def phases(self, network: Autoencoder, X: Tensor, image_shape: ImageShape, through: Through) -> Iterator[Phase]:
+        below = X
+        pairs = zip(_blocks(network.encoder), _blocks(network.decoder)[::-1], strict=True)
+        for depth, (down, up) in enumerate(pairs if self.layerwise_epochs else (), start=1):
+            pair, terms = nn.ModuleList([down, up]), _denoising(down, up, self.corruption)
+            yield Phase(f"layer{depth}", pair, below, terms, self.layerwise_epochs, ("batches", str(depth)))
+            below = through(down, down, below)
+        yield from super().phases(network, X, image_shape, through)
+
+    def _stack(self, sizes: Sequence[int]) -> nn.Sequential:
+        modules: list[nn.Module] = []
+        for i, (n_in, n_out) in enumerate(itertools.pairwise(sizes)):
+            modules.append(nn.Linear(n_in, n_out))
+            hidden = i < len(sizes) - 2
+            modules += [nn.BatchNorm1d(n_out)] * (self.batch_norm and hidden)
+            modules += [ACTIVATIONS[self.activation]()] * (hidden or self.activation == "sigmoid")  # type: ignore[operator]
+        return nn.Sequential(*modules)
 
 
-def _stack(sizes: Sequence[int], batch_norm: bool, activation: str) -> nn.Sequential:
-    modules: list[nn.Module] = []
-    for i, (n_in, n_out) in enumerate(itertools.pairwise(sizes)):
-        modules.append(nn.Linear(n_in, n_out))
-        hidden = i < len(sizes) - 2
-        modules += [nn.BatchNorm1d(n_out)] * (batch_norm and hidden)
-        modules += [ACTIVATIONS[activation]()] * (hidden or activation == "sigmoid")  # type: ignore[operator]
-    return nn.Sequential(*modules)
+def _denoising(down: nn.Module, up: nn.Module, corruption: float) -> Terms:
+    def terms(x: Tensor, _: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        hidden = _drop(down(_drop(x, corruption, generator)), corruption, generator)
+        return {"denoising": F.mse_loss(up(hidden), x)}
+
+    return terms
+
+
+def _blocks(stack: nn.Sequential) -> list[nn.Sequential]:
+    """Return the stack cut before every linear layer, so that a block keeps its normalisation and activation."""
+    blocks: list[list[nn.Module]] = []
+    for layer in stack:
+        if isinstance(layer, nn.Linear):
+            blocks.append([])
+        blocks[-1].append(layer)
+    return [nn.Sequential(*block) for block in blocks]
+
+
+def _drop(x: Tensor, probability: float, generator: torch.Generator) -> Tensor:
+    """Return x with entries zeroed with `probability`, the others scaled up to keep the mean, as dropout does."""
+    kept = torch.rand(x.shape, generator=generator, device=generator.device).to(x.device) >= probability
+    return x * kept / (1 - probability)

@@ -45,7 +45,7 @@ def read_results(root: Path | str, datasets: Sequence[str], cells: Sequence[str]
     Parameters
     ----------
     root
-        The folder of a grid, `reports/GRID`, with `scores/DS/CELL.json` (row -> seed -> metric -> value) and
+        The folder of a grid, `reports`, with `scores/DS/CELL.json` (row -> seed -> metric -> value) and
         `runs/DS/CELL.json`.
     datasets, cells
         What was asked for, in the order of the tables; files of other cells are not looked at.
@@ -58,7 +58,7 @@ def read_results(root: Path | str, datasets: Sequence[str], cells: Sequence[str]
     rows = []
     for dataset, cell in itertools.product(datasets, cells):
         path = Path(root, "scores", dataset, f"{cell}.json")
-        by_row, run = _read_cell(path), _read_cell(Path(root, "runs", dataset, f"{cell}.json"))
+        by_row, run = _read_cell(path), read_run(Path(root, "runs", dataset, f"{cell}.json"))
         if not run["seeds"]:
             raise UserError(
                 f"{dataset}/{cell} has no run record of any seed; list at least one seed and evaluate again"
@@ -165,6 +165,28 @@ def compare(summary: pd.DataFrame, reported: pd.DataFrame) -> pd.DataFrame:
     joined = joined.fillna({"n": 0, "failed": 0, "status": NOT_RUN, "reason": ""}).astype({"n": int, "failed": int})
     ours_columns = ["reproduced", "std", "difference", "n", "failed", "status", "reason"]
     return joined[[*_KEY, "paper", "table", "method", "setting", "reported", "reported_std", *ours_columns, "note"]]
+
+
+def read_run(path: Path) -> Any:
+    """Return what `reports/runs/DS/CELL.json` says of a cell: dataset, cell, method, figures, and each seed's record.
+
+    The file holds what all seeds share once, under `shared`; here every seed's record is whole.
+    """
+    content = _read_cell(path)
+    shared = content.pop("shared", {})
+    return content | {"seeds": {seed: shared | record for seed, record in content["seeds"].items()}}
+
+
+def compact(records: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return run records by seed as their file holds them: `shared`, what is alike in all, and `seeds`, the rest."""
+    first, *others = records.values()
+    shared = {
+        key: value for key, value in first.items() if all(key in other and other[key] == value for other in others)
+    }
+    seeds = {
+        seed: {key: value for key, value in record.items() if key not in shared} for seed, record in records.items()
+    }
+    return {"shared": shared, "seeds": seeds}
 
 
 def _read_cell(path: Path) -> Any:

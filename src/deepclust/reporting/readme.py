@@ -145,7 +145,7 @@ def index(
     drawn: Mapping[str, Mapping[str, Sequence[str]]] | None = None,
     sweeps: str = "",
 ) -> str:
-    """Return the page `reports/GRID/README.md`: each data set's table and figures, and what did not finish.
+    """Return the page `reports/README.md`: each data set's table and figures, and what did not finish.
 
     Parameters
     ----------

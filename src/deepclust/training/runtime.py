@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
@@ -84,15 +83,3 @@ def resolve_device(device: str) -> torch.device:
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("device is cuda, but torch sees no CUDA device; use auto or cpu")
     return torch.device(device)
-
-
-def side_by_side(X: np.ndarray, device: str, n_seeds: int) -> int:
-    """Return how many seeds train at once: one on a CPU; on a GPU all, or as many as it can hold X (N, D) for.
-
-    One training leaves most of a GPU idle. Each is counted with four times its data in float32.
-    """
-    if resolve_device(device).type == "cpu":
-        return 1
-    torch.linalg.inv(torch.eye(2, device="cuda"))  # loads the solvers, which threads side by side must not do first
-    free, _ = torch.cuda.mem_get_info()
-    return max(1, min(n_seeds, free // (16 * X.size)))

@@ -1,0 +1,1 @@
+"""Methods that train a code around centroids of their own."""

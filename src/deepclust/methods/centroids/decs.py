@@ -1,0 +1,164 @@
+"""Deep embedding clustering driven by sample stability (DECS; Cheng, Li, Wang and Qian, IJCAI 2024)."""
+
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from sklearn.cluster import KMeans, MiniBatchKMeans
+from torch import Tensor, nn
+
+from deepclust.losses.stability import determinacy, instability, otsu_threshold, stability
+from deepclust.losses.student_t import soft_assignment
+from deepclust.methods._deep import CentroidClusterer
+from deepclust.methods._flat_clustering import k_means
+from deepclust.nets._autoencoder import Autoencoder
+from deepclust.seeding import derive_seed
+from deepclust.settings import Count, Positive, Weight, setting
+from deepclust.training.loop import EpochSteps, make_optimizer, train
+
+
+@dataclass(frozen=True)
+class _Variant:
+    """What the paper and its released code say differently."""
+
+    alpha: float
+    power: int
+    lam: float
+    batch_variance: bool
+    optimizer: str
+
+
+_VARIANTS = {
+    "paper": _Variant(alpha=1.0, power=2, lam=0.8, batch_variance=False, optimizer="sgd"),
+    "released": _Variant(alpha=0.5, power=1, lam=0.4, batch_variance=True, optimizer="adam"),
+}
+_LEARNING_RATES = {"sgd": 1e-2, "adam": 1e-3}
+
+
+class DECS(CentroidClusterer):
+    """k-means on the code, then encoder and centroids minimise the samples' instability; the decoder is dropped.
+
+        L = 1 - mean_i sq_i,    sq_i = mean_j fq_ij - lam var_j fq_ij,    fq_ij = (|q_ij - t| / (t or 1 - t))^power
+
+    with q (B, K) Student's t assignment of the batch to the centroids, `alpha` degrees of freedom, and t Otsu's
+    threshold of all q of the batch (Eq. (5)-(8)); below t the divisor is t, above it 1 - t. `labels_` is argmax_j q_ij
+    under the final weights; `readouts_` has the partition of highest modularity of the final code's neighbours, which
+    is not the paper's.
+
+    `variant` says what paper and released code say differently; each can be set by itself, None takes the variant's:
+
+    ================  =====================================  =============================================
+    setting           paper                                  released
+    ================  =====================================  =============================================
+    `power`           2: squares                             1: absolute values
+    `lam`             0.8                                    0.4
+    `batch_variance`  False                                  True: the loss also subtracts var_i sq_i
+    `optimizer`       sgd, momentum 0.9                      adam, learning rate 0.001
+    `alpha`           1, where its gradients are derived     0.5
+    ================  =====================================  =============================================
+
+    The released code also keeps the epoch of the highest accuracy by the true labels. No method here sees them: the
+    final epoch is kept in both variants. And it feeds augmented batches to the clustering stage, where the text has
+    x in X and speaks of augmentation for the autoencoder (Section 3.2) and for "the training process" (Section 4.4):
+    `augment` is a setting apart, since it needs images.
+
+    The paper trains for 10,000 iterations, the released code for 20,000: `epochs` times floor(N / `batch_size`). The
+    default of 280 epochs is 10,000 iterations on 9,298 samples. Its rate of SGD is not given: ours, None for 0.01, is
+    the default of Keras, whose defaults the paper uses for Adam.
+
+    Nothing in L holds clusters apart or fills an empty one: it is 0 at every hard assignment, also of all samples to
+    one cluster. The trace's `alive` counts the clusters that have samples, `label_change` is the share of rows whose
+    likeliest cluster is another than when they were last in a batch (k-means', before the first). Squared distances
+    must be large against `alpha`, as between the convolutional network's codes; where they are of one size, lower it.
+    """
+
+    default_network: ClassVar[str] = "conv"
+    paper: ClassVar[str] = "Cheng, Li, Wang and Qian 2024"
+
+    variant: Literal["paper", "released"] = setting("paper", "whose settings stand where one is None")
+    alpha: Positive | None = setting(None, "degrees of freedom of Student's t")
+    power: Literal[1, 2] | None = setting(None, "1: absolute values in the determinacy, 2: squares")
+    lam: Weight | None = setting(None, "weight of the variance in a sample's stability")
+    batch_variance: bool | None = setting(None, "whether the variance of the stabilities is subtracted, too")
+    optimizer: Literal["sgd", "adam"] | None = setting(None, "SGD has momentum 0.9")
+    learning_rate: Positive | None = setting(None, "None: 0.01 for SGD, 0.001 for Adam")
+    augment: bool = setting(False, "train on random affine maps of the images")
+    epochs: Count = setting(280, "epochs; there is no other end")
+    batch_size: Count = setting(256, "rows of a batch")
+    n_init: Count = setting(20, "starts of the k-means that gives the first centroids")
+
+    def _fit(self, X: np.ndarray, network: Autoencoder | None = None, **_: Any) -> None:
+        data = self._start(X, network)
+        said = self._resolve()
+        codes = self._encode(data).cpu().numpy()
+        kmeans = k_means(len(X), self.n_clusters, n_init=self.n_init, random_state=self._seed).fit(codes)
+        state = DECSState(self.network_, kmeans, data)
+        augmented = self._augmenter(self.augment)
+
+        def terms(x: Tensor, index: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+            q = soft_assignment(self.network_.encode(augmented(x, generator)), state.centroids, said.alpha)
+            t = otsu_threshold(q)
+            sq = stability(determinacy(q, t, said.power), said.lam)
+            state.note(index, q, t, sq)
+            return {"instability": instability(sq, said.batch_variance)}
+
+        rate = self.learning_rate or _LEARNING_RATES[said.optimizer]
+        outcome = train(
+            state,
+            data,
+            terms,
+            optimizer=make_optimizer(said.optimizer, state, rate),
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            seed=derive_seed(self._seed, "batches"),
+            phase="cluster",
+            steps=EpochSteps(state.clear, state.columns),
+        )
+        self.cluster_centers_ = state.centroids.detach().cpu().numpy()
+        self.embedding_ = self._encode(data).cpu().numpy()
+        self.labels_ = self._nearest(self.embedding_)
+        self.readouts_ = self._modularity(self.embedding_)
+        self.extras_ = {"embedding_before": codes}
+        self.trace_, self.n_iter_, self.converged_ = outcome.trace, outcome.n_iter, True  # the paper has no other end
+
+    def _resolve(self) -> _Variant:
+        """Return what `variant` says, with the settings that are not None in its place."""
+        given = {field.name: getattr(self, field.name) for field in fields(_Variant)}
+        return replace(_VARIANTS[self.variant], **{name: value for name, value in given.items() if value is not None})
+
+
+class DECSState(nn.Module):
+    """All that a checkpoint must hold: the network, the centroids (K, P) and what the trace is made of.
+
+    `labels` (N,) are each sample's likeliest cluster when it was last in a batch, k-means' before the first.
+    """
+
+    def __init__(self, network: Autoencoder, start: KMeans | MiniBatchKMeans, data: Tensor) -> None:
+        super().__init__()
+        self.network = network
+        self.centroids = nn.Parameter(torch.from_numpy(start.cluster_centers_).to(data.device))
+        self.labels: Tensor
+        self.sums: Tensor
+        self.register_buffer("labels", torch.from_numpy(start.labels_.astype(np.int64)).to(data.device))
+        # over an epoch's batches: threshold, stability, changes, 1
+        self.register_buffer("sums", torch.zeros(4, device=data.device))
+
+    def clear(self) -> None:
+        self.sums.zero_()
+
+    @torch.no_grad()
+    def note(self, index: Tensor, q: Tensor, t: Tensor, sq: Tensor) -> None:
+        """Take down one batch."""
+        now = q.argmax(dim=1)
+        changed = (now != self.labels[index]).to(sq.dtype).mean()
+        self.labels[index] = now
+        self.sums += torch.stack([t, sq.mean(), changed, torch.ones_like(t)])
+
+    def columns(self) -> dict[str, float]:
+        """Return an epoch's columns of the trace: means over its batches, and how many clusters have samples."""
+        *sums, n_batches = self.sums.tolist()
+        names = ("threshold", "stability", "label_change")
+        return dict(zip(names, (total / n_batches for total in sums), strict=True)) | {
+            "alive": len(self.labels.unique())
+        }

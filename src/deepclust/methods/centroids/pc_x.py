@@ -1,0 +1,260 @@
+"""Profound clustering via slow exemplars (Pan, Yao and Tsang, CPAL 2024)."""
+
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from deepclust.losses.distances import squared_distances
+from deepclust.losses.exemplars import (
+    assignment_entropy,
+    clustering_loss,
+    inverse_sizes,
+    moving_average,
+)
+from deepclust.methods._deep import CentroidClusterer
+from deepclust.methods._flat_clustering import k_means
+from deepclust.nets._autoencoder import Autoencoder
+from deepclust.nets._init import initialise
+from deepclust.seeding import derive_seed
+from deepclust.settings import Count, Natural, Positive, Share, Weight, setting
+from deepclust.training.loop import EpochSteps, Outcome, Terms, in_chunks, make_optimizer, train
+
+
+class PCX(CentroidClusterer):
+    """An autoencoder whose decoder sees the nearest centroid beside the code, and centroids that follow slowly.
+
+        (1/ND) sum_i ||x_i - g(h(z_i, mu_i))||^2 + eta1 (1/N) sum_i ||z_i - mu_i||^2 + eta2 (1/N) sum_i H(lambda_i)
+
+    is minimised by the network alone (Eq. (9)): z = f(x), mu_i the centroid nearest to z_i, h the centroid-integration
+    unit, H the entropy of lambda_i = softmax(-tau ||z_i - mu_k||^2). Each batch moves its clusters' centroids by
+    1 - `kappa` towards the means of its codes; they get no gradient, and a cluster without a sample in the batch stays
+    where it is. Network and centroids start at random; `labels_` are the nearest centroids. `readouts_` has k-means and
+    the modularity read-out on the final code. `extras_` holds the exemplars g(h(mu, mu)) and Table 7; `unit_` the
+    unit's weight (P, 2P) and bias (P,).
+
+    Paper says / we do / because:
+
+    1. D(x||xhat), eta1 and eta2 are not given. Squared error, *mean* over samples and features, with the weights of the
+       released ImageNet-10 code: 5e-4 over P = 10 features of the code, and 1e-5. A larger eta1 leaves one cluster
+       alive, a smaller one lets the code outrun the centroids (`docs/papers/pc_x.md`).
+    2. Eq. (6) wants the codes after the network's step: those before it serve, which spares a second encoding; the
+       centroids move by half a percent either way.
+    3. The released code differs from the paper; `noise: 0.5` (normal noise of that standard deviation on h's output in
+       training), `straight_through: true` (mu_i passes the decoder's gradient on to z_i) and `burn_in: 0` are its.
+
+    `imbalance` divides a sample's clustering term by the relative size of its cluster (Eq. (12)-(14); `smoothing` is
+    5 in the paper for such data), from epoch `burn_in` on, when the entropy, too, comes in. Ablations: `ci_unit: false`
+    decodes z itself, `update: fixed` leaves the centroids at their start. Beyond the paper: `init: kmeans` starts them
+    at the k-means centroids of the code after `warm_up` epochs of reconstruction, in which h sees (z, z), as it sees
+    (mu, mu) for an exemplar; `augment` shows images under random affine maps.
+    """
+
+    default_network: ClassVar[str] = "random"
+    paper: ClassVar[str] = "Pan, Yao and Tsang 2024"
+
+    eta1: Weight = setting(5e-5, "weight of the squared distances to the nearest centroids")
+    eta2: Weight = setting(1e-5, "weight of the entropy of the soft assignments")
+    tau: Positive = setting(5.0, "inverse temperature of the soft assignments")
+    kappa: Share = setting(0.995, "share of a centroid that stays when it moves to its batch's mean")
+    burn_in: Natural = setting(250, "epochs before the entropy and the balance come in")
+    ci_unit: bool = setting(True, "whether the decoder sees the nearest centroid beside the code")
+    update: Literal["ema", "fixed"] = setting("ema", "fixed: centroids stay at their start")
+    init: Literal["random", "kmeans"] = setting("random", "start of the centroids")
+    warm_up: Natural = setting(0, "epochs of reconstruction alone, before the centroids start")
+    n_init: Count = setting(20, "starts of k-means, of the start and of the read-out")
+    imbalance: bool = setting(False, "divide a sample's clustering term by the size of its cluster")
+    smoothing: Positive = setting(5.0, "of these sizes")
+    noise: Weight = setting(0.0, "standard deviation of the noise on the unit's output in training")
+    straight_through: bool = setting(False, "pass the decoder's gradient at a centroid on to the code")
+    augment: bool = setting(False, "train on random affine maps of the images")
+    epochs: Count = setting(1000, "epochs after the warm-up")
+    batch_size: Count = setting(256, "rows of a batch")
+    learning_rate: Positive = setting(5e-4, "of Adam")
+
+    def _fit(self, X: np.ndarray, network: Autoencoder | None = None, **_: Any) -> None:
+        data = self._start(X, network)
+        kmeans = k_means(len(X), self.n_clusters, n_init=self.n_init, random_state=self._seed)
+        state = PCXState(self.network_, data, self)
+        training = _Training(self, state)
+        self.extras_: dict[str, Any] = {}
+
+        def run(phase: str, terms: Terms, epochs: int, steps: EpochSteps | None = None) -> Outcome:
+            return train(
+                state,
+                data,
+                terms,
+                optimizer=make_optimizer("adam", state, self.learning_rate),
+                epochs=epochs,
+                batch_size=self.batch_size,
+                seed=derive_seed(self._seed, phase),
+                phase=phase,
+                steps=steps,
+            )
+
+        first = run("warm_up", training.reconstruction, self.warm_up)
+        if self.init == "kmeans":
+            start = self._encode(data).cpu().numpy()
+            state.centroids.copy_(torch.from_numpy(kmeans.fit(start).cluster_centers_))
+            self.extras_["embedding_before"] = start
+        outcome = run("cluster", training.terms, self.epochs, EpochSteps(training.before_epoch, training.after_epoch))
+
+        unit = {} if state.unit is None else state.unit.linear.state_dict()
+        self.unit_ = {name: value.cpu().numpy() for name, value in unit.items()}
+        self.cluster_centers_ = state.centroids.cpu().numpy()
+        self.embedding_ = self._encode(data).cpu().numpy()
+        self.labels_ = self._nearest(self.embedding_)
+        self.readouts_ = {"kmeans": kmeans.fit_predict(self.embedding_).astype(np.int64)}
+        self.readouts_ |= self._modularity(self.embedding_)
+        self._interpret(state.eval())
+        self.trace_ = first.trace + outcome.trace
+        self.n_iter_, self.converged_ = first.n_iter + outcome.n_iter, False
+
+    @torch.no_grad()
+    def _interpret(self, state: "PCXState") -> None:
+        """Decode the centroids, and compare the codes before and after the fusion (Table 7)."""
+        decoded: Tensor = self.network_.decode(state.fuse(state.centroids, state.centroids))
+        self.extras_["decoded_centers"] = decoded.cpu().numpy()
+        if self.ci_unit:
+            codes, labels = (torch.from_numpy(a).to(self.device_) for a in (self.embedding_, self.labels_))
+            fused = state.fuse(codes, state.centroids[labels]).cpu().numpy()
+            members = [np.flatnonzero(self.labels_ == k) for k in range(self.n_clusters)]
+            self.extras_["singular_values"] = pd.DataFrame(
+                {
+                    "cluster": range(self.n_clusters),
+                    "n": [len(rows) for rows in members],
+                    "before": [_leading_share(self.embedding_[rows]) for rows in members],
+                    "after": [_leading_share(fused[rows]) for rows in members],
+                }
+            )
+
+
+class CentroidIntegration(nn.Module):
+    """The unit h(z, mu) = W [z, mu] + b (B, P) of codes z and centroids mu (B, P) (Eq. (3)).
+
+    W under Glorot's rule from `generator`, b = 0.
+    """
+
+    def __init__(self, n_embedding: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.linear = nn.Linear(2 * n_embedding, n_embedding, device="meta").to_empty(device="cpu")
+        initialise(self, generator, "glorot")
+
+    def forward(self, z: Tensor, centroid: Tensor) -> Tensor:
+        fused: Tensor = self.linear(torch.cat([z, centroid], dim=1))
+        return fused
+
+
+class PCXState(nn.Module):
+    """All that a checkpoint must hold: network, unit, centroids (K, P), their sizes a batch (K,), epochs so far.
+
+    The centroids start uniform in +-sqrt(6 / (K + P)), Glorot and Bengio's for a K x P matrix, and the sizes equal.
+    `labels` (N,) are those of the batches in which a sample was last seen, -1 before.
+    """
+
+    def __init__(self, network: Autoencoder, data: Tensor, settings: PCX) -> None:
+        super().__init__()
+        n_clusters, batch_size = settings.n_clusters, min(settings.batch_size, len(data))
+        n_embedding = in_chunks(network.encode, network, data[:1]).shape[1]
+        generator = torch.Generator().manual_seed(derive_seed(settings._seed, "start"))
+        centroids = (6 / (n_clusters + n_embedding)) ** 0.5 * (
+            2 * torch.rand(n_clusters, n_embedding, generator=generator) - 1
+        )
+        self.network = network
+        self.unit = CentroidIntegration(n_embedding, generator).to(data.device) if settings.ci_unit else None
+        self.centroids: Tensor
+        self.sizes: Tensor
+        self.labels: Tensor
+        self.epoch: Tensor
+        self.register_buffer("centroids", centroids.to(data.device))
+        self.register_buffer("sizes", torch.full((n_clusters,), batch_size / n_clusters, device=data.device))
+        self.register_buffer("labels", torch.full((len(data),), -1, device=data.device))
+        self.register_buffer("epoch", torch.tensor(0))
+
+    def fuse(self, z: Tensor, centroid: Tensor) -> Tensor:
+        """Return what is decoded (B, P): h(z, centroid), or z without the unit."""
+        fused: Tensor = z if self.unit is None else self.unit(z, centroid)
+        return fused
+
+
+class _Training:
+    """What a batch minimises, how it moves the centroids, and what an epoch counts."""
+
+    def __init__(self, settings: PCX, state: PCXState) -> None:
+        self.settings = settings
+        self.state = state
+        self.augment = settings._augmenter(settings.augment)
+
+    def reconstruction(self, x: Tensor, _: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        """Return the loss of the warm-up, in which a code stands for its own centroid."""
+        x = self.augment(x, generator)
+        z = self.state.network.encode(x)
+        return {"reconstruction": self._error(x, z, z, generator)}
+
+    def terms(self, x: Tensor, index: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        """Return the weighted terms of a batch's loss (Eq. (9) or (12)), and move the centroids (Eq. (6))."""
+        settings, state = self.settings, self.state
+        x = self.augment(x, generator)
+        z = state.network.encode(x).float()
+        centroids = state.centroids.clone()  # which the backward pass still needs when they have moved on
+        squared = squared_distances(z, centroids)
+        labels = squared.argmin(dim=1)
+        nearest = centroids[labels]
+        if settings.straight_through:
+            nearest = z + (nearest - z).detach()
+        weights = inverse_sizes(state.sizes, settings.smoothing) if settings.imbalance and self.burnt_in else None
+        entropy = assignment_entropy(squared, settings.tau)
+        losses = {
+            "reconstruction": self._error(x, z, nearest, generator),
+            "clustering": settings.eta1 * clustering_loss(squared, labels, weights),
+            "entropy": (settings.eta2 if self.burnt_in else 0) * entropy,
+        }
+        self._follow(z.detach(), squared.detach(), labels, index)
+        return losses
+
+    def _error(self, x: Tensor, z: Tensor, centroid: Tensor, generator: torch.Generator) -> Tensor:
+        fused = self.state.fuse(z, centroid)
+        if self.settings.noise:
+            normal = torch.randn(fused.shape, generator=generator, device=generator.device)
+            fused = fused + self.settings.noise * normal.to(fused.device)
+        return F.mse_loss(self.state.network.decode(fused), x)
+
+    def _follow(self, z: Tensor, squared: Tensor, labels: Tensor, index: Tensor) -> None:
+        """Move centroids and sizes towards the batch's, and add the batch to the epoch's counts; nothing waits here."""
+        settings, state = self.settings, self.state
+        centroids, counts = moving_average(state.centroids, z, labels, settings.kappa)
+        if settings.update == "ema":
+            state.centroids.copy_(centroids)
+        state.sizes.copy_(torch.lerp(counts, state.sizes, settings.kappa))
+        before = state.labels[index]
+        self.counts += counts
+        self.seen_before += (before >= 0).sum()
+        self.changed += ((before >= 0) & (before != labels)).sum()
+        self.certainty += torch.softmax(-settings.tau * squared, dim=1).amax(dim=1).sum()
+        state.labels[index] = labels
+
+    def before_epoch(self) -> None:
+        self.burnt_in = int(self.state.epoch) >= self.settings.burn_in
+        self.counts = torch.zeros_like(self.state.sizes)
+        self.seen_before, self.changed, self.certainty = self.counts.new_zeros(3).unbind()
+
+    def after_epoch(self) -> dict[str, Any]:
+        """Return the epoch's columns: of its batches' assignments the share changed, clusters with a sample, ..."""
+        self.state.epoch += 1
+        n_samples, known = float(self.counts.sum()), float(self.seen_before)
+        return {
+            "label_change": float(self.changed) / known if known else None,
+            "alive": int((self.counts > 0).sum()),
+            "largest_share": float(self.counts.max()) / n_samples,
+            "certainty": float(self.certainty) / n_samples,  # mean of max_k lambda_ik (Fig. 4)
+        }
+
+
+def _leading_share(rows: np.ndarray) -> float:
+    """Return the largest singular value of rows (n, P), uncentred, over the sum of all, in percent; nan for zeros."""
+    values = np.linalg.svd(rows.astype(np.float64), compute_uv=False)
+    total = float(values.sum())
+    return 100 * float(values[0]) / total if total > 0 else float("nan")

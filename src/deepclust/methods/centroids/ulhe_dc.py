@@ -1,0 +1,226 @@
+"""Uniform quasi-low-rank hypersphere embedding (ULHE-DC, anonymous submission)."""
+
+import math
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from deepclust.errors import UserError
+from deepclust.losses.distances import blocks
+from deepclust.losses.hypersphere import (
+    cluster_directions,
+    compactness,
+    directions,
+    norm_penalty,
+    uniformity,
+)
+from deepclust.methods._deep import CentroidClusterer
+from deepclust.nets._autoencoder import Autoencoder
+from deepclust.seeding import derive_seed
+from deepclust.settings import Count, Positive, Share, Weight, setting
+from deepclust.solvers.spherical_kmeans import SphericalKMeans, spherical_kmeans
+from deepclust.training.loop import EpochSteps, Outcome, Refresh, in_chunks, make_optimizer, train
+
+_STARTED_FROM = 100_000  # samples at random, where there are more than twice as many
+
+
+class ULHEDC(CentroidClusterer):
+    """Spherical k-means on a code near the unit sphere, whose encoder then learns its own hard labels.
+
+        mean_i [1 - cos(f(x_i), m_(s_i))] + lambda_norm L_norm + lambda_unif L_unif + lambda_cmpt L_cmpt    (Eq. (13))
+
+    s_i is the centroid of largest cosine (Eq. (6)), and centroids follow their members with momentum (Eq. (8)). L_unif
+    is the energy of the batch's own centroids, summed over pairs of clusters; L_cmpt the spread inside the clusters.
+    Both have gradient in the encoder alone; the decoder is left as it was. `lambda_unif` and `lambda_cmpt` at 0 are the
+    ablations. Stops when fewer than `tolerance` of the labels changed in an epoch, or after `epochs`.
+
+    Where the paper is open or does not work as printed (`docs/papers/ulhe_dc.md` has more on each):
+
+    - `reduction: mean`. Eq. (12) prints a sum over a cluster's pairs of members (`sum`). Against the first term that
+      weighs 2 lambda_cmpt (B/K)^2, some 500 times at a batch of 256, and all samples end in one cluster. Averaged over
+      the pairs the factor is 2 lambda_cmpt.
+    - `centroid_update: epoch`. Algorithm 1 and the stop rule count assignments of all N samples, so an iteration is an
+      epoch: labels and centroids once from all samples, then one pass with both fixed. The text motivates Eq. (8) by
+      mini-batches, which is `batch`: both follow with every batch, from the codes it needs anyway. Their memory is the
+      same, about one epoch; but while L_unif turns the clusters quickly, such centroids label fresh codes wrongly.
+    - `self_paced`. The nearest third of the samples, then two thirds, then all, by the cosine to their own centroids as
+      it was when the stage began; each stage is the algorithm above on the samples it is fed. `stage_epochs` is
+      the length of the first two (None: a third of `epochs`, which gives the paper's 100 of 300). The stop rule
+      holds in the last stage, as before it the hard samples have taught nothing.
+    - `augment` (beyond the paper): the encoder sees random affine copies, while labels and centroids come from the
+      samples themselves, so that a copy is taught the label of its sample and not the one it would get itself.
+    """
+
+    default_network: ClassVar[str] = "sphere"
+    paper: ClassVar[str] = "ULHE-DC, anonymous submission of 2023"
+
+    lambda_norm: Weight = setting(2.0, "weight of the codes' distance from the unit sphere")
+    lambda_unif: Weight = setting(0.08, "weight of the energy between the centroids")
+    lambda_cmpt: Weight = setting(0.40, "weight of the spread inside the clusters")
+    reduction: Literal["mean", "sum"] = setting("mean", "over a cluster's pairs of members, in the spread")
+    centroid_update: Literal["batch", "epoch"] = setting("epoch", "when labels and centroids follow the codes")
+    self_paced: bool = setting(True, "feed the nearest third of the samples, two thirds, all")
+    stage_epochs: Count | None = setting(None, "epochs of the first two stages each; None: a third of `epochs`")
+    epochs: Count = setting(300, "epochs of all stages together, at most")
+    tolerance: Share = setting(1e-3, "stop once a smaller share of the labels changed in an epoch of the last stage")
+    batch_size: Count = setting(256, "rows of a batch")
+    learning_rate: Positive = setting(2e-3, "of SGD with momentum 0.9")
+    augment: bool = setting(False, "encode random affine maps of the images in training")
+    n_init: Count = setting(20, "starts of spherical k-means")
+
+    def _fit(self, X: np.ndarray, network: Autoencoder | None = None, **_: Any) -> None:
+        stages = self._stages()
+        data = self._start(X, network)
+        before = self._encode(data).cpu().numpy()
+        start = self._start_from(before)
+        state = ULHEDCState(self.network_, torch.from_numpy(start.centers).to(data.device, torch.float32), len(data))
+        optimizer = make_optimizer("sgd", self.network_.encoder, self.learning_rate)
+
+        self.trace_, self.n_iter_ = list[dict[str, Any]](), 0
+        for number, (share, epochs) in enumerate(stages, start=1):
+            u = directions(self._encode(data))
+            fed = easiest(u, state.centroids, share)
+            state.labels.copy_(nearest(u, state.centroids))
+            tolerance = self.tolerance if share == 1 else 0.0
+            outcome = self._train(state, data, fed, optimizer, epochs, tolerance, f"stage{number}")
+            past = len(self.trace_)
+            self.trace_ += [row | {"phase": "cluster", "epoch": past + row["epoch"]} for row in outcome.trace]
+            self.n_iter_ += outcome.n_iter
+        self.converged_ = outcome.converged
+
+        self.cluster_centers_ = state.centroids.cpu().numpy()
+        self.embedding_ = self._encode(data).cpu().numpy()
+        self.labels_ = self._nearest(self.embedding_)
+        self.readouts_ = self._modularity(self.embedding_)
+        self.extras_ = {"embedding_before": before}
+
+    def _start_from(self, codes: np.ndarray) -> SphericalKMeans:
+        """Return spherical k-means of codes (N, P), beyond 200,000 of half as many drawn: each iteration is a pass."""
+        if len(codes) > 2 * _STARTED_FROM:
+            codes = codes[np.random.default_rng(self._seed).permutation(len(codes))[:_STARTED_FROM]]
+        return spherical_kmeans(codes, self.n_clusters, random_state=self._seed, n_init=self.n_init)
+
+    def _stages(self) -> list[tuple[float, int]]:
+        """Return the share of the samples fed and the number of epochs, stage by stage."""
+        if not self.self_paced:
+            return [(1.0, self.epochs)]
+        each = self.epochs // 3 if self.stage_epochs is None else self.stage_epochs
+        if 2 * each >= self.epochs:
+            raise UserError(
+                f"stage_epochs must be below epochs/2={self.epochs / 2:g}, got {each}: "
+                "two stages of that length come before the one that feeds all samples"
+            )
+        return [(share, n) for share, n in [(1 / 3, each), (2 / 3, each), (1.0, self.epochs - 2 * each)] if n]
+
+    def _train(
+        self,
+        state: "ULHEDCState",
+        X: Tensor,
+        fed: Tensor,
+        optimizer: torch.optim.Optimizer,
+        epochs: int,
+        tolerance: float,
+        phase: str,
+    ) -> Outcome:
+        """Run step 2 of the paper's Algorithm 1 on the samples `fed` (M,) of X (N, D)."""
+        encode, augmented = self.network_.encode, self._augmenter(self.augment)
+
+        def assign() -> Tensor:
+            if self.centroid_update == "epoch":
+                state.follow(fed, in_chunks(encode, self.network_, X, fed), len(fed))
+            return state.labels[fed]
+
+        def terms(x: Tensor, index: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+            z = encode(augmented(x, generator))
+            with torch.autocast(z.device.type, enabled=False):  # cosines near 1 need more digits than bfloat16 has
+                z = z.float()
+                if self.centroid_update == "batch":
+                    state.follow(index, self._clean(x, z).float(), len(fed))
+                u, labels = directions(z), state.labels[index]
+                centroids, sizes = cluster_directions(u, labels, self.n_clusters)
+                return {
+                    "clustering": 1 - (u * state.centroids[labels]).sum(dim=1).mean(),
+                    "norm": self.lambda_norm * norm_penalty(z),
+                    "uniformity": self.lambda_unif * uniformity(centroids, sizes > 0, len(z)),
+                    "compactness": self.lambda_cmpt * compactness(u, labels, self.n_clusters, self.reduction),
+                }
+
+        return train(
+            state,
+            X,
+            terms,
+            optimizer=optimizer,
+            epochs=epochs,
+            batch_size=self.batch_size,
+            seed=derive_seed(self._seed, "batches", phase),
+            phase=phase,
+            subset=fed,
+            refresh=Refresh(max(1, len(fed) // self.batch_size), assign, tolerance),  # once an epoch
+            steps=EpochSteps(lambda: None, lambda: state.diagnostics(fed)),
+        )
+
+    @torch.no_grad()
+    def _clean(self, x: Tensor, z: Tensor) -> Tensor:
+        """Return the codes that labels are read from: those of the samples, also where z are those of their copies."""
+        return self.network_.encode(x) if self.augment else z.detach()
+
+    def _nearest(self, codes: np.ndarray) -> np.ndarray:
+        centroids = torch.from_numpy(self.cluster_centers_)
+        return nearest(torch.from_numpy(codes), centroids).numpy()  # a code's own norm decides nothing
+
+
+class ULHEDCState(nn.Module):
+    """All that a checkpoint must hold: the network, the centroids (K, P) and the labels (N,) as last assigned."""
+
+    def __init__(self, network: Autoencoder, centroids: Tensor, n_samples: int) -> None:
+        super().__init__()
+        self.network = network
+        self.centroids: Tensor
+        self.labels: Tensor
+        self.register_buffer("centroids", centroids)
+        self.register_buffer("labels", torch.zeros(n_samples, dtype=torch.int64, device=centroids.device))
+
+    @torch.no_grad()
+    def follow(self, rows: Tensor, codes: Tensor, n_samples: int) -> None:
+        """Assign `rows` by their codes (Eq. (6)), then move the centroids after their new members (Eq. (8))."""
+        u = directions(codes)
+        labels = nearest(u, self.centroids)
+        self.labels[rows] = labels
+        self.centroids.copy_(momentum_centroids(self.centroids, u, labels, n_samples))
+
+    def diagnostics(self, fed: Tensor) -> dict[str, Any]:
+        """Return the trace's columns: the largest cosine between centroids, and how many clusters have members."""
+        cosines = (self.centroids @ self.centroids.T).fill_diagonal_(-torch.inf)
+        return {
+            "largest_cosine": float(cosines.max()) if len(cosines) > 1 else None,
+            "alive": len(self.labels[fed].unique()),
+        }
+
+
+def nearest(u: Tensor, centroids: Tensor) -> Tensor:
+    """Return the labels (B,) of the centroids (K, P) of largest cosine to the directions u (B, P) (Eq. (6))."""
+    return torch.cat([(u[rows] @ centroids.T).argmax(dim=1) for rows in blocks(len(u), len(centroids))])
+
+
+def momentum_centroids(centroids: Tensor, u: Tensor, labels: Tensor, n_samples: int) -> Tensor:
+    """Return Norm(m_k + (K |C_k| / N) mhat_k) (K, P), mhat_k the direction of the members' sum (Eq. (7)-(8)).
+
+    u (B, P) are the members' directions; a cluster without members among them keeps its centroid. A cluster of average
+    size moves halfway in one call if all N samples are given, and as far in N/B calls with batches of B.
+    """
+    latest, sizes = cluster_directions(u, labels, len(centroids))
+    weight = len(centroids) * sizes / n_samples
+    return F.normalize(centroids + weight.unsqueeze(1) * latest)
+
+
+def easiest(u: Tensor, centroids: Tensor, share: float) -> Tensor:
+    """Return the row numbers, ascending, of the `share` of all samples nearest to their centroids by cosine.
+
+    u : (N, P), directions; centroids : (K, P). The number is rounded up; at equal cosines the first row comes first.
+    """
+    own = torch.cat([(u[rows] @ centroids.T).amax(dim=1) for rows in blocks(len(u), len(centroids))])
+    order = own.argsort(descending=True, stable=True)
+    return order[: math.ceil(share * len(u))].sort().values

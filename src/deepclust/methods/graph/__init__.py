@@ -1,0 +1,1 @@
+"""Cuts of a nearest-neighbour graph."""

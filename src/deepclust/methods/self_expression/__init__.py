@@ -1,0 +1,1 @@
+"""Methods on the sparse self-expression of a code."""

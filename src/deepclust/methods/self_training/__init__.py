@@ -1,0 +1,1 @@
+"""Methods that sharpen their own soft assignments and learn them: DEC's family."""

@@ -1,0 +1,112 @@
+"""DEC's self-training, which IDEC keeps and extends: sharpen one's own soft assignments, and learn them."""
+
+import math
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from deepclust.losses.student_t import kl_divergence, soft_assignment, target_distribution
+from deepclust.methods._deep import CentroidClusterer
+from deepclust.methods._flat_clustering import k_means
+from deepclust.nets._autoencoder import Autoencoder
+from deepclust.seeding import derive_seed
+from deepclust.settings import Count, Positive, Share, setting
+from deepclust.training.loop import Refresh, in_chunks, make_optimizer, train
+from deepclust.training.rows import Rows
+
+
+class SelfTrainingState(nn.Module):
+    """All that a checkpoint must hold: the network, the centroids (K, P), and what the target is made of.
+
+    That is the codes (N, P), the centroids and the soft cluster sizes (K,) of the last refresh: P numbers a sample, and
+    the target has K.
+    """
+
+    def __init__(self, network: Autoencoder, centroids: Tensor, n_samples: int) -> None:
+        super().__init__()
+        self.network = network
+        self.centroids = nn.Parameter(centroids)
+        self.bank: Tensor
+        self.anchors: Tensor
+        self.sizes: Tensor
+        self.register_buffer("bank", centroids.new_zeros(n_samples, centroids.shape[1]))
+        self.register_buffer("anchors", centroids.clone())
+        self.register_buffer("sizes", centroids.new_zeros(len(centroids)))
+
+
+class SelfTraining(CentroidClusterer):
+    """k-means on the code, then KL(P || Q) by mini-batches, P from all samples every `update_interval` iterations.
+
+    The papers' 140 iterations encode all samples N / (140 B) times in an epoch, whose time is then one of N^2. None
+    stands for the iterations of an epoch, as large data want it.
+
+    Subclasses say in `_terms` what one batch minimises. Stops when fewer than `tolerance` of the labels changed
+    between two refreshes, or after `epochs`. `labels_` is argmax_j q_ij under the final weights: the nearest centroids.
+
+    `normalize` measures the code's distances in units of the data's root mean square. Student's t has a scale, alpha,
+    and DEC's data have mean square 1; on codes of data in [0, 1] every q is nearly uniform, and sharpening it merges
+    clusters.
+    """
+
+    alpha: Positive = setting(1.0, "degrees of freedom of Student's t")
+    normalize: bool = setting(True, "measure distances of codes in units of the data's root mean square")
+    update_interval: Count | None = setting(140, "iterations between two targets; None: those of an epoch")
+    tolerance: Share = setting(1e-3, "stop once a smaller share of the labels changed between two targets")
+    epochs: Count = setting(50, "epochs at most")
+    batch_size: Count = setting(256, "rows of a batch")
+    optimizer: Literal["sgd", "adam"] = setting("sgd", "SGD has momentum 0.9")
+    learning_rate: Positive = setting(0.01, "of the optimizer")
+    n_init: Count = setting(20, "starts of the k-means that gives the first centroids")
+
+    def _fit(self, X: np.ndarray, network: Autoencoder | None = None, **_: Any) -> None:
+        data = self._start(X, network)
+        self._unit = max(_root_mean_square(data), 1e-12) if self.normalize else 1.0
+        kmeans = k_means(len(X), self.n_clusters, n_init=self.n_init, random_state=self._seed)
+        centroids = kmeans.fit(self._encode(data).cpu().numpy()).cluster_centers_
+        state = SelfTrainingState(self.network_, torch.from_numpy(centroids).to(data.device), len(data))
+
+        @torch.no_grad()
+        def refresh() -> Tensor:
+            state.bank.copy_(in_chunks(self.network_.encode, self.network_, data))
+            state.anchors.copy_(state.centroids)
+            state.sizes.zero_()
+            labels = torch.empty(len(data), dtype=torch.int64, device=data.device)
+            for codes, found in zip(state.bank.split(4096), labels.split(4096), strict=True):
+                q = self._soft(codes, state.anchors)
+                state.sizes += q.sum(dim=0)
+                found.copy_(q.argmax(dim=1))
+            return labels
+
+        def terms(x: Tensor, index: Tensor, _: torch.Generator) -> dict[str, Tensor]:
+            z = self.network_.encode(x)
+            target = target_distribution(self._soft(state.bank[index], state.anchors), state.sizes)
+            return self._terms(x, z, kl_divergence(target, self._soft(z, state.centroids)))
+
+        outcome = train(
+            state,
+            data,
+            terms,
+            optimizer=make_optimizer(self.optimizer, state, self.learning_rate),
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            seed=derive_seed(self._seed, "batches"),
+            phase="cluster",
+            refresh=Refresh(self.update_interval or max(1, len(data) // self.batch_size), refresh, self.tolerance),
+        )
+        self.embedding_ = self._encode(data).cpu().numpy()
+        self.cluster_centers_ = state.centroids.detach().cpu().numpy()
+        self.labels_ = self._nearest(self.embedding_)
+        self.trace_, self.n_iter_, self.converged_ = outcome.trace, outcome.n_iter, outcome.converged
+
+    def _terms(self, x: Tensor, z: Tensor, divergence: Tensor) -> dict[str, Tensor]:
+        """Return the weighted terms of a batch's loss from its rows x (B, D), codes z (B, P) and KL(P || Q)."""
+        raise NotImplementedError
+
+    def _soft(self, z: Tensor, centroids: Tensor) -> Tensor:
+        return soft_assignment(z / self._unit, centroids / self._unit, self.alpha)
+
+
+def _root_mean_square(X: Tensor) -> float:
+    return math.sqrt(sum(float(rows.square().sum(dtype=torch.float64)) for rows in Rows(X).chunks(4096)) / X.numel())

@@ -1,0 +1,29 @@
+"""Improved Deep Embedded Clustering with local structure preservation (Guo, Gao, Liu and Yin, IJCAI 2017)."""
+
+from typing import ClassVar, Literal
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from deepclust.methods.self_training._scheme import SelfTraining
+from deepclust.settings import Positive, Weight, setting
+
+
+class IDEC(SelfTraining):
+    """Reconstruction error plus `gamma` KL(P || Q); the decoder keeps the code from losing the data.
+
+    The reconstruction is the mean over batch and features of the squared error, the divergence the mean over the
+    batch, which is the balance of the published code; the paper prints sums for both (Eq. (8)-(9)).
+    """
+
+    paper: ClassVar[str] = "Guo, Gao, Liu and Yin 2017"
+
+    gamma: Weight = setting(0.1, "weight of KL(P || Q) against the reconstruction error")
+    optimizer: Literal["sgd", "adam"] = setting("adam", "SGD has momentum 0.9")
+    learning_rate: Positive = setting(1e-3, "of the optimizer")
+
+    def _terms(self, x: Tensor, z: Tensor, divergence: Tensor) -> dict[str, Tensor]:
+        return {
+            "reconstruction": F.mse_loss(self.network_.decode(z), x),
+            "clustering": self.gamma * divergence,
+        }

@@ -1,0 +1,38 @@
+"""The autoencoder that every network of this folder builds and every network method shares."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+
+class Autoencoder(nn.Module):
+    """An encoder (B, D) -> (B, P) and a decoder (B, P) -> (B, D); images are flat outside, whatever is inside.
+
+    `facts` is what JSON holds of it, all but the weights: the name of its network, the settings, D and the images'
+    shape (C, H, W), which fully connected networks know too, since augmentation asks for it.
+    """
+
+    def __init__(self, encoder: nn.Sequential, decoder: nn.Sequential, facts: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+        self.facts = dict(facts)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int] | None:
+        shape = self.facts["image_shape"]
+        return None if shape is None else (shape[0], shape[1], shape[2])
+
+    def encode(self, x: Tensor) -> Tensor:
+        code: Tensor = self.encoder(x)
+        return code
+
+    def decode(self, z: Tensor) -> Tensor:
+        reconstruction: Tensor = self.decoder(z)
+        return reconstruction
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the code (B, P) and the reconstruction (B, D)."""
+        z = self.encode(x)
+        return z, self.decode(z)

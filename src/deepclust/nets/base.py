@@ -1,0 +1,103 @@
+"""What every network has: the size of its code, the settings of its pretraining, and the phases that consists of."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from deepclust.errors import NotApplicable
+from deepclust.nets._augmentation import augment
+from deepclust.nets._autoencoder import Autoencoder
+from deepclust.nets._init import initialise
+from deepclust.settings import Augmentation, Count, Natural, Rate, Settings, as_plain, names_of, setting
+
+ImageShape = tuple[int, int, int] | None  # (C, H, W)
+Terms = Callable[[Tensor, Tensor, torch.Generator], dict[str, Tensor]]
+Through = Callable[[Callable[[Tensor], Tensor], nn.Module, Tensor], Tensor]
+"""(function, module, X (N, D)) -> the function of all rows, with the module in evaluation mode and no gradient."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One training of a pretraining: what is trained, on what, and what one batch minimises."""
+
+    name: str  # in the trace
+    module: nn.Module
+    X: Tensor
+    terms: Terms  # as `training.loop.train` takes them
+    epochs: int
+    stream: tuple[str, ...]  # names that the seed of the batches is derived from
+
+
+class Network(Settings):
+    """An autoencoder's settings, how it is built from them and how it is pretrained.
+
+    Subclasses write `layers`; where their pretraining has other terms `losses`, where it has other phases `phases`.
+    """
+
+    n_embedding: Count = setting(10, "P, features of the code")
+    initial: Literal["fan_in", "glorot"] = setting("fan_in", "scheme of the initial weights")
+    epochs: Natural = setting(50, "of the reconstruction; 0 leaves the initial weights")
+    batch_size: Count = setting(256, "rows of a batch")
+    optimizer: Literal["adam", "adadelta", "sgd"] = setting("adam", "SGD has momentum 0.9")
+    learning_rate: Rate = setting(1e-3, "of the optimizer; of AdaDelta a factor of its own steps")
+    augmentation: Augmentation | None = setting(None, "random affine maps of the images, as input and target alike")
+
+    def layers(self, n_features: int, image_shape: ImageShape) -> tuple[nn.Sequential, nn.Sequential]:
+        """Return encoder and decoder, their weights not set."""
+        raise NotImplementedError
+
+    @property
+    def gain(self) -> float:
+        """Return the factor of Glorot's bound."""
+        return 1
+
+    def build(self, n_features: int, image_shape: ImageShape, generator: torch.Generator) -> Autoencoder:
+        """Return an autoencoder for D = `n_features` with weights drawn from `generator`, and from no global one.
+
+        Raises
+        ------
+        NotApplicable
+            The network is for images, and the data are none, or too small ones.
+        """
+        with torch.device("meta"):
+            encoder, decoder = self.layers(n_features, image_shape)
+        facts: dict[str, Any] = {"network": type(self).__module__.rpartition(".")[2], "settings": self.as_dict()}
+        facts |= {"n_features": n_features, "image_shape": image_shape}
+        network = Autoencoder(encoder, decoder, facts).to_empty(device="cpu")
+        initialise(network, generator, self.initial, self.gain)
+        return network
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return every setting, as JSON can hold it."""
+        return {name: as_plain(getattr(self, name)) for name in names_of(type(self))}
+
+    def phases(self, network: Autoencoder, X: Tensor, image_shape: ImageShape, through: Through) -> Iterator[Phase]:
+        """Yield the trainings that pretrain `network` on X (N, D), each after the one before it has run.
+
+        Raises
+        ------
+        NotApplicable
+            Augmentation for data without an image shape.
+        """
+        settings = None if self.augmentation is None else Augmentation.model_validate(self.augmentation)
+        if settings is not None and image_shape is None:
+            raise NotApplicable("augmentation needs images, and this data set has no image shape")
+
+        def terms(x: Tensor, _: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+            if settings is not None and image_shape is not None:
+                x = augment(x, settings, generator, image_shape)
+            z, reconstruction = network(x)
+            return self.losses(x, z, reconstruction)
+
+        yield Phase("pretrain", network, X, terms, self.epochs, ("batches",))
+
+    def losses(self, x: Tensor, z: Tensor, reconstruction: Tensor) -> dict[str, Tensor]:
+        """Return the terms of a batch: the mean over samples and features of (x - g(f(x)))^2.
+
+        x, reconstruction (B, D); z (B, P).
+        """
+        return {"reconstruction": F.mse_loss(reconstruction, x)}

@@ -1,0 +1,13 @@
+"""The start of PC-X: a fully connected network of initial weights."""
+
+from typing import Literal
+
+from deepclust.nets.mlp import MLP
+from deepclust.settings import Natural, setting
+
+
+class Random(MLP):
+    """Fully connected d-500-500-2000-P under Glorot's initial weights, not pretrained."""
+
+    initial: Literal["fan_in", "glorot"] = setting("glorot", "scheme of the initial weights")
+    epochs: Natural = setting(0, "of the reconstruction; 0 leaves the initial weights")

@@ -1,0 +1,86 @@
+"""Whether a grid's committed results are of the code, the settings and the data as they are, and if not, why.
+
+dvc.lock says of every stage by which plan it ran, on which inputs, to which outputs. A cell is current if every stage
+behind its numbers ran by the plan that is made of it now, on what the stage before it wrote, and if the files in
+`reports/` are those it wrote. Neither data nor cache is needed for that.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deepclust import config, layout, planning
+from deepclust.files import read_json, read_yaml, to_json
+from deepclust.reporting.aggregate import read_run
+
+Stages = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was found of one cell; a current one has no reason."""
+
+    dataset: str
+    cell: str
+    reason: str
+
+
+def judge() -> Iterator[Verdict]:
+    """Yield a verdict on each cell of the grid in whose folder this runs."""
+    params = config.load()
+    locked = (read_yaml("dvc.lock") or {}).get("stages", {}) if Path("dvc.lock").exists() else {}
+    made = {out["path"]: out["md5"] for entry in locked.values() for out in entry.get("outs", [])}
+    for dataset in params.datasets:
+        resolved = config.resolve(params, dataset)
+        planned = {unit.path.as_posix(): unit for unit in planning.units(params, dataset)}
+        for name, cell in resolved.cells.items():
+            stages = [f"{stage}@{dataset}" for stage in ("fetch", "prepare", "graph")]
+            stages += [f"pretrain@{dataset}-{cell.network}"] if cell.network else []
+            stages += [f"{stage}@{dataset}-{name}" for stage in ("cluster", "evaluate")]
+            reasons = (reason for stage in stages if (reason := _why_stale(stage, locked, made, planned)))
+            yield Verdict(dataset, name, next(reasons, ""))
+
+
+def _why_stale(stage: str, locked: Stages, made: Mapping[str, str], planned: Mapping[str, planning.Unit]) -> str:
+    """Return why the last run of a stage does not count, or nothing; `made` are the MD5s of all outputs by path."""
+    if stage not in locked:
+        return "not in dvc.lock: never run in this layout"
+    for dep in locked[stage]["deps"]:
+        path = dep["path"]
+        if path in planned:
+            text = to_json(planned[path].content)
+            if hashlib.md5(text.encode()).hexdigest() != dep["md5"]:
+                return f"{stage.partition('@')[0]}: {_difference(stage, planned[path])}"
+        elif path in made and made[path] != dep["md5"]:
+            return f"{stage.partition('@')[0]}: ran on another {path}"
+    for out in locked[stage].get("outs", []):
+        path = Path(out["path"])
+        if path.suffix == ".json" and path.parts[0] == layout.REPORTS.name:
+            if not path.exists():
+                return f"{path} is missing"
+            if hashlib.md5(path.read_bytes()).hexdigest() != out["md5"]:
+                return f"{path} is not what its stage wrote"
+    return ""
+
+
+def _difference(stage: str, unit: planning.Unit) -> str:
+    """Return what a plan differs in from that of the committed run, as far as its record tells."""
+    kind, _, names = stage.partition("@")
+    dataset, _, cell = names.partition("-")
+    record = layout.REPORTS / "runs" / dataset / f"{cell}.json"
+    known = layout.REPORTS / "code.json"
+    if kind != "cluster" or not record.exists() or not known.exists():
+        return "other code or settings"
+    seeds = read_run(record)["seeds"]
+    first = next(iter(seeds.values()))
+    if other := [
+        key for key, value in unit.content.items() if key not in ("seeds", "code") and first.get(key) != value
+    ]:
+        return f"other {', '.join(other)}"
+    if first.get("code") != unit.content["code"]:
+        before = read_json(known).get(first.get("code"), {})
+        files = sorted(name for name in before.keys() | unit.files if before.get(name) != unit.files.get(name))
+        return f"other code in {', '.join(files)}"
+    return "other seeds"
