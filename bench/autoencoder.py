@@ -14,13 +14,13 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 
-from deepclust.nets.settings import MLPSettings  # first: it says how OpenMP waits, which torch reads when it loads
+from deepclust.nets.mlp import MLP  # first: it says how OpenMP waits, which torch reads when it loads
 import torch
 
 from deepclust.training.pretrain import pretrain
 from deepclust.training.runtime import Runtime
 
-SETTINGS = MLPSettings(epochs=1)
+SETTINGS = MLP(epochs=1)
 SIDE = 2048  # of the square product that stands for the machine's peak
 
 

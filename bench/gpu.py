@@ -27,8 +27,8 @@ from threadpoolctl import threadpool_limits
 from deepclust.graph.knn import knn_graph
 from deepclust.graph.weights import gaussian_weights
 from deepclust.methods.self_expression._self_expression import default_width, strongest_edges
-from deepclust.methods.self_expression.hybrid import Hybrid, _Problem, _State
-from deepclust.nets.settings import MLPSettings
+from deepclust.methods.self_expression.hybrid import Hybrid, HybridState, _Problem
+from deepclust.nets.mlp import MLP
 from deepclust.training import loop
 from deepclust.training.pretrain import pretrain
 from deepclust.training.runtime import Runtime
@@ -71,7 +71,7 @@ def graph(X: np.ndarray, asked: argparse.Namespace) -> None:
 
 
 def pretraining(X: np.ndarray, asked: argparse.Namespace) -> None:
-    settings = MLPSettings(epochs=asked.epochs)
+    settings = MLP(epochs=asked.epochs)
     data = on_device(X, asked.device)
 
     def one(seed: int, precision: str) -> None:
@@ -113,11 +113,11 @@ def hybrid(X: np.ndarray, asked: argparse.Namespace) -> None:
 
     with Runtime(asked.threads).open():
         data = on_device(X, asked.device)
-        network, _ = pretrain(data, MLPSettings(epochs=asked.epochs, batch_norm=True), seed=0)
+        network, _ = pretrain(data, MLP(epochs=asked.epochs, batch_norm=True), seed=0)
         method = Hybrid(10, device=asked.device)
         W = gaussian_weights(knn_graph(X, 10, device=asked.device), bandwidth="local")
         support = torch.from_numpy(strongest_edges(W, default_width(len(X)))).to(data.device)
-        problem = Timed(method, data, W, _State(network, data, support, method.safeguard))
+        problem = Timed(method, data, W, HybridState(network, data, support, method.safeguard))
         loop.train(
             problem.state,
             data,

@@ -24,15 +24,18 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from deepclust.nets.settings import ConvSettings, MLPSettings
 
+from deepclust import layout
 from deepclust.methods import load, names
 from deepclust.methods._deep import DeepClusterer
 from deepclust.nets._autoencoder import Autoencoder
+from deepclust.nets.base import Network
+from deepclust.nets.conv import Conv
+from deepclust.nets.sigmoid import Sigmoid
+from deepclust.nets.sphere import Sphere
 from deepclust.reporting.aggregate import read_reported
 from deepclust.training.loop import make_optimizer
 from deepclust.training.pretrain import pretrain
@@ -45,11 +48,11 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 SIDE, N_CLUSTERS, BATCH = 16, 10, 256
 EPOCHS = 4  # of every training; the first is not timed
-MLP = MLPSettings(epochs=1, norm_weight=1)  # codes of the length that ULHE-DC asks for, and no other method minds
-NETWORKS: dict[str, MLPSettings | ConvSettings] = {
+MLP = Sphere(epochs=1)  # codes of the length that ULHE-DC asks for, and no other method minds
+NETWORKS: dict[str, Network] = {
     "mlp": MLP,
-    "sigmoid": MLPSettings(epochs=1, activation="sigmoid", initial="glorot"),
-    "conv": ConvSettings(epochs=1, augmentation=None),
+    "sigmoid": Sigmoid(epochs=1, layerwise_epochs=0),
+    "conv": Conv(epochs=1, augmentation=None),
 }
 
 
@@ -77,7 +80,6 @@ PASSES = {
 }
 SETTINGS: dict[str, dict[str, Any]] = {"ulhe_dc": {"self_paced": False}, "pc_x": {"burn_in": 0}}
 CLUSTPY = {"DEC": PASSES["dec"], "IDEC": PASSES["idec"], "VaDE": PASSES["idec"]}
-REPORTED = Path(__file__).parents[1] / "data/reported/reported_results.csv"
 
 
 def main() -> None:
@@ -219,7 +221,7 @@ def blobs(n_samples: int) -> np.ndarray:
 
 def reported_seconds() -> dict[str, float]:
     """Return the seconds on USPS in Table 3 of the paper of DC-Kmeans and DC-GMM, by our names of its methods."""
-    reported = read_reported(REPORTED).query(
+    reported = read_reported(layout.REPORTED).query(
         "paper == 'deepcluster_admm' and table == '3' and dataset == 'usps11k' and metric == 'time'"
     )
     return dict(zip(reported["method_id"], reported["value"], strict=True))

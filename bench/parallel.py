@@ -22,7 +22,7 @@ from pathlib import Path
 from deepclust.files import read_yaml, write_json
 
 ROOT = Path(__file__).parents[1]
-PARTS = ["src", "stages", "data/reported", "data/digests", ".dvc/config", ".dvcignore", ".gitignore", "dvc.yaml"]
+PARTS = ["src", "stages", ".dvc/config", ".dvcignore", ".gitignore", "dvc.yaml"]
 
 
 def command(folder: Path, *words: str) -> float:

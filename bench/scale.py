@@ -185,14 +185,14 @@ def prepare_work(
     from deepclust.graph import knn
     from deepclust.graph.weights import gaussian_weights
     from deepclust.methods import _deep
-    from deepclust.nets._autoencoder import build
+    from deepclust.nets.sphere import Sphere
     from deepclust.training.checkpoint import load_tensors, save_tensors
-    from deepclust.training.pretrain import pretrain, read_settings
+    from deepclust.training.pretrain import pretrain
     from deepclust.training.rows import on_device
     from deepclust.training.runtime import Runtime
 
     files.MAPPED = _deep._LARGEST_GRAPH = 0  # at every size: from the file, and no read-out that large data do not get
-    settings = read_settings({"epochs": 1, "norm_weight": 1.0})
+    settings = Sphere(epochs=1)
     if name == "prepare":
 
         def prepare() -> None:
@@ -223,12 +223,12 @@ def prepare_work(
         return train
     cls = methods.load(name)
     given: dict[str, Any] = {}
-    if "graph" in cls.reads:
+    if cls.reads_graph:
         given["graph"] = files.read_sparse(folder / "weights.npz")
     if issubclass(cls, _deep.DeepClusterer):
         import torch
 
-        network = build(settings, N_FEATURES, None, torch.Generator())
+        network = settings.build(N_FEATURES, None, torch.Generator())
         network.load_state_dict(load_tensors(folder / "weights.safetensors")[0])
         given["network"] = network
     has = inspect.signature(cls).parameters

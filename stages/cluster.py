@@ -59,7 +59,7 @@ def fit(plan: dict[str, Any], output: Path, work: Path, *, keep_model: bool) -> 
         return digests | {"network": sha256(weights) if weights.exists() else "failed"}
 
     def body(seed: Seed) -> dict[str, Any]:
-        given = execution.inputs(cls, graph, networks / f"seed-{seed.number}" if networks else None)
+        given = execution.inputs(graph, networks / f"seed-{seed.number}" if networks else None)
         state = derive_seed(seed.number, dataset, cell)
         method = cls(n_clusters, random_state=state, device=compute["device"], **plan["settings"])
         with execution.surroundings(cls, compute["threads"], compute["precision"], seed.checkpoints, progress):

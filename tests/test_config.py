@@ -178,7 +178,7 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], None], list[str]]] = {
         ["networks.mlp.learning_rate", "number", "'0.1'"],
     ),
     "bool_for_float": (
-        change(True, "networks", "conv", "augmentation", "rotation"),
+        change({"rotation": True}, "networks", "conv", "augmentation"),
         ["networks.conv.augmentation.rotation", "number", "True"],
     ),
     "int_for_a_name": (change(7, "grid"), ["grid", "string", "got 7"]),
@@ -343,7 +343,7 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], None], list[str]]] = {
 BROKEN = {
     "not_yaml": (b"seeds: [0, 1\n", ["params.yaml is not YAML in UTF-8", "line"]),
     "tab": (b"compute:\n\tthreads: 1\n", ["params.yaml is not YAML in UTF-8", "line 2"]),
-    "empty": (b"", ["params.yaml", "dictionary", "None"]),
+    "empty": (b"", ["params.yaml: nothing stands here", "None"]),
     "a_list": (b"[1]\n", ["params.yaml", "dictionary", "[1]"]),
     "python_tag": (b"grid: !!python/name:os.system\n", ["params.yaml is not YAML in UTF-8", "python/name"]),
     "not_utf_8": ("grid: \xe9\n".encode("latin-1"), ["params.yaml", "UTF-8"]),
@@ -451,7 +451,7 @@ def test_a_stale_table_is_refused_in_one_line_and_renewed_by_a_command(
     assert_one_line(plan(), ["cells.yaml is not that of params.yaml", "make repro", "renews it"], project)
     monkeypatch.setattr(sys, "argv", ["stages/plan.py", "table"])
     runpy.run_path("stages/plan.py", run_name="__main__")
-    assert '  "digits-dec": {"dataset": "digits", "cell": "dec", ' in Path("cells.yaml").read_text(encoding="utf-8")
+    assert '  "digits-dec": {dataset: "digits", cell: "dec", ' in Path("cells.yaml").read_text(encoding="utf-8")
     written()
 
 
@@ -495,7 +495,7 @@ def test_resolving_fills_in_the_defaults_of_graph_networks_and_methods() -> None
 def test_defaults_reach_what_has_such_a_setting_and_yield_to_its_own_entry(project: Path) -> None:
     def edit(content: dict[str, Any]) -> None:
         content["defaults"] = {"batch_size": 32, "epochs": 7, "n_init": 3}
-        content["networks"]["conv"] = {"epochs": 2}
+        content["networks"] = {"conv": {"epochs": 2}}
         content["methods"]["idec"] = {"epochs": 9}
         content["methods"]["decs"] = {}
         content["overrides"] = {"digits": {"defaults": {"batch_size": 16}, "methods": {"decs": {"n_init": 4}}}}

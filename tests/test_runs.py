@@ -13,7 +13,8 @@ import pytest
 
 from deepclust.errors import NotApplicable, SeedFailed
 from deepclust.files import read_json, write_text
-from deepclust.runs import Seed, require_ok, run_seeds, versions
+from deepclust.methods._saving import versions
+from deepclust.runs import Seed, read_finished, run_seeds
 
 PLAN: dict[str, Any] = {"seeds": [0, 1, 2], "settings": {"rate": 0.1}, "code": {"a.py": "123"}}
 
@@ -91,7 +92,7 @@ def test_seeds_side_by_side_give_what_they_give_one_by_one(stage: Stage, tmp_pat
         work=stage.work,
         inputs=lambda seed: {"X": "abc", "network": f"n{seed}"},
         body=body,
-        at_once=3,
+        n_in_parallel=3,
     )
     assert {name: (stage.output / name).read_bytes() for name in stage.files()} == expected
 
@@ -269,9 +270,9 @@ def test_checkpoints_of_other_settings_are_never_seen(stage: Stage) -> None:
 @pytest.mark.parametrize("error", [SeedFailed("loss became nan"), NotApplicable("no images")], ids=repr)
 def test_what_ended_a_seed_ends_what_is_built_on_it(error: Exception, stage: Stage) -> None:
     stage.run(trouble={1: error})
-    assert require_ok(stage.output / "seed-0")["n_iter"] == 0
+    assert read_finished(stage.output / "seed-0")["n_iter"] == 0
     with pytest.raises(type(error), match=f"pretraining: {error}"):
-        require_ok(stage.output / "seed-1")
+        read_finished(stage.output / "seed-1")
 
 
 def test_versions_are_those_installed() -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from deepclust import methods
+from deepclust import layout, methods
 from deepclust.errors import UserError
 from deepclust.files import write_text
 from deepclust.reporting.aggregate import compare, read_reported
@@ -71,7 +71,7 @@ def block(name: str, page: Path) -> str:
 @cache
 def comparison() -> pd.DataFrame:
     """Return what the papers print beside what every grid came to, paper by paper; `own`: of the paper's methods."""
-    reported = read_reported("data/reported/reported_results.csv")
+    reported = read_reported(layout.REPORTED)
     by_grid = [compare(read_table(grid, "summary"), reported).assign(grid=grid) for grid in GRIDS]
     rows = pd.concat(by_grid).query("status == 'ok'").sort_values(["paper", "table"], kind="stable")
     return rows.assign(own=[cell in PAPERS[paper].methods for paper, cell in rows[["paper", "cell"]].to_numpy()])

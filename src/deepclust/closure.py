@@ -25,7 +25,7 @@ PLUMBING = {
     "metadata.py": "what it reads of a declaration is in the plan: tests/methods/test_discovery.py",
     "methods/__init__.py": "finds a method's file by its name: tests/methods/test_discovery.py",
     "methods/_saving.py": "a restored method is the one saved, bit for bit: tests/methods/test_every_method.py",
-    "nets/__init__.py": "finds a network's file by its name: tests/nets/test_discovery.py",
+    "nets/__init__.py": "finds a network's file by its name: tests/nets/test_networks.py",
     "runs.py": "which seed runs, and where its files go: tests/test_runs.py",
     "script.py": "arguments, locks and exit codes: tests/test_script.py",
     "settings.py": "values of settings are in the plan: tests/test_config.py",
@@ -79,8 +79,9 @@ class _Bare(ast.NodeTransformer):
             node.body = node.body[1:] or [ast.Pass()]
         if isinstance(node, ast.JoinedStr):  # 3.12 ends some formats with an empty string
             node.values = [part for part in node.values if getattr(part, "value", None) != ""]
-        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):  # its kind decides, its text does not
-            node.exc = node.exc.func
+        if isinstance(node, ast.Raise):  # its kind decides, its text and its cause do not
+            node.cause = None
+            node.exc = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
         if isinstance(node, ast.Expr) and _is_logging(node.value):
             return ast.Pass()
         return super().generic_visit(node)

@@ -1,9 +1,12 @@
 """What the pipeline does around a fit: inputs read, seeds side by side, threads and precision held.
 
-A method declares what it needs (`reads_graph`, `default_network`, `libraries`); the estimator itself only fits.
+A method declares what it needs (`reads_graph`, `default_network`, `libraries`); the estimator itself only fits. What
+concerns trainings is in a module of its own, which is loaded by name, so that a method without a network neither loads
+torch nor is run again when the code of trainings changes.
 """
 
 import contextlib
+import importlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -13,7 +16,8 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from deepclust.files import read_sparse
-from deepclust.runs import read_finished
+
+FOR_TRAININGS = "deepclust.training.execution"
 
 
 def trains(cls: Any) -> bool:
@@ -21,7 +25,7 @@ def trains(cls: Any) -> bool:
     return "torch" in cls.libraries
 
 
-def inputs(cls: Any, graph: Path | None, network: Path | None) -> dict[str, Any]:
+def inputs(graph: Path | None, network: Path | None) -> dict[str, Any]:
     """Return what `fit` is handed beside X: edge weights from the graph's folder, a network from its seed's folder.
 
     Raises what ended that seed's pretraining, so that a fit built on it ends the same way.
@@ -30,47 +34,30 @@ def inputs(cls: Any, graph: Path | None, network: Path | None) -> dict[str, Any]
     if graph is not None:
         given["graph"] = read_sparse(graph / "weights.npz")
     if network is not None:
-        from deepclust import nets
-        from deepclust.training.checkpoint import load_tensors
-
-        facts = read_finished(network)
-        given["network"] = nets.rebuild(
-            facts | {"network": facts["uses"]}, load_tensors(network / "weights.safetensors")[0]
-        )
+        given["network"] = _for_trainings().read_network(network)
     return given
 
 
 def surroundings(
     cls: Any, threads: int, precision: str, checkpoints: Path | None = None, progress: bool = False
 ) -> AbstractContextManager[Any]:
-    """Fix what results depend on beside the settings, while a stage fits this method.
+    """Return a context that fixes what results depend on beside the settings, while a stage fits this method.
 
     BLAS keeps `threads`. OpenMP's loops get one, since scikit-learn adds its threads' sums in order of arrival.
     """
     if not trains(cls):
         return _threads(threads)
-    from deepclust.training.runtime import Runtime
-
-    return Runtime(threads, precision, checkpoints, progress).open()  # type: ignore[arg-type]
+    found: AbstractContextManager[Any] = _for_trainings().surroundings(threads, precision, checkpoints, progress)
+    return found
 
 
 def n_seeds_in_parallel(cls: Any, X: np.ndarray, device: str, n_seeds: int) -> int:
-    """Return how many seeds a stage fits side by side, each in a thread: one, but for trainings on a GPU.
+    """Return how many seeds a stage fits side by side, each in a thread: one, but for trainings on a GPU."""
+    return int(_for_trainings().n_seeds_in_parallel(X, device, n_seeds)) if trains(cls) else 1
 
-    One training leaves most of a GPU idle: all train at once, or as many as it can hold X (N, D) for. Each is counted
-    with four times its data in float32.
-    """
-    if not trains(cls):
-        return 1
-    import torch
 
-    from deepclust.training.runtime import resolve_device
-
-    if resolve_device(device).type == "cpu":
-        return 1
-    torch.linalg.inv(torch.eye(2, device="cuda"))  # loads the solvers, which threads side by side must not do first
-    free, _ = torch.cuda.mem_get_info()
-    return max(1, min(n_seeds, free // (16 * X.size)))
+def _for_trainings() -> Any:
+    return importlib.import_module(FOR_TRAININGS)
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from deepclust import layout, methods, nets
+from deepclust import execution, layout, methods, nets
 from deepclust.closure import code_of, digest_of
 from deepclust.config import Cell, Config, Resolved, points, resolve
 from deepclust.files import read_json
@@ -60,6 +60,8 @@ def _unit(dataset: str, stage: str, name: str, content: dict[str, Any], *modules
 
 
 def _code_of(cell: Cell, resolved: Resolved) -> list[str]:
-    """Return the modules that fitting a cell loads by name: its method, and the network that it reads."""
+    """Return the modules that fitting a cell loads by name: its method, what trains it, the network that it reads."""
     found = [methods.module(cell.method)]
+    if execution.trains(methods.describe(cell.method)):
+        found.append(execution.FOR_TRAININGS)
     return found + ([nets.module(resolved.networks[cell.network].uses)] if cell.network else [])

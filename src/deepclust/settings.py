@@ -1,7 +1,7 @@
 """Settings of methods and networks: each declared once, on one line, with its type, range, default and meaning.
 
     class IDEC(SelfTraining):
-        gamma: Weight = setting(0.1, "weight of KL(P || Q) against the reconstruction error")
+        gamma: Weight = setting("weight of KL(P || Q) against the reconstruction error", default=0.1)
 
 From that line follow the constructor's argument (keyword only), `get_params`, the check of values in params.yaml and in
 `fit`, and the documentation. A class of settings is a dataclass; its constructor checks nothing, as scikit-learn wants.
@@ -34,8 +34,11 @@ class Augmentation(BaseModel):
     crop: float = Field(0.1, ge=0, lt=1, description="largest share of the side cut away before resizing back")
 
 
-def setting(default: Any, meaning: str, *, kw_only: bool = True) -> Any:
-    """Return the declaration of one setting; its type and range are the annotation's."""
+def setting(meaning: str, *, default: Any, kw_only: bool = True) -> Any:
+    """Return the declaration of one setting; its type and range are the annotation's.
+
+    Type checkers and editors want the default as a keyword.
+    """
     return field(default=default, kw_only=kw_only, metadata={"meaning": meaning})
 
 

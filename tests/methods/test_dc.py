@@ -19,9 +19,10 @@ from deepclust.methods.admm.dc_gmm import DCGMM, Mixture
 from deepclust.methods.admm.dc_kmeans import DCKmeans
 from deepclust.methods.baselines.ae_gmm import AEGMM
 from deepclust.methods.baselines.ae_kmeans import AEKMeans
-from deepclust.nets._autoencoder import Autoencoder, build
-from deepclust.training.pretrain import pretrain, read_settings
+from deepclust.nets._autoencoder import Autoencoder
+from deepclust.training.pretrain import pretrain
 from deepclust.training.runtime import Runtime
+from tests.networks import network_of
 from tests.references import deepcluster_admm as reference
 
 K = 10
@@ -29,7 +30,7 @@ SETTINGS = {"hidden": [64], "n_embedding": 6, "epochs": 25, "batch_size": 32}
 X = load_digits().data[:400].astype(np.float32) / 16
 SIZES = [(1, 1, 1), (7, 2, 3), (40, 5, 4)]  # N, P, K
 WEIGHTS = [(1.0, 1.0), (0.3, 5.0), (4.0, 0.1)]  # lam, rho
-NO_NETWORK = build(read_settings({"hidden": [1]}), 1, None, torch.Generator())
+NO_NETWORK = network_of({"hidden": [1]}).build(1, None, torch.Generator())
 sizes = pytest.mark.parametrize("size", SIZES)
 weights = pytest.mark.parametrize(("lam", "rho"), WEIGHTS)
 kinds = pytest.mark.parametrize("kind", ["centroids", "mixture"])
@@ -39,7 +40,7 @@ by_admm = pytest.mark.parametrize("cls", [DCKmeans, DCGMM])
 
 @pytest.fixture(scope="module")
 def network() -> Autoencoder:
-    return pretrain(torch.from_numpy(X), read_settings(SETTINGS), seed=0)[0]
+    return pretrain(torch.from_numpy(X), network_of(SETTINGS), seed=0)[0]
 
 
 def problem(size: tuple[int, int, int], seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

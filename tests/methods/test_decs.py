@@ -18,8 +18,9 @@ from deepclust.methods.centroids.decs import DECS
 from deepclust.metrics import nmi
 from deepclust.nets._autoencoder import Autoencoder
 from deepclust.training.loop import make_optimizer
-from deepclust.training.pretrain import pretrain, read_settings
+from deepclust.training.pretrain import pretrain
 from deepclust.training.runtime import Runtime
+from tests.networks import network_of
 from tests.references import decs as reference
 
 SETTINGS = {"hidden": [64, 64], "n_embedding": 10, "epochs": 30, "batch_size": 64}
@@ -30,7 +31,7 @@ variants = pytest.mark.parametrize("variant", ["paper", "released"])
 
 @pytest.fixture(scope="module")
 def network() -> Autoencoder:
-    return pretrain(torch.from_numpy(X), read_settings(SETTINGS), seed=0, image_shape=SHAPE)[0]
+    return pretrain(torch.from_numpy(X), network_of(SETTINGS), seed=0, image_shape=SHAPE)[0]
 
 
 class Quick(DECS):
@@ -188,15 +189,15 @@ def test_interrupted_augmented_fit_ends_with_the_same_bits(
 
     epochs: list[int] = []
     last = 0
-    clear = decs._State.clear
+    clear = decs.DECSState.clear
 
-    def count(self: decs._State) -> None:
+    def count(self: decs.DECSState) -> None:
         if len(epochs) == last:
             raise Interrupted
         epochs.append(1)
         clear(self)
 
-    monkeypatch.setattr(decs._State, "clear", count)
+    monkeypatch.setattr(decs.DECSState, "clear", count)
     last = 6
     fit(tmp_path / "whole")
     expected = method.embedding_, method.labels_, method.cluster_centers_, method.trace_
@@ -243,7 +244,7 @@ def test_trace_holds_what_an_epoch_saw(network: Autoencoder) -> None:
 
 def test_label_change_counts_rows_whose_cluster_is_another_than_when_last_seen() -> None:
     start = type("KMeans", (), {"cluster_centers_": np.eye(3), "labels_": np.array([0, 1, 2, 0])})()
-    state = decs._State(torch.nn.Linear(1, 1), start, torch.zeros(4, 3))  # type: ignore[arg-type]
+    state = decs.DECSState(torch.nn.Linear(1, 1), start, torch.zeros(4, 3))
     one, half = torch.tensor(1.0), torch.tensor(0.5)
     state.note(torch.tensor([2, 0]), torch.eye(3)[[2, 1]], half, torch.stack([one, half]))
     state.note(torch.tensor([1, 3]), torch.eye(3)[[1, 0]], one, torch.stack([one, one]))
@@ -256,7 +257,7 @@ def test_label_change_counts_rows_whose_cluster_is_another_than_when_last_seen()
 
 
 @variants
-def test_identical_samples_do_not_break_it(variant: str) -> None:
+def test_identical_samples_do_not_break_it(variant: Any) -> None:
     flat = {"hidden": [16], "epochs": 1, "batch_size": 16}
     same = np.full((40, 6), 0.5, dtype=np.float32)
     with pytest.warns(match="distinct clusters"):

@@ -14,15 +14,15 @@ from sklearn.datasets import load_digits
 from sklearn.metrics import adjusted_rand_score
 from torch import Tensor
 
+from deepclust import execution
 from deepclust.errors import NotApplicable, SeedFailed
 from deepclust.files import write_json
 from deepclust.losses.student_t import kl_divergence, soft_assignment, target_distribution
-from deepclust.methods import _self_training
-from deepclust.methods._deep import DeepClusterer
 from deepclust.methods.baselines.ae_gmm import AEGMM
 from deepclust.methods.baselines.ae_kmeans import AEKMeans
 from deepclust.methods.baselines.gmm import GMM
 from deepclust.methods.baselines.kmeans import KMeans
+from deepclust.methods.self_training import _scheme
 from deepclust.methods.self_training._scheme import SelfTraining
 from deepclust.methods.self_training.dec import DEC
 from deepclust.methods.self_training.idec import IDEC
@@ -30,7 +30,8 @@ from deepclust.metrics import nmi
 from deepclust.nets._autoencoder import Autoencoder
 from deepclust.training.checkpoint import save_tensors
 from deepclust.training.loop import Outcome, Refresh, in_chunks, train
-from deepclust.training.pretrain import pretrain, read_settings
+from deepclust.training.pretrain import pretrain
+from tests.networks import network_of
 
 SETTINGS = {"hidden": [128, 128, 256], "n_embedding": 10, "epochs": 30, "batch_size": 64}
 X, Y = load_digits().data.astype(np.float32) / 16, load_digits().target
@@ -39,7 +40,7 @@ both = pytest.mark.parametrize("cls", [DEC, IDEC])
 
 @pytest.fixture(scope="module")
 def network() -> Autoencoder:
-    return pretrain(torch.from_numpy(X), read_settings(SETTINGS), seed=0)[0]
+    return pretrain(torch.from_numpy(X), network_of(SETTINGS), seed=0)[0]
 
 
 @pytest.fixture(scope="module")
@@ -72,16 +73,23 @@ def test_readout_of_the_code_is_the_plain_method_on_it(
 def test_network_is_read_as_the_pretrain_stage_writes_it(
     status: str, network: Autoencoder, codes: np.ndarray, tmp_path: Path
 ) -> None:
-    facts = {"settings": SETTINGS, "n_features": 64, "image_shape": [1, 8, 8], "status": status, "reason": "why"}
+    facts = {
+        "uses": "mlp",
+        "settings": SETTINGS,
+        "n_features": 64,
+        "image_shape": [1, 8, 8],
+        "status": status,
+        "reason": "why",
+    }
     write_json(tmp_path / "run.json", facts)
     save_tensors(tmp_path / "weights.safetensors", network.state_dict())
     if status == "ok":
-        read = DeepClusterer.read_network(tmp_path)
+        read = execution.inputs(None, tmp_path)["network"]
         with torch.no_grad():
             np.testing.assert_array_equal(read.encode(torch.from_numpy(X)).numpy(), codes)
     else:
         with pytest.raises(SeedFailed if status == "failed" else NotApplicable, match="pretraining: why"):
-            DeepClusterer.read_network(tmp_path)
+            execution.inputs(None, tmp_path)
 
 
 # ------------------------------------------------------------------------------------------------- self-training
@@ -106,7 +114,7 @@ def watched(monkeypatch: pytest.MonkeyPatch, seen: Callable[[Any, Tensor, Tensor
 
         return train(module, data, terms, refresh=replace(refresh, compute=compute), **rest)
 
-    monkeypatch.setattr(_self_training, "train", training)
+    monkeypatch.setattr(_scheme, "train", training)
 
 
 @both
@@ -137,7 +145,7 @@ def test_target_comes_from_all_samples_at_every_refresh(
         return kl_divergence(p, q)
 
     watched(monkeypatch, seen)
-    monkeypatch.setattr(_self_training, "kl_divergence", divergence)
+    monkeypatch.setattr(_scheme, "kl_divergence", divergence)
     method.fit(X, network=network)
     assert method.n_iter_ == len(used) == 2 * (len(X) // 64)
     assert [number for number, _ in used] == [iteration // 10 + 1 for iteration in range(len(used))]
@@ -215,7 +223,7 @@ def test_without_an_interval_the_target_is_refreshed_once_an_epoch(
         seen.append(every)
         return Refresh(every, *rest)
 
-    monkeypatch.setattr(_self_training, "Refresh", noting)
+    monkeypatch.setattr(_scheme, "Refresh", noting)
     quick(cls, epochs=1, update_interval=None).fit(X, network=network)
     assert seen == [28]
 

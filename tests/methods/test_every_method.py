@@ -25,6 +25,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from deepclust import methods
 from deepclust.errors import NotApplicable, UserError
+from deepclust.execution import surroundings
 from deepclust.files import read_array, write_array
 from deepclust.graph.knn import knn_graph
 from deepclust.graph.weights import gaussian_weights
@@ -42,11 +43,11 @@ EXPECTED_FAILURES: dict[str, dict[str, str]] = {}
 
 NAMES = methods.names()
 READERS = {
-    "graph": [name for name in NAMES if "graph" in methods.load(name).reads],
-    "network": [name for name in NAMES if set(methods.load(name).reads) - {"graph"}],
+    "graph": [name for name in NAMES if methods.load(name).reads_graph],
+    "network": [name for name in NAMES if methods.load(name).default_network],
 }
 TRAINED = [name for name in NAMES if "torch" in methods.load(name).libraries]
-TRANSDUCTIVE = [name for name in NAMES if methods.load(name).transductive]
+TRANSDUCTIVE = [name for name in NAMES if methods.load(name).why_no_predict]
 every_method = pytest.mark.parametrize("name", NAMES)
 
 
@@ -291,7 +292,7 @@ def test_method_without_prediction_says_why(name: str, fitted: Any) -> None:
     with pytest.raises(AttributeError) as caught:
         fitted.predict(blobs()[0])
     told = [str(error) for error in (caught.value, caught.value.__cause__)]
-    assert any(fitted.transductive in text and "cannot label new samples" in text for text in told)
+    assert any(fitted.why_no_predict in text and "cannot label new samples" in text for text in told)
 
 
 # ------------------------------------------------------------------------------------------------ saved and restored
@@ -546,7 +547,7 @@ def test_interrupted_fit_ends_with_the_same_bits(name: str, share: float, tmp_pa
     settings = {key: value for key, value in longer.items() if key in settings_of(name)}
 
     def fit(folder: str = "checkpoints") -> Any:
-        with methods.load(name).running(1, "float32", tmp_path / folder, False):
+        with surroundings(methods.load(name), 1, "float32", tmp_path / folder):
             return make(name, **settings).fit(X)
 
     with step_hook(lambda _: None) as steps:

@@ -16,20 +16,21 @@ from deepclust.methods.self_expression.graph_classifier import GraphClassifier
 from deepclust.metrics import accuracy
 from deepclust.nets._autoencoder import Autoencoder
 from deepclust.training.loop import train
-from deepclust.training.pretrain import pretrain, read_settings
+from deepclust.training.pretrain import pretrain
+from tests.networks import network_of
 
 X, Y = load_digits().data[:600].astype(np.float32) / 16, load_digits().target[:600]
 GRAPH = gaussian_weights(knn_graph(X, 8), bandwidth="local")
 SETTINGS: dict[str, dict[str, Any]] = {
     "mlp": {"hidden": [64, 64], "n_embedding": 8, "epochs": 10, "batch_size": 64},
-    "conv": {"architecture": "conv", "channels": [8, 16], "n_embedding": 8, "epochs": 4, "batch_size": 64},
+    "conv": {"network": "conv", "channels": [8, 16], "n_embedding": 8, "epochs": 4, "batch_size": 64},
 }
 
 
 @pytest.fixture(scope="module")
 def networks() -> dict[str, Autoencoder]:
     data, shape = torch.from_numpy(X), (1, 8, 8)
-    return {name: pretrain(data, read_settings(s), seed=0, image_shape=shape)[0] for name, s in SETTINGS.items()}
+    return {name: pretrain(data, network_of(s), seed=0, image_shape=shape)[0] for name, s in SETTINGS.items()}
 
 
 def classifier(**settings: Any) -> GraphClassifier:

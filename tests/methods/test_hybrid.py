@@ -16,9 +16,10 @@ from deepclust.graph.laplacian import laplacian
 from deepclust.graph.partition import modularity
 from deepclust.graph.weights import gaussian_weights
 from deepclust.methods.self_expression._self_expression import strongest_edges, to_unit_covariance
-from deepclust.methods.self_expression.hybrid import Hybrid, _Problem, _Rows, _State
+from deepclust.methods.self_expression.hybrid import Hybrid, HybridState, _Problem, _Rows
 from deepclust.nets._autoencoder import Autoencoder
-from deepclust.training.pretrain import pretrain, read_settings
+from deepclust.training.pretrain import pretrain
+from tests.networks import network_of
 from tests.references import hybrid as reference
 
 N = 400
@@ -31,7 +32,7 @@ CODES = ["whitened", "standardized", "unit", "plain"]
 
 @pytest.fixture(scope="module")
 def network() -> Autoencoder:
-    return pretrain(DATA, read_settings(SETTINGS), seed=0)[0]
+    return pretrain(DATA, network_of(SETTINGS), seed=0)[0]
 
 
 def hybrid(**settings: Any) -> Hybrid:
@@ -43,11 +44,11 @@ def hybrid(**settings: Any) -> Hybrid:
 def problem(network: Autoencoder, **settings: Any) -> _Problem:
     method = hybrid(**settings)
     support = torch.from_numpy(strongest_edges(GRAPH, 8))
-    state = _State(copy.deepcopy(network), DATA, support, method.safeguard)
+    state = HybridState(copy.deepcopy(network), DATA, support, method.safeguard)
     return _Problem(method, DATA, GRAPH, state)
 
 
-def dense(state: _State) -> np.ndarray:
+def dense(state: HybridState) -> np.ndarray:
     return state.affinity().toarray()
 
 

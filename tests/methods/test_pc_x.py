@@ -15,10 +15,11 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from deepclust.errors import NotApplicable
 from deepclust.losses.exemplars import moving_average
 from deepclust.methods import pc_x
-from deepclust.methods.centroids.pc_x import PCX, CentroidIntegration, _leading_share, _State, _Training
+from deepclust.methods.centroids.pc_x import PCX, CentroidIntegration, PCXState, _leading_share, _Training
 from deepclust.nets._autoencoder import Autoencoder
-from deepclust.training.pretrain import pretrain, read_settings
+from deepclust.training.pretrain import pretrain
 from deepclust.training.runtime import Runtime
+from tests.networks import network_of
 from tests.references import pc_x as reference
 
 N, K, P = 300, 10, 6
@@ -39,7 +40,7 @@ def read_out(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def network() -> Autoencoder:
-    return pretrain(DATA, read_settings(SETTINGS), seed=0)[0]
+    return pretrain(DATA, network_of(SETTINGS), seed=0)[0]
 
 
 def method(**settings: Any) -> PCX:
@@ -51,7 +52,7 @@ def training(network: Autoencoder, **settings: Any) -> _Training:
     """Return what fits hand to the loop, at the start of an epoch."""
     made = method(**settings)
     made._seed, made.network_ = 0, copy.deepcopy(network)
-    started = _Training(made, _State(made.network_, DATA, made))
+    started = _Training(made, PCXState(made.network_, DATA, made))
     started.before_epoch()
     return started
 
@@ -288,7 +289,7 @@ def test_warm_up_reconstructs_through_the_unit(network: Autoencoder) -> None:
 
 
 def test_convolutional_network_learns_from_augmented_images() -> None:
-    settings = read_settings({"architecture": "conv", "channels": [4, 8], "n_embedding": P, "epochs": 0})
+    settings = network_of({"network": "conv", "channels": [4, 8], "n_embedding": P, "epochs": 0})
     conv = pretrain(DATA, settings, seed=0, image_shape=(1, 8, 8))[0]
     plain, augmented = (method(augment=a, epochs=2).fit(X, network=conv) for a in (False, True))
     assert plain.trace_[0]["loss"] != augmented.trace_[0]["loss"]

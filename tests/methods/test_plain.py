@@ -1,6 +1,7 @@
 """The methods on input features and on the graph, against scikit-learn, SciPy and their own definitions."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -88,7 +89,7 @@ def test_gmm_follows_stretched_clusters_where_kmeans_cannot() -> None:
 
 
 @pytest.mark.parametrize("covariance", ["full", "tied", "diag", "spherical"])
-def test_gmm_reaches_scikit_learns_likelihood(covariance: str) -> None:
+def test_gmm_reaches_scikit_learns_likelihood(covariance: Any) -> None:
     X, _ = make_blobs(300, centers=4, random_state=1)
     method = GMM(4, covariance=covariance, regularization=1e-6, n_init=5, random_state=0).fit(X)
     reference = GaussianMixture(4, covariance_type=covariance, n_init=5, random_state=1).fit(X)
@@ -99,7 +100,7 @@ def test_gmm_reaches_scikit_learns_likelihood(covariance: str) -> None:
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("covariance", ["full", "diag"])
-def test_gmm_with_a_singular_covariance_fails_its_seed_and_says_what_to_raise(covariance: str, dtype: type) -> None:
+def test_gmm_with_a_singular_covariance_fails_its_seed_and_says_what_to_raise(covariance: Any, dtype: type) -> None:
     X: np.ndarray = np.repeat(np.eye(3), 10, axis=0).astype(dtype)
     with pytest.raises(SeedFailed, match=r"a covariance became singular; raise regularization=0"):
         GMM(3, covariance=covariance, regularization=0.0, random_state=0).fit(X)

@@ -15,7 +15,8 @@ from sklearn.datasets import load_digits
 
 from deepclust.errors import UserError
 from deepclust.methods import _saving, load, restore
-from deepclust.training.pretrain import pretrain, read_settings
+from deepclust.training.pretrain import pretrain
+from tests.networks import network_of
 
 X = load_digits().data[:300].astype(np.float32) / 16
 NEW = load_digits().data[300:600].astype(np.float32) / 16
@@ -32,15 +33,15 @@ def test_mixtures_of_every_covariance_are_restored(covariance: str, tmp_path: Pa
     np.testing.assert_array_equal(restore(tmp_path).predict(NEW), method.predict(NEW))
 
 
-@pytest.mark.parametrize("settings", [{"architecture": "conv", "channels": [4, 8]}, {"batch_norm": True}], ids=repr)
+@pytest.mark.parametrize("settings", [{"network": "conv", "channels": [4, 8]}, {"batch_norm": True}], ids=repr)
 def test_networks_of_every_kind_are_restored(settings: dict[str, Any], tmp_path: Path) -> None:
-    read = read_settings({"n_embedding": 5, "epochs": 1, "batch_size": 32} | settings)
+    read = network_of({"n_embedding": 5, "epochs": 1, "batch_size": 32} | settings)
     network, _ = pretrain(torch.from_numpy(X), read, seed=0, image_shape=(1, 8, 8))
     method: Any = load("idec")(5, epochs=1, n_init=1, device="cpu", random_state=0).fit(X, network=network)
     method.save(tmp_path)
     found: Any = restore(tmp_path)
     assert found.network_.image_shape == (1, 8, 8)
-    assert found.network_.settings == read
+    assert found.network_.facts["settings"] == read.as_dict()
     np.testing.assert_array_equal(found.predict(NEW), method.predict(NEW))
 
 

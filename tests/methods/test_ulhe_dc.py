@@ -21,7 +21,9 @@ from deepclust.metrics import nmi
 from deepclust.nets._autoencoder import Autoencoder
 from deepclust.solvers.spherical_kmeans import spherical_kmeans
 from deepclust.training.loop import Outcome
-from deepclust.training.pretrain import pretrain, read_settings
+from deepclust.training.pretrain import pretrain
+from deepclust.training.runtime import Runtime
+from tests.networks import network_of
 from tests.references import ulhe_dc as reference
 
 SETTINGS = {"hidden": [64], "n_embedding": 10, "epochs": 60, "batch_size": 64, "norm_weight": 1.0}
@@ -33,7 +35,7 @@ both = pytest.mark.parametrize("centroid_update", ["batch", "epoch"])
 
 @pytest.fixture(scope="module")
 def network() -> Autoencoder:
-    return pretrain(torch.from_numpy(X), read_settings(SETTINGS), seed=0, image_shape=(1, 8, 8))[0]
+    return pretrain(torch.from_numpy(X), network_of(SETTINGS), seed=0, image_shape=(1, 8, 8))[0]
 
 
 @pytest.fixture(scope="module")
@@ -201,13 +203,13 @@ def test_augmented_copies_learn_the_labels_of_the_clean_samples(
     """A copy that says nothing about its sample leaves the labels those of the samples."""
     monkeypatch.setattr(ULHEDC, "_augmenter", lambda self, wanted: lambda x, _: torch.zeros_like(x))
     seen: list[Tensor] = []
-    follow = ulhe_dc._State.follow
+    follow = ulhe_dc.ULHEDCState.follow
 
     def note(self: Any, rows: Tensor, codes: Tensor, n_samples: int) -> None:
         seen.append(codes)
         follow(self, rows, codes, n_samples)
 
-    monkeypatch.setattr(ulhe_dc._State, "follow", note)
+    monkeypatch.setattr(ulhe_dc.ULHEDCState, "follow", note)
     for centroid_update in ("batch", "epoch"):
         seen.clear()
         quick(epochs=1, augment=True, self_paced=False, centroid_update=centroid_update).fit(X, network=network)
@@ -325,7 +327,7 @@ def test_interrupted_in_any_stage_it_ends_with_the_same_bits(
     centroid_update: str, last: int, network: Autoencoder, interrupt_at: Callable[[int], None], tmp_path: Path
 ) -> None:
     def fit(folder: str) -> Any:
-        with ULHEDC.running(1, "float32", tmp_path / folder, False):
+        with Runtime(1, "float32", tmp_path / folder).open():
             return quick(epochs=18, centroid_update=centroid_update).fit(X, network=network)
 
     expected = fit("whole")

@@ -7,9 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from deepclust.errors import NotApplicable
-from deepclust.nets import conv
-from deepclust.nets._autoencoder import Autoencoder, build
-from deepclust.training.pretrain import read_settings
+from deepclust.nets._autoencoder import Autoencoder
+from tests.networks import network_of
 
 CHANNELS = (4, 5, 6, 7)
 SHAPES = [(1, 8, 8), (1, 16, 16), (1, 28, 28), (3, 32, 32), (1, 17, 20), (3, 9, 31)]
@@ -17,8 +16,12 @@ SHAPES = [(1, 8, 8), (1, 16, 16), (1, 28, 28), (3, 32, 32), (1, 17, 20), (3, 9, 
 
 def autoencoder(shape: tuple[int, int, int], batch_norm: bool = True, depth: int = 4) -> Autoencoder:
     channels = CHANNELS[:depth]
-    settings = read_settings({"architecture": "conv", "channels": channels, "n_embedding": 3, "batch_norm": batch_norm})
-    return build(settings, math.prod(shape), shape, torch.Generator().manual_seed(0))
+    settings = network_of({"network": "conv", "channels": channels, "n_embedding": 3, "batch_norm": batch_norm})
+    return settings.build(math.prod(shape), shape, torch.Generator().manual_seed(0))
+
+
+def layers(shape: tuple[int, int, int], channels: tuple[int, ...]) -> None:
+    network_of({"network": "conv", "channels": channels}).layers(math.prod(shape), shape)
 
 
 def images(count: int, shape: tuple[int, int, int]) -> Tensor:
@@ -77,13 +80,13 @@ def test_code_and_reconstruction_take_both_signs() -> None:
 
 
 def test_smallest_side_is_two_to_the_number_of_poolings() -> None:
-    conv.layers((1, 8, 30), (4, 4, 4, 4), 2, True)
+    layers((1, 8, 30), (4, 4, 4, 4))
     with pytest.raises(NotApplicable, match=r"images of 7 x 30 are too small for 4 .*at least 8; shorten `channels`"):
-        conv.layers((1, 7, 30), (4, 4, 4, 4), 2, True)
+        layers((1, 7, 30), (4, 4, 4, 4))
     with pytest.raises(NotApplicable, match=r"images of 30 x 3 are too small for 3 .*at least 4"):
-        conv.layers((1, 30, 3), (4, 4, 4), 2, True)
+        layers((1, 30, 3), (4, 4, 4))
 
 
 def test_data_without_an_image_shape_are_refused() -> None:
     with pytest.raises(NotApplicable, match="needs images"):
-        build(read_settings({"architecture": "conv"}), 64, None, torch.Generator())
+        network_of({"network": "conv"}).build(64, None, torch.Generator())

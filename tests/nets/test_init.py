@@ -3,16 +3,15 @@
 import numpy as np
 import pytest
 import torch
-from deepclust.nets.settings import ConvSettings, MLPSettings
 from torch import nn
 
-from deepclust.nets._autoencoder import build
 from deepclust.nets._init import initialise
-from deepclust.training.pretrain import read_settings
+from deepclust.nets.base import Network
+from tests.networks import network_of
 
 NETWORKS = [
-    (read_settings({"hidden": [20, 30], "n_embedding": 3, "batch_norm": True}), None),
-    (read_settings({"architecture": "conv", "channels": [4, 5], "n_embedding": 3}), (1, 8, 8)),
+    (network_of({"hidden": [20, 30], "n_embedding": 3, "batch_norm": True}), None),
+    (network_of({"network": "conv", "channels": [4, 5], "n_embedding": 3}), (1, 8, 8)),
 ]
 
 
@@ -53,8 +52,8 @@ def test_glorots_weights_are_uniform_with_variance_two_over_the_sum_of_the_fans(
 def test_glorots_bound_is_four_times_as_wide_for_sigmoid_units() -> None:
     bounds = [
         float(
-            build(
-                read_settings({"hidden": [50], "initial": "glorot", "activation": activation}),
+            network_of({"hidden": [50], "initial": "glorot", "activation": activation})
+            .build(
                 500,
                 None,
                 torch.Generator().manual_seed(0),
@@ -70,9 +69,9 @@ def test_glorots_bound_is_four_times_as_wide_for_sigmoid_units() -> None:
 
 def test_a_networks_settings_say_its_scheme() -> None:
     weights = {
-        scheme: build(
-            read_settings({"hidden": [50], "initial": scheme}), 500, None, torch.Generator().manual_seed(0)
-        ).state_dict()["encoder.0.weight"]
+        scheme: network_of({"hidden": [50], "initial": scheme})
+        .build(500, None, torch.Generator().manual_seed(0))
+        .state_dict()["encoder.0.weight"]
         for scheme in ("glorot", "fan_in")
     }
     ratio = float(weights["glorot"].abs().max() / weights["fan_in"].abs().max())
@@ -90,8 +89,8 @@ def test_normalisations_start_as_the_identity(dimensions: int) -> None:
 
 
 @pytest.mark.parametrize(("settings", "shape"), NETWORKS, ids=["mlp", "conv"])
-def test_nothing_is_left_unfilled(settings: MLPSettings | ConvSettings, shape: tuple[int, int, int] | None) -> None:
-    network = build(settings, 64, shape, torch.Generator())
+def test_nothing_is_left_unfilled(settings: Network, shape: tuple[int, int, int] | None) -> None:
+    network = settings.build(64, shape, torch.Generator())
     with torch.no_grad():
         for tensor in [*network.parameters(), *network.buffers()]:
             tensor.fill_(torch.nan if tensor.is_floating_point() else 99)
@@ -102,11 +101,9 @@ def test_nothing_is_left_unfilled(settings: MLPSettings | ConvSettings, shape: t
 
 
 @pytest.mark.parametrize(("settings", "shape"), NETWORKS, ids=["mlp", "conv"])
-def test_generator_alone_decides_the_weights(
-    settings: MLPSettings | ConvSettings, shape: tuple[int, int, int] | None
-) -> None:
+def test_generator_alone_decides_the_weights(settings: Network, shape: tuple[int, int, int] | None) -> None:
     def weights(seed: int) -> dict[str, np.ndarray]:
-        network = build(settings, 64, shape, torch.Generator().manual_seed(seed))
+        network = settings.build(64, shape, torch.Generator().manual_seed(seed))
         return {name: tensor.detach().numpy() for name, tensor in network.named_parameters()}
 
     before = torch.get_rng_state()

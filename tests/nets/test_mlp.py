@@ -6,14 +6,20 @@ import pytest
 import torch
 from torch import nn
 
-from deepclust.nets import mlp
-from deepclust.nets._autoencoder import Autoencoder, build
-from deepclust.training.pretrain import read_settings
+from deepclust.nets._autoencoder import Autoencoder
+from tests.networks import network_of
 
 
 def autoencoder(hidden: tuple[int, ...], n_embedding: int, batch_norm: bool = False) -> Autoencoder:
-    settings = read_settings({"hidden": hidden, "n_embedding": n_embedding, "batch_norm": batch_norm})
-    return build(settings, 11, None, torch.Generator().manual_seed(0))
+    settings = network_of({"hidden": hidden, "n_embedding": n_embedding, "batch_norm": batch_norm})
+    return settings.build(11, None, torch.Generator().manual_seed(0))
+
+
+def layers(
+    hidden: tuple[int, ...], n_embedding: int, batch_norm: bool, activation: str = "relu"
+) -> tuple[nn.Sequential, ...]:
+    settings = {"hidden": hidden, "n_embedding": n_embedding, "batch_norm": batch_norm, "activation": activation}
+    return network_of(settings).layers(11, None)
 
 
 def linear_sizes(stack: nn.Sequential) -> list[tuple[int, int]]:
@@ -23,7 +29,7 @@ def linear_sizes(stack: nn.Sequential) -> list[tuple[int, int]]:
 @pytest.mark.parametrize(("hidden", "n_embedding"), [((7,), 3), ((7, 5), 2), ((20, 20, 80), 10)])
 @pytest.mark.parametrize("batch_norm", [False, True])
 def test_decoder_mirrors_the_encoder(hidden: tuple[int, ...], n_embedding: int, batch_norm: bool) -> None:
-    encoder, decoder = mlp.layers(11, hidden, n_embedding, batch_norm)
+    encoder, decoder = layers(hidden, n_embedding, batch_norm)
     sizes = [11, *hidden, n_embedding]
     assert linear_sizes(encoder) == list(itertools.pairwise(sizes))
     assert linear_sizes(decoder) == [(n_out, n_in) for n_in, n_out in reversed(linear_sizes(encoder))]
@@ -36,7 +42,7 @@ def test_batch_norm_sits_between_each_hidden_layer_and_its_activation(
 ) -> None:
     hidden = [nn.Linear, nn.BatchNorm1d, kind] if batch_norm else [nn.Linear, kind]
     last = [nn.Linear, nn.Sigmoid] if activation == "sigmoid" else [nn.Linear]
-    for stack in mlp.layers(11, (7, 5), 2, batch_norm, activation):
+    for stack in layers((7, 5), 2, batch_norm, activation):
         assert [type(layer) for layer in stack] == [*hidden, *hidden, *last]
 
 

@@ -60,11 +60,16 @@ def remove_a_data_set(workspace: Workspace) -> None:
     workspace.edit(lambda params: params.update(datasets=["wine"], sweeps={}))
 
 
+def change_plumbing(workspace: Workspace) -> None:
+    for file in ("errors.py", "files.py", "runs.py"):
+        workspace.append(f"src/deepclust/{file}", "\nADDED = 1\n")
+
+
 @dataclass(frozen=True)
 class Edit:
     """A change of the workspace, and the stages that have to run after it."""
 
-    make: Callable[[Workspace], object]
+    make: Callable[[Workspace], None]
     expected: Callable[[Workspace], set[str]]
     after: str | None = None  # the edit it builds on; None: the finished grid
 
@@ -88,7 +93,7 @@ EDITS = {
         lambda w: {"plan"},
     ),
     "code_that_decides_no_result": Edit(
-        lambda w: [w.append(f"src/deepclust/{file}", "\nADDED = 1\n") for file in ("files.py", "runs.py", "errors.py")],
+        change_plumbing,
         lambda w: {"plan"},
     ),
     "the_code_of_one_method": Edit(

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from deepclust import files
+from deepclust.layout import REPORTED
 from deepclust.metrics import EXTERNAL, INTERNAL
 from deepclust.reporting.aggregate import compare, read_reported, read_results, summarise
 
@@ -15,7 +16,6 @@ DATASETS = ["usps", "toy"]
 CELLS = ["dec", "idec", "hybrid", "vade"]
 NAN = "loss_kl is nan at epoch 3 | lower a_b by 50%"
 SIZE = "no network fits 2 features"
-REPORTED = Path(__file__).parents[2] / "data" / "reported" / "reported_results.csv"
 
 
 def _scores(acc: float) -> dict[str, float]:

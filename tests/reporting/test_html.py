@@ -112,6 +112,7 @@ def page_of(root: Path, reported: pd.DataFrame, cells: list[str] = CELLS) -> str
     ]
     asked = {"name": "mine", "cell": "dec", "dataset": "toy", "base": {}}
     return page(
+        root.name,
         root,
         results,
         summary,
@@ -357,6 +358,6 @@ def test_sections_without_content_are_left_out(grid: Path, summary: pd.DataFrame
         toy,
         pd.DataFrame(columns=["paper", "table", "dataset", "method", "method_id", "metric", "value", "std", "note"]),
     )
-    document = read(page(grid, scores, toy, {"toy": dataset_table("toy", toy, nothing)}, {}, {}))
+    document = read(page(grid.name, grid, scores, toy, {"toy": dataset_table("toy", toy, nothing)}, {}, {}))
     assert [h2.text for h2 in document.all("h2")] == ["Summary", "What did not finish", "Results", "Data sets"]
     assert len(document.all("nav")[0].all("ul")[0].all("li")) == 5  # these and the data set

@@ -16,17 +16,19 @@ from sklearn.datasets import load_digits
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from deepclust.errors import NotApplicable
-from deepclust.nets._autoencoder import Autoencoder, build
+from deepclust.nets._autoencoder import Autoencoder
+from deepclust.nets.mlp import _blocks, _drop
 from deepclust.seeding import derive_seed
 from deepclust.training.loop import Outcome
-from deepclust.training.pretrain import _blocks, _drop, pretrain, read_settings
+from deepclust.training.pretrain import pretrain
 from deepclust.training.runtime import Runtime
+from tests.networks import network_of
 
 ROOT = Path(__file__).parents[2]
 SHAPE = (1, 8, 8)
 NETWORKS: dict[str, dict[str, Any]] = {
     "mlp": {"hidden": [32, 16], "n_embedding": 4, "epochs": 6, "batch_size": 32, "layerwise_epochs": 3},
-    "conv": {"architecture": "conv", "channels": [4, 6], "n_embedding": 4, "epochs": 6, "batch_size": 32},
+    "conv": {"network": "conv", "channels": [4, 6], "n_embedding": 4, "epochs": 6, "batch_size": 32},
 }
 
 
@@ -35,7 +37,7 @@ def digits(count: int = 320) -> torch.Tensor:
 
 
 def train(kind: str, seed: int = 0, **changes: Any) -> tuple[Autoencoder, Outcome]:
-    return pretrain(digits(), read_settings(NETWORKS[kind] | changes), seed=seed, image_shape=SHAPE)
+    return pretrain(digits(), network_of(NETWORKS[kind] | changes), seed=seed, image_shape=SHAPE)
 
 
 def assert_same(found: tuple[Autoencoder, Outcome], expected: tuple[Autoencoder, Outcome]) -> None:
@@ -80,9 +82,11 @@ def test_reconstruction_error_falls_below_that_of_the_mean_image(kind: str) -> N
 def test_no_epochs_leave_the_initial_weights() -> None:
     network, outcome = train("mlp", epochs=0, layerwise_epochs=0)
     assert (outcome.trace, outcome.n_iter) == ([], 0)
-    started = build(
-        read_settings(NETWORKS["mlp"]), 64, SHAPE, torch.Generator().manual_seed(derive_seed(0, "weights"))
-    ).state_dict()
+    started = (
+        network_of(NETWORKS["mlp"])
+        .build(64, SHAPE, torch.Generator().manual_seed(derive_seed(0, "weights")))
+        .state_dict()
+    )
     assert all(torch.equal(value, started[name]) for name, value in network.state_dict().items())
 
 
@@ -95,26 +99,26 @@ def test_every_optimizer_lowers_the_reconstruction_error(optimizer: str) -> None
 
 
 def test_norm_term_draws_the_codes_onto_the_unit_sphere() -> None:
-    free, drawn = (train("mlp", norm_weight=weight, learning_rate=5e-3, epochs=20)[0] for weight in (0.0, 10.0))
+    free, drawn = (train("mlp", network="sphere", norm_weight=w, learning_rate=5e-3, epochs=20)[0] for w in (0.0, 10.0))
     with torch.no_grad():
         spread = [float((network.encode(digits()).norm(dim=1) - 1).abs().mean()) for network in (free, drawn)]
     assert spread[1] < 0.1 < spread[0]
 
 
 def test_norm_term_is_traced_beside_the_reconstruction() -> None:
-    _, outcome = train("mlp", norm_weight=0.5)
+    _, outcome = train("mlp", network="sphere", norm_weight=0.5)
     row = outcome.trace[-1]
     assert row["loss"] == pytest.approx(row["loss_reconstruction"] + row["loss_norm"])
-    z = train("mlp", norm_weight=0.5, epochs=0, layerwise_epochs=0)[0].encode(digits())
+    z = train("mlp", network="sphere", norm_weight=0.5, epochs=0, layerwise_epochs=0)[0].encode(digits())
     settings: dict[str, Any] = {"epochs": 1, "batch_size": 320, "learning_rate": 1e-9, "layerwise_epochs": 0}
-    first = train("mlp", norm_weight=0.5, **settings)[1].trace[-1]
+    first = train("mlp", network="sphere", norm_weight=0.5, **settings)[1].trace[-1]
     per_sample = 0.5 * (z.norm(dim=1) - 1).square().mean().detach()  # beside a squared error summed over features
     assert first["loss_norm"] == pytest.approx(float(per_sample) / digits().shape[1], rel=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["mlp", "conv"])
 def test_augmentation_needs_images(kind: str) -> None:
-    settings = read_settings(NETWORKS[kind] | {"augmentation": {}})
+    settings = network_of(NETWORKS[kind] | {"augmentation": {}})
     with pytest.raises(NotApplicable, match="image"):
         pretrain(digits(), settings, seed=0)
 
@@ -150,7 +154,7 @@ def test_augmented_images_are_input_and_target() -> None:
 
 def test_data_without_image_shape_have_no_convolutional_network() -> None:
     with pytest.raises(NotApplicable, match="image"):
-        pretrain(digits(), read_settings(NETWORKS["conv"]), seed=0)
+        pretrain(digits(), network_of(NETWORKS["conv"]), seed=0)
 
 
 def test_corruption_zeroes_its_share_and_keeps_the_mean() -> None:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from deepclust.nets.settings import MLPSettings
+from deepclust.nets.mlp import MLP
 from deepclust.training import loop
 from deepclust.training.pretrain import pretrain
 from deepclust.training.replay import TRIES, WARM_UP, Record, Replayed, own_stream
@@ -125,7 +125,7 @@ def test_a_card_trains_as_the_cpu_does_replayed_or_not(
     optimizer: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     data = torch.rand(640, 16, generator=torch.Generator().manual_seed(0))
-    settings = MLPSettings(hidden=(32, 32), n_embedding=4, epochs=3, batch_size=32, optimizer=optimizer)
+    settings = MLP(hidden=(32, 32), n_embedding=4, epochs=3, batch_size=32, optimizer=optimizer)
 
     def traces(device: str) -> Tensor:
         outcome = pretrain(data.to(device), settings, seed=0)[1]
@@ -140,7 +140,7 @@ def test_a_card_trains_as_the_cpu_does_replayed_or_not(
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_noise_on_a_card_is_not_the_same_in_every_replay() -> None:
-    settings = MLPSettings(hidden=(16,), n_embedding=4, layerwise_epochs=2, corruption=0.5, epochs=1, batch_size=40)
+    settings = MLP(hidden=(16,), n_embedding=4, layerwise_epochs=2, corruption=0.5, epochs=1, batch_size=40)
     data = torch.ones(400, 8, device="cuda")
     first, second = (pretrain(data, settings, seed=0)[1].trace for _ in range(2))
     assert first == second

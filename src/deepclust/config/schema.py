@@ -195,7 +195,8 @@ def validated(schema: Any, content: Any, where: str) -> Any:
         value = first["ctx"]["value"] if first["type"] == "unknown_key" else value
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         given = "" if first["type"] == "missing" else f", got {value!r}"
-        raise UserError(f"{where}: {key}: {first['msg'].removeprefix('Value error, ')}{given}{more}") from None
+        rule = first["msg"].removeprefix("Value error, ")
+        raise UserError(": ".join(filter(None, [where, key, f"{rule}{given}{more}"]))) from None
 
 
 def _path_in(content: Any, location: tuple[int | str, ...]) -> str:

@@ -28,22 +28,24 @@ _LARGEST_GRAPH = 200_000
 class DeepClusterer(Clusterer):
     """A method that reads a pretrained autoencoder, or pretrains its own with the settings `pretraining`.
 
-    `pretraining` holds settings of the method's own network, or of the one that its key `network` names, as under
-    `networks` in params.yaml. None: the network as its file declares it.
+    `pretraining` holds settings as under `networks` in params.yaml, of the network that its key `network` names. Where
+    it names none, that is the method's own; but rows of X have no image shape, so that `mlp` stands for one that needs
+    images. None: the network as its file declares it.
     """
 
     default_network: ClassVar[str] = "mlp"
     libraries: ClassVar[tuple[str, ...]] = (*Clusterer.libraries, "torch")
     not_in_params: ClassVar[tuple[str, ...]] = (*Clusterer.not_in_params, "pretraining")
 
-    pretraining: dict[str, Any] | None = setting(None, "of the network that `fit` pretrains where it is given none")
+    pretraining: dict[str, Any] | None = setting("of the network that `fit` pretrains if given none", default=None)
 
     def _start(self, X: np.ndarray, network: Autoencoder | None) -> Tensor:
         """Set `network_`, a copy of the one given or a new one, and return X on the device in float32."""
         data = on_device(X, self.device)
         self.device_ = data.device.type
         if network is None:
-            given = {"network": self.default_network} | (self.pretraining or {})
+            own = "mlp" if nets.load(self.default_network).needs_images else self.default_network
+            given = {"network": own} | (self.pretraining or {})
             settings = nets.make(given.pop("network"), given)
             network, _ = pretrain(data, settings, seed=derive_seed(self._seed, "pretrain"))
         self.network_: Autoencoder = copy.deepcopy(network).to(data.device)

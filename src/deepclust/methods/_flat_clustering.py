@@ -32,7 +32,7 @@ def k_means(n_samples: int, n_clusters: int, *, n_init: int, random_state: int) 
 class KMeansReadout(Clusterer):
     """k-means on the features, as `k_means` has it."""
 
-    n_init: Count = setting(20, "starts of k-means; the best by inertia is kept")
+    n_init: Count = setting("starts of k-means; the best by inertia is kept", default=20)
 
     def _cluster(self, features: np.ndarray) -> None:
         model = k_means(len(features), self.n_clusters, n_init=self.n_init, random_state=self._seed).fit(features)
@@ -54,9 +54,9 @@ class GMMReadout(Clusterer):
     `precisions_cholesky_` are scikit-learn's, `cluster_centers_` the means.
     """
 
-    covariance: Literal["full", "tied", "diag", "spherical"] = setting("full", "form of the covariances")
-    regularization: Weight = setting(1e-3, "added to the diagonals of the covariances")
-    n_init: Count = setting(1, "starts of EM; the best by likelihood is kept")
+    covariance: Literal["full", "tied", "diag", "spherical"] = setting("form of the covariances", default="full")
+    regularization: Weight = setting("added to the diagonals of the covariances", default=1e-3)
+    n_init: Count = setting("starts of EM; the best by likelihood is kept", default=1)
 
     def _cluster(self, features: np.ndarray) -> None:
         model = GaussianMixture(

@@ -44,9 +44,9 @@ class Clusterer(ClusterMixin, BaseEstimator, Settings):
     libraries: ClassVar[tuple[str, ...]] = ("numpy", "scipy", "scikit-learn")  # whose versions decide the result
     not_in_params: ClassVar[tuple[str, ...]] = ("n_clusters", "random_state", "device")  # the pipeline sets these
 
-    n_clusters: Count = setting(8, "K, the number of clusters", kw_only=False)
-    random_state: Any = setting(None, "seed, generator or None, as in scikit-learn")
-    device: Literal["auto", "cpu", "cuda"] = setting("auto", "auto: CUDA where there is one")
+    n_clusters: Count = setting("K, the number of clusters", default=8, kw_only=False)
+    random_state: Any = setting("seed, generator or None, as in scikit-learn", default=None)
+    device: Literal["auto", "cpu", "cuda"] = setting("auto: CUDA where there is one", default="auto")
 
     def fit(self, X: Any, y: Any = None, **inputs: Any) -> Self:
         """Cluster the rows of X (N, D); y is ignored.

@@ -69,6 +69,6 @@ def rebuild(facts: Mapping[str, Any], weights: "Mapping[str, Tensor]") -> "Autoe
     import torch
 
     shape = tuple(facts["image_shape"]) if facts["image_shape"] else None
-    network = make(facts["network"], facts["settings"]).build(facts["n_features"], shape, torch.Generator())
+    network = make(facts["uses"], facts["settings"]).build(facts["n_features"], shape, torch.Generator())
     network.load_state_dict(weights)
     return network

@@ -18,11 +18,7 @@ class Autoencoder(nn.Module):
         self.encoder = encoder
         self.decoder = decoder
         self.facts = dict(facts)
-
-    @property
-    def image_shape(self) -> tuple[int, int, int] | None:
-        shape = self.facts["image_shape"]
-        return None if shape is None else (shape[0], shape[1], shape[2])
+        self.image_shape: tuple[int, int, int] | None = facts["image_shape"]
 
     def encode(self, x: Tensor) -> Tensor:
         code: Tensor = self.encoder(x)

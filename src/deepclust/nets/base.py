@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -35,16 +35,19 @@ class Phase:
 class Network(Settings):
     """An autoencoder's settings, how it is built from them and how it is pretrained.
 
-    Subclasses write `layers`; where their pretraining has other terms `losses`, where it has other phases `phases`.
+    Subclasses write `layers`, and say in `needs_images` if these are for images alone. Where their pretraining has
+    other terms they write `losses`, where it has other phases `phases`.
     """
 
-    n_embedding: Count = setting(10, "P, features of the code")
-    initial: Literal["fan_in", "glorot"] = setting("fan_in", "scheme of the initial weights")
-    epochs: Natural = setting(50, "of the reconstruction; 0 leaves the initial weights")
-    batch_size: Count = setting(256, "rows of a batch")
-    optimizer: Literal["adam", "adadelta", "sgd"] = setting("adam", "SGD has momentum 0.9")
-    learning_rate: Rate = setting(1e-3, "of the optimizer; of AdaDelta a factor of its own steps")
-    augmentation: Augmentation | None = setting(None, "random affine maps of the images, as input and target alike")
+    needs_images: ClassVar[bool] = False
+
+    n_embedding: Count = setting("P, features of the code", default=10)
+    initial: Literal["fan_in", "glorot"] = setting("scheme of the initial weights", default="fan_in")
+    epochs: Natural = setting("of the reconstruction; 0 leaves the initial weights", default=50)
+    batch_size: Count = setting("rows of a batch", default=256)
+    optimizer: Literal["adam", "adadelta", "sgd"] = setting("SGD has momentum 0.9", default="adam")
+    learning_rate: Rate = setting("of the optimizer; of AdaDelta a factor of its own steps", default=1e-3)
+    augmentation: Augmentation | None = setting("random affine maps, of input and target alike", default=None)
 
     def layers(self, n_features: int, image_shape: ImageShape) -> tuple[nn.Sequential, nn.Sequential]:
         """Return encoder and decoder, their weights not set."""
@@ -61,11 +64,14 @@ class Network(Settings):
         Raises
         ------
         NotApplicable
-            The network is for images, and the data are none, or too small ones.
+            The network or its augmentation is for images, and the data are none, or too small ones.
         """
+        if image_shape is None and (self.needs_images or self.augmentation is not None):
+            what = "a convolutional network" if self.needs_images else "augmentation"
+            raise NotApplicable(f"{what} needs images, and this data set has no image shape")
         with torch.device("meta"):
             encoder, decoder = self.layers(n_features, image_shape)
-        facts: dict[str, Any] = {"network": type(self).__module__.rpartition(".")[2], "settings": self.as_dict()}
+        facts: dict[str, Any] = {"uses": type(self).__module__.rpartition(".")[2], "settings": self.as_dict()}
         facts |= {"n_features": n_features, "image_shape": image_shape}
         network = Autoencoder(encoder, decoder, facts).to_empty(device="cpu")
         initialise(network, generator, self.initial, self.gain)
@@ -76,16 +82,8 @@ class Network(Settings):
         return {name: as_plain(getattr(self, name)) for name in names_of(type(self))}
 
     def phases(self, network: Autoencoder, X: Tensor, image_shape: ImageShape, through: Through) -> Iterator[Phase]:
-        """Yield the trainings that pretrain `network` on X (N, D), each after the one before it has run.
-
-        Raises
-        ------
-        NotApplicable
-            Augmentation for data without an image shape.
-        """
+        """Yield the trainings that pretrain `network` on X (N, D), each after the one before it has run."""
         settings = None if self.augmentation is None else Augmentation.model_validate(self.augmentation)
-        if settings is not None and image_shape is None:
-            raise NotApplicable("augmentation needs images, and this data set has no image shape")
 
         def terms(x: Tensor, _: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
             if settings is not None and image_shape is not None:

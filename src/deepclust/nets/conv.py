@@ -4,7 +4,7 @@ The paper prints stride 2 *and* max pooling after every layer, which leaves noth
 them; its released code uses stride 1 and pools after all but the last, and so do we.
 """
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 from torch import nn
@@ -22,11 +22,11 @@ class Conv(Network):
     activation.
     """
 
-    channels: Annotated[tuple[Count, ...], Field(min_length=1)] = setting((32, 64, 128, 256), "of each convolution")
-    batch_norm: bool = setting(True, "BatchNorm after each convolution")
-    augmentation: Augmentation | None = setting(
-        Augmentation(), "random affine maps of the images, as input and target alike"
-    )
+    needs_images: ClassVar[bool] = True
+
+    channels: Annotated[tuple[Count, ...], Field(min_length=1)] = setting("of the layers", default=(32, 64, 128, 256))
+    batch_norm: bool = setting("BatchNorm after each convolution", default=True)
+    augmentation: Augmentation | None = setting("random affine maps, of input and target alike", default=Augmentation())
 
     def layers(self, n_features: int, image_shape: ImageShape) -> tuple[nn.Sequential, nn.Sequential]:
         """Return encoder and decoder on flat images (B, C*H*W).
@@ -34,10 +34,9 @@ class Conv(Network):
         Raises
         ------
         NotApplicable
-            The data are no images, or an image is halved to nothing before the last layer.
+            An image is halved to nothing before the last layer.
         """
-        if image_shape is None:
-            raise NotApplicable("a convolutional network needs images, and this data set has no image shape")
+        assert image_shape is not None, "build has asked"
         channels, n_embedding, batch_norm = self.channels, self.n_embedding, self.batch_norm
         n_channels, height, width = image_shape
         depth = len(channels)

@@ -30,11 +30,11 @@ class MLP(Network):
     the data and the last makes the code, so these two have no activation there.
     """
 
-    hidden: Annotated[tuple[Count, ...], Field(min_length=1)] = setting((500, 500, 2000), "widths of the encoder")
-    activation: Literal["relu", "sigmoid"] = setting("relu", "sigmoid: after code and reconstruction, too")
-    batch_norm: bool = setting(False, "BatchNorm in hidden layers")
-    layerwise_epochs: Natural = setting(0, "epochs a layer of the denoising start; 0 for none")
-    corruption: Share = setting(0.2, "share of inputs zeroed in the denoising start")
+    hidden: Annotated[tuple[Count, ...], Field(min_length=1)] = setting("of the encoder", default=(500, 500, 2000))
+    activation: Literal["relu", "sigmoid"] = setting("sigmoid: after code and reconstruction, too", default="relu")
+    batch_norm: bool = setting("BatchNorm in hidden layers", default=False)
+    layerwise_epochs: Natural = setting("epochs a layer of the denoising start; 0 for none", default=0)
+    corruption: Share = setting("share of inputs zeroed in the denoising start", default=0.2)
 
     def layers(self, n_features: int, image_shape: ImageShape) -> tuple[nn.Sequential, nn.Sequential]:
         sizes = [n_features, *self.hidden, self.n_embedding]

@@ -7,4 +7,4 @@ from deepclust.settings import setting
 class MLPBN(MLP):
     """Fully connected d-500-500-2000-P with BatchNorm in the hidden layers, mirrored in the decoder."""
 
-    batch_norm: bool = setting(True, "BatchNorm in hidden layers")
+    batch_norm: bool = setting("BatchNorm in hidden layers", default=True)

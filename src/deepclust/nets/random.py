@@ -9,5 +9,5 @@ from deepclust.settings import Natural, setting
 class Random(MLP):
     """Fully connected d-500-500-2000-P under Glorot's initial weights, not pretrained."""
 
-    initial: Literal["fan_in", "glorot"] = setting("glorot", "scheme of the initial weights")
-    epochs: Natural = setting(0, "of the reconstruction; 0 leaves the initial weights")
+    initial: Literal["fan_in", "glorot"] = setting("scheme of the initial weights", default="glorot")
+    epochs: Natural = setting("of the reconstruction; 0 leaves the initial weights", default=0)

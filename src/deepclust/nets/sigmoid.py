@@ -13,8 +13,8 @@ class Sigmoid(MLP):
     corruption, and at a rate of 1e-3, the code's units saturate.
     """
 
-    activation: Literal["relu", "sigmoid"] = setting("sigmoid", "sigmoid: after code and reconstruction, too")
-    initial: Literal["fan_in", "glorot"] = setting("glorot", "scheme of the initial weights")
-    layerwise_epochs: Natural = setting(10, "epochs a layer of the start; 0 for none")
-    corruption: Share = setting(0.0, "share of inputs zeroed in the start")
-    learning_rate: Rate = setting(3e-4, "of the optimizer; of AdaDelta a factor of its own steps")
+    activation: Literal["relu", "sigmoid"] = setting("sigmoid: after code and reconstruction, too", default="sigmoid")
+    initial: Literal["fan_in", "glorot"] = setting("scheme of the initial weights", default="glorot")
+    layerwise_epochs: Natural = setting("epochs a layer of the start; 0 for none", default=10)
+    corruption: Share = setting("share of inputs zeroed in the start", default=0.0)
+    learning_rate: Rate = setting("of the optimizer; of AdaDelta a factor of its own steps", default=3e-4)

@@ -14,7 +14,7 @@ class Sphere(MLP):
     D, as the reconstruction error is a mean over features.
     """
 
-    norm_weight: Weight = setting(1.0, "of mean (||z|| - 1)^2 against ||x - x'||^2")
+    norm_weight: Weight = setting("of mean (||z|| - 1)^2 against ||x - x'||^2", default=1.0)
 
     def losses(self, x: Tensor, z: Tensor, reconstruction: Tensor) -> dict[str, Tensor]:
         norm = self.norm_weight / x.shape[1] * norm_penalty(z)

@@ -169,12 +169,12 @@ class Alternating(DeepClusterer):
 
     default_network: ClassVar[str] = "sigmoid"
 
-    lam: Weight = setting(1.0, "weight of the clustering term")
-    tolerance: Share = setting(1e-3, "stop once a smaller share of the labels changed in an epoch")
-    epochs: Count = setting(200, "epochs at most")
-    batch_size: Count = setting(100, "rows of a batch")
-    optimizer: Literal["adadelta", "sgd", "adam"] = setting("adadelta", "SGD has momentum 0.9")
-    learning_rate: Positive = setting(0.01, "of the optimizer; of AdaDelta a factor of its own steps")
+    lam: Weight = setting("weight of the clustering term", default=1.0)
+    tolerance: Share = setting("stop once a smaller share of the labels changed in an epoch", default=1e-3)
+    epochs: Count = setting("epochs at most", default=200)
+    batch_size: Count = setting("rows of a batch", default=100)
+    optimizer: Literal["adadelta", "sgd", "adam"] = setting("SGD has momentum 0.9", default="adadelta")
+    learning_rate: Positive = setting("of the optimizer; of AdaDelta a factor of its own steps", default=0.01)
 
     def _start_state(self, codes: Tensor) -> State:
         raise NotImplementedError
@@ -245,9 +245,9 @@ class Alternating(DeepClusterer):
 class ADMMClusterer(Alternating):
     """The methods with a Y: `rho` weighs its constraint, in the theta-step `a` times as much."""
 
-    lam: Positive = setting(1.0, "weight of the clustering term")
-    rho: Positive | None = setting(1.0, "weight of the constraint Y = f(X)")
-    a: Weight = setting(1.0, "factor of `rho` in the theta-step")
+    lam: Positive = setting("weight of the clustering term", default=1.0)
+    rho: Positive | None = setting("weight of the constraint Y = f(X)", default=1.0)
+    a: Weight = setting("factor of `rho` in the theta-step", default=1.0)
 
     def _rho(self, clustering: Any) -> float:
         """Return the weight of the constraint, which may depend on the start."""

@@ -108,11 +108,11 @@ class DCGMM(GMMReadout, ADMMClusterer):
 
     paper: ClassVar[str] = "Tian, Zhou and Guan 2017"
 
-    covariance: Literal["full"] = setting("full", "form of the covariances, which the Y-step inverts")
-    rho: Positive | None = setting(None, "weight of the constraint Y = f(X); None: 2 lam over the smallest eigenvalue")
-    a: Weight = setting(0.01, "factor of `rho` in the theta-step")
-    regularization: Positive = setting(1e-3, "added to the diagonals of the covariances")
-    n_init: Count = setting(5, "starts of EM; the best by likelihood is kept")
+    covariance: Literal["full"] = setting("form of the covariances, which the Y-step inverts", default="full")
+    rho: Positive | None = setting("weight of Y = f(X); None: 2 lam over the smallest eigenvalue", default=None)
+    a: Weight = setting("factor of `rho` in the theta-step", default=0.01)
+    regularization: Positive = setting("added to the diagonals of the covariances", default=1e-3)
+    n_init: Count = setting("starts of EM; the best by likelihood is kept", default=5)
 
     def _memory(self, n_samples: int, n_features: int) -> int:
         return 160 * n_samples * self.n_clusters  # two copies of every code, of some 10 numbers, for each component

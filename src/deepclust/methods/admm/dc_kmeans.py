@@ -25,7 +25,7 @@ class DCKmeans(KMeansReadout, ADMMClusterer):
 
     paper: ClassVar[str] = "Tian, Zhou and Guan 2017"
 
-    rho: Positive = setting(1.0, "weight of the constraint Y = f(X)")
+    rho: Positive = setting("weight of the constraint Y = f(X)", default=1.0)
 
     def _rho(self, clustering: Clustering) -> float:
         return self.rho

@@ -12,8 +12,8 @@ class AEGMM(GMMReadout, CodeReader):
 
     paper: ClassVar[str] = "baseline of DC-GMM (deepcluster_admm, Table 2)"
 
-    regularization: Weight = setting(1e-6, "added to the diagonals of the covariances")
-    n_init: Count = setting(5, "starts of EM; the best by likelihood is kept")
+    regularization: Weight = setting("added to the diagonals of the covariances", default=1e-6)
+    n_init: Count = setting("starts of EM; the best by likelihood is kept", default=5)
 
     def _memory(self, n_samples: int, n_features: int) -> int:
         return 24 * n_samples * self.n_clusters  # responsibilities in float64, their logarithms, and a copy

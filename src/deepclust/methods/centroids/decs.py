@@ -76,17 +76,17 @@ class DECS(CentroidClusterer):
     default_network: ClassVar[str] = "conv"
     paper: ClassVar[str] = "Cheng, Li, Wang and Qian 2024"
 
-    variant: Literal["paper", "released"] = setting("paper", "whose settings stand where one is None")
-    alpha: Positive | None = setting(None, "degrees of freedom of Student's t")
-    power: Literal[1, 2] | None = setting(None, "1: absolute values in the determinacy, 2: squares")
-    lam: Weight | None = setting(None, "weight of the variance in a sample's stability")
-    batch_variance: bool | None = setting(None, "whether the variance of the stabilities is subtracted, too")
-    optimizer: Literal["sgd", "adam"] | None = setting(None, "SGD has momentum 0.9")
-    learning_rate: Positive | None = setting(None, "None: 0.01 for SGD, 0.001 for Adam")
-    augment: bool = setting(False, "train on random affine maps of the images")
-    epochs: Count = setting(280, "epochs; there is no other end")
-    batch_size: Count = setting(256, "rows of a batch")
-    n_init: Count = setting(20, "starts of the k-means that gives the first centroids")
+    variant: Literal["paper", "released"] = setting("whose settings stand where one is None", default="paper")
+    alpha: Positive | None = setting("degrees of freedom of Student's t", default=None)
+    power: Literal[1, 2] | None = setting("1: absolute values in the determinacy, 2: squares", default=None)
+    lam: Weight | None = setting("weight of the variance in a sample's stability", default=None)
+    batch_variance: bool | None = setting("whether the variance of the stabilities is subtracted, too", default=None)
+    optimizer: Literal["sgd", "adam"] | None = setting("SGD has momentum 0.9", default=None)
+    learning_rate: Positive | None = setting("None: 0.01 for SGD, 0.001 for Adam", default=None)
+    augment: bool = setting("train on random affine maps of the images", default=False)
+    epochs: Count = setting("epochs; there is no other end", default=280)
+    batch_size: Count = setting("rows of a batch", default=256)
+    n_init: Count = setting("starts of the k-means that gives the first centroids", default=20)
 
     def _fit(self, X: np.ndarray, network: Autoencoder | None = None, **_: Any) -> None:
         data = self._start(X, network)

@@ -57,19 +57,19 @@ class ULHEDC(CentroidClusterer):
     default_network: ClassVar[str] = "sphere"
     paper: ClassVar[str] = "ULHE-DC, anonymous submission of 2023"
 
-    lambda_norm: Weight = setting(2.0, "weight of the codes' distance from the unit sphere")
-    lambda_unif: Weight = setting(0.08, "weight of the energy between the centroids")
-    lambda_cmpt: Weight = setting(0.40, "weight of the spread inside the clusters")
-    reduction: Literal["mean", "sum"] = setting("mean", "over a cluster's pairs of members, in the spread")
-    centroid_update: Literal["batch", "epoch"] = setting("epoch", "when labels and centroids follow the codes")
-    self_paced: bool = setting(True, "feed the nearest third of the samples, two thirds, all")
-    stage_epochs: Count | None = setting(None, "epochs of the first two stages each; None: a third of `epochs`")
-    epochs: Count = setting(300, "epochs of all stages together, at most")
-    tolerance: Share = setting(1e-3, "stop once a smaller share of the labels changed in an epoch of the last stage")
-    batch_size: Count = setting(256, "rows of a batch")
-    learning_rate: Positive = setting(2e-3, "of SGD with momentum 0.9")
-    augment: bool = setting(False, "encode random affine maps of the images in training")
-    n_init: Count = setting(20, "starts of spherical k-means")
+    lambda_norm: Weight = setting("weight of the codes' distance from the unit sphere", default=2.0)
+    lambda_unif: Weight = setting("weight of the energy between the centroids", default=0.08)
+    lambda_cmpt: Weight = setting("weight of the spread inside the clusters", default=0.40)
+    reduction: Literal["mean", "sum"] = setting("over a cluster's pairs of members, in the spread", default="mean")
+    centroid_update: Literal["batch", "epoch"] = setting("when labels and centroids follow the codes", default="epoch")
+    self_paced: bool = setting("feed the nearest third of the samples, two thirds, all", default=True)
+    stage_epochs: Count | None = setting("epochs of the first two stages each; None: a third of `epochs`", default=None)
+    epochs: Count = setting("epochs of all stages together, at most", default=300)
+    tolerance: Share = setting("stop once fewer of the labels changed in an epoch of the last stage", default=1e-3)
+    batch_size: Count = setting("rows of a batch", default=256)
+    learning_rate: Positive = setting("of SGD with momentum 0.9", default=2e-3)
+    augment: bool = setting("encode random affine maps of the images in training", default=False)
+    n_init: Count = setting("starts of spherical k-means", default=20)
 
     def _fit(self, X: np.ndarray, network: Autoencoder | None = None, **_: Any) -> None:
         stages = self._stages()

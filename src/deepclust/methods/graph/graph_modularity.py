@@ -25,7 +25,7 @@ class GraphModularity(Clusterer):
     why_no_predict: ClassVar[str] = "modularity is defined on the graph's own nodes"
     not_in_params: ClassVar[tuple[str, ...]] = (*Clusterer.not_in_params, "n_neighbors")
 
-    n_neighbors: Count = setting(10, "neighbours a sample in a graph that `fit` makes")
+    n_neighbors: Count = setting("neighbours a sample in a graph that `fit` makes", default=10)
 
     def _fit(self, X: np.ndarray, graph: sp.csr_matrix | None = None, **_: Any) -> None:
         if graph is None:

@@ -23,8 +23,8 @@ class SCNcut(Clusterer):
     why_no_predict: ClassVar[str] = "the eigenvectors are defined on the graph's own nodes"
     not_in_params: ClassVar[tuple[str, ...]] = (*Clusterer.not_in_params, "n_neighbors")
 
-    n_init: Count = setting(20, "starts of k-means on the eigenvectors")
-    n_neighbors: Count = setting(10, "neighbours a sample in a graph that `fit` makes")
+    n_init: Count = setting("starts of k-means on the eigenvectors", default=20)
+    n_neighbors: Count = setting("neighbours a sample in a graph that `fit` makes", default=10)
 
     def _memory(self, n_samples: int, n_features: int) -> int:
         return 8 * n_samples * (2 * self.n_clusters + 1)  # ARPACK's basis

@@ -47,13 +47,13 @@ class GraphClassifier(DeepClusterer):
     paper: ClassVar[str] = "baseline of our own, after Lee's pseudo-labels 2013"
     not_in_params: ClassVar[tuple[str, ...]] = (*DeepClusterer.not_in_params, "n_neighbors")
 
-    alpha: Positive = setting(0.03, "weight of the 1-norm of Z, relative to the mean of ||h||^2")
-    agreement: Annotated[float, Field(ge=0, le=1)] = setting(0.9, "share of a teacher's edge weight inside its group")
-    label_smoothing: Share = setting(0.1, "of the cross-entropy")
-    epochs: Count = setting(10, "epochs; there is no other end")
-    batch_size: Count = setting(256, "rows of a batch")
-    learning_rate: Positive = setting(1e-3, "of Adam")
-    n_neighbors: Count = setting(10, "neighbours a sample in a graph that `fit` makes")
+    alpha: Positive = setting("weight of the 1-norm of Z, relative to the mean of ||h||^2", default=0.03)
+    agreement: Annotated[float, Field(ge=0, le=1)] = setting("share of a teacher's edges inside its group", default=0.9)
+    label_smoothing: Share = setting("of the cross-entropy", default=0.1)
+    epochs: Count = setting("epochs; there is no other end", default=10)
+    batch_size: Count = setting("rows of a batch", default=256)
+    learning_rate: Positive = setting("of Adam", default=1e-3)
+    n_neighbors: Count = setting("neighbours a sample in a graph that `fit` makes", default=10)
 
     def _fit(
         self, X: np.ndarray, graph: sp.csr_matrix | None = None, network: Autoencoder | None = None, **_: Any

@@ -50,15 +50,15 @@ class SelfTraining(CentroidClusterer):
     clusters.
     """
 
-    alpha: Positive = setting(1.0, "degrees of freedom of Student's t")
-    normalize: bool = setting(True, "measure distances of codes in units of the data's root mean square")
-    update_interval: Count | None = setting(140, "iterations between two targets; None: those of an epoch")
-    tolerance: Share = setting(1e-3, "stop once a smaller share of the labels changed between two targets")
-    epochs: Count = setting(50, "epochs at most")
-    batch_size: Count = setting(256, "rows of a batch")
-    optimizer: Literal["sgd", "adam"] = setting("sgd", "SGD has momentum 0.9")
-    learning_rate: Positive = setting(0.01, "of the optimizer")
-    n_init: Count = setting(20, "starts of the k-means that gives the first centroids")
+    alpha: Positive = setting("degrees of freedom of Student's t", default=1.0)
+    normalize: bool = setting("measure distances of codes in units of the data's root mean square", default=True)
+    update_interval: Count | None = setting("iterations between two targets; None: those of an epoch", default=140)
+    tolerance: Share = setting("stop once a smaller share of the labels changed between two targets", default=1e-3)
+    epochs: Count = setting("epochs at most", default=50)
+    batch_size: Count = setting("rows of a batch", default=256)
+    optimizer: Literal["sgd", "adam"] = setting("SGD has momentum 0.9", default="sgd")
+    learning_rate: Positive = setting("of the optimizer", default=0.01)
+    n_init: Count = setting("starts of the k-means that gives the first centroids", default=20)
 
     def _fit(self, X: np.ndarray, network: Autoencoder | None = None, **_: Any) -> None:
         data = self._start(X, network)

@@ -18,9 +18,9 @@ class IDEC(SelfTraining):
 
     paper: ClassVar[str] = "Guo, Gao, Liu and Yin 2017"
 
-    gamma: Weight = setting(0.1, "weight of KL(P || Q) against the reconstruction error")
-    optimizer: Literal["sgd", "adam"] = setting("adam", "SGD has momentum 0.9")
-    learning_rate: Positive = setting(1e-3, "of the optimizer")
+    gamma: Weight = setting("weight of KL(P || Q) against the reconstruction error", default=0.1)
+    optimizer: Literal["sgd", "adam"] = setting("SGD has momentum 0.9", default="adam")
+    learning_rate: Positive = setting("of the optimizer", default=1e-3)
 
     def _terms(self, x: Tensor, z: Tensor, divergence: Tensor) -> dict[str, Tensor]:
         return {

@@ -8,8 +8,9 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2.functional import affine as torchvision_affine
 
-from deepclust.nets._augmentation import Augmentation, affine, augment
-from deepclust.training import augment as augmentation
+from deepclust.nets import _augmentation as augmentation
+from deepclust.nets._augmentation import affine, augment
+from deepclust.settings import Augmentation
 
 SHAPES = [(1, 28, 28), (3, 20, 32), (1, 17, 16), (2, 9, 5)]
 NONE = Augmentation(rotation=0, shift=0, crop=0)
