@@ -12,4 +12,5 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # GNU's OpenMP, which torch has on Linux; it outranks the policy
 # Deterministic kernels on CUDA need a fixed workspace of cuBLAS, read at its first call.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-instructions.hold()
+# Before NumPy or torch load: which of the processor's instructions they may use.
+instructions.hold(os.environ.get(instructions.VARIABLE) or "native")

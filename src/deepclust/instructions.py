@@ -1,57 +1,110 @@
-"""The instruction set that numerical libraries may use: AVX2, by which every x86-64 processor gives the same bits.
+"""Which of a processor's instructions the numerical libraries may use: all it has, or AVX2 and below.
 
-A sum of floats depends on how many are added at a time, which is a matter of the vectors' width. Each library has a
-variable of its own for it, read when the library loads; DEEPCLUST_INSTRUCTIONS=avx2 sets them all (docs/same-bits.md).
+The width of its vectors is the order in which a processor adds, and so the last bits of nearly every result. Held to
+AVX2, processors with wider vectors add as those without: docs/same-bits.md says where that was found, and what it
+costs. The libraries read their variables once, when they load: nothing here imports one.
 """
 
 import os
 import platform
 import sys
 from pathlib import Path
+from typing import Literal
 
 from deepclust.errors import UserError
 
 VARIABLE = "DEEPCLUST_INSTRUCTIONS"
-_HELD = {
+Instructions = Literal["avx2", "native"]
+
+HELD = {
     "ATEN_CPU_CAPABILITY": "avx2",  # torch's own kernels
-    "ONEDNN_MAX_CPU_ISA": "AVX2",  # torch's convolutions and some products
-    "MKL_CBWR": "AVX2,STRICT",  # torch's products and factorisations
-    "OPENBLAS_CORETYPE": "Haswell",  # NumPy's and SciPy's products and factorisations
-    "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR",  # NumPy's own kernels, as NumPy 2.4 groups them
+    "ONEDNN_MAX_CPU_ISA": "AVX2",  # its convolutions, and products in bfloat16
+    "MKL_CBWR": "AVX2,STRICT",  # its other products and factorisations
+    "OPENBLAS_CORETYPE": "Haswell",  # the products and factorisations of NumPy and SciPy
+    "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR",  # as NumPy 2.4 calls its groups above AVX2 (X86_V3)
+    "NUMBA_CPU_NAME": "haswell",  # approximate neighbours, compiled where they run
+    "NUMBA_CPU_FEATURES": "",  # else those of the processor at hand join the named one's
 }
+_EXCLUDED = "NPY_ENABLE_CPU_FEATURES"  # NumPy does not load where features are both enabled and disabled
+_NEEDED = {"abm", "avx2", "bmi1", "bmi2", "f16c", "fma", "movbe"}  # what the libraries' kernels for AVX2 are made of
+
+_in_force: Instructions = "native"
 
 
-def held() -> str:
-    """Return what the libraries are held to: `avx2`, or `native` for whatever the processor has."""
-    return os.environ.get(VARIABLE) or "native"
+def hold(asked: str) -> None:
+    """Let the libraries of this process, and of those it starts, use no more than what is asked for.
 
-
-def hold() -> None:
-    """Set the libraries' variables as DEEPCLUST_INSTRUCTIONS asks for, whatever stood in them.
+    Variables that say otherwise are replaced; "native" leaves all as they are.
 
     Raises
     ------
     UserError
-        The value is none of `avx2` and `native`, the processor has no AVX2, or a library is loaded already.
+        What is asked for is unknown, this processor lacks it, or the libraries are loaded and it would have no effect.
     """
-    if held() == "native":
+    global _in_force
+    require(asked)
+    if asked == "native" or _in_force == asked:
         return
-    if held() != "avx2":
-        raise UserError(f"{VARIABLE} must be avx2 or native, got {held()!r}; correct or unset it")
-    if not supported(held()):
-        raise UserError(f"{VARIABLE} is avx2, which this processor lacks; set compute.instructions: native")
-    if loaded := [name for name in ("numpy", "torch") if name in sys.modules]:
-        raise UserError(f"{VARIABLE} is avx2, but {loaded[0]} is loaded already; import deepclust before it")
-    os.environ.update(_HELD)
+    loaded = [name for name in ("numpy", "torch") if name in sys.modules]
+    if loaded and not _started_held():
+        raise UserError(
+            f"{VARIABLE}={asked} comes too late, {' and '.join(loaded)} having been loaded before deepclust; "
+            "import deepclust first"
+        )
+    os.environ.pop(_EXCLUDED, None)
+    os.environ.update(HELD)
+    _in_force = "avx2"
 
 
-def supported(instructions: str) -> bool:
-    """Return whether this processor can be held to `avx2`, or to `native`, which every one is."""
-    if instructions == "native":
-        return True
-    if platform.machine() not in {"x86_64", "AMD64"}:
-        return False
+def require(asked: str) -> None:
+    """Raise UserError, of one line, unless `asked` is "native", or "avx2" and this machine can be held to it."""
+    if asked == "native":
+        return
+    if asked != "avx2":
+        raise UserError(f"compute.instructions ({VARIABLE}) must be avx2 or native, got {asked!r}")
+    system, machine = platform.system(), platform.machine()
+    found = f"{system} on {machine}"
+    if (system, machine) == ("Linux", "x86_64"):
+        missing = sorted(_NEEDED - _flags())
+        if not missing:
+            return
+        found = f"a processor without {', '.join(missing)}"
+    raise UserError(
+        f"compute.instructions: avx2 ({VARIABLE}) is for Linux on x86-64 processors with AVX2, and this is {found}; "
+        "use compute.instructions: native"
+    )
+
+
+def held() -> Instructions:
+    """Return what this process was held to, for the record of a run.
+
+    Raises
+    ------
+    UserError
+        NumPy was to be held and was not: a version that calls its groups otherwise ignores their names.
+    """
+    numpy = sys.modules.get("numpy._core._multiarray_umath")
+    if _in_force == "avx2" and numpy is not None:
+        wider = [group for group in numpy.__cpu_dispatch__ if numpy.__cpu_features__[group] and group != "X86_V3"]
+        if wider:
+            raise UserError(
+                f"NumPy {sys.modules['numpy'].__version__} uses {' '.join(wider)} though held to AVX2; "
+                "install the versions of constraints.txt, or use compute.instructions: native"
+            )
+    return _in_force
+
+
+def _flags() -> set[str]:
+    """Return what the first processor can do, by Linux's names."""
+    with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:  # a long file where processors are many
+        return next((set(line.partition(":")[2].split()) for line in lines if line.startswith("flags")), set())
+
+
+def _started_held() -> bool:
+    """Return whether the variables stood in the environment this process was started with, before anything loaded."""
     try:
-        return " avx2 " in Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:  # not Linux, where no stage runs
-        return True
+        started = Path("/proc/self/environ").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    wanted = {f"{name}={value}".encode() for name, value in HELD.items()}
+    return wanted <= set(started) and not any(entry.startswith(_EXCLUDED.encode() + b"=") for entry in started)
