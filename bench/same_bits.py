@@ -30,7 +30,7 @@ from typing import Any
 from deepclust import instructions
 from deepclust.errors import UserError
 from deepclust.files import read_json, write_json
-from deepclust.runs import versions
+from deepclust.methods._saving import versions
 
 ROOT = Path(__file__).parents[1]
 FILE = ROOT / "docs/same_bits.json"
@@ -58,7 +58,7 @@ def kernels(threads: int) -> Iterator[tuple[str, Callable[[], Any]]]:
     from deepclust.reporting.figures import tsne
     from deepclust.solvers.self_expression import sparse_self_expression
     from deepclust.solvers.spherical_kmeans import spherical_kmeans
-    from deepclust.training.pretrain import pretrain, read_settings
+    from deepclust.training.pretrain import pretrain
     from deepclust.training.runtime import Runtime
 
     images, classes = load_digits(return_X_y=True)
@@ -70,8 +70,9 @@ def kernels(threads: int) -> Iterator[tuple[str, Callable[[], Any]]]:
     support = torch.from_numpy(neighbours.indices.reshape(len(X), 10).astype(np.int64))
 
     def training(epochs: int, precision: str = "float32", **settings: Any) -> Callable[[], Any]:
-        network = read_settings({"epochs": epochs, **settings})
-        shape = (1, 8, 8) if network.architecture == "conv" else None
+        name = settings.pop("network", "mlp")
+        network = nets.make(name, {"epochs": epochs, **settings})
+        shape = (1, 8, 8) if network.needs_images else None
 
         def run() -> Any:
             with Runtime(threads, precision).open():  # type: ignore[arg-type]
@@ -120,7 +121,7 @@ def kernels(threads: int) -> Iterator[tuple[str, Callable[[], Any]]]:
     yield "autoencoder", training(1)
     yield "autoencoder, BatchNorm", training(1, batch_norm=True, **small)
     yield "autoencoder, sigmoid, layer by layer", training(1, activation="sigmoid", layerwise_epochs=1, **small)
-    yield "autoencoder, convolutions", training(1, architecture="conv", batch_size=64)
+    yield "autoencoder, convolutions", training(1, network="conv", batch_size=64)
     yield "Student's t, gradient", with_gradient(student_t)
     yield "Otsu and stability, gradient", with_gradient(otsu)
     yield "hypersphere, gradient", with_gradient(hypersphere)

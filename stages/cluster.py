@@ -8,16 +8,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-import scipy.sparse as sp
-
-from deepclust import execution, layout, methods
+from deepclust import execution, instructions, layout, methods
 from deepclust.errors import UserError
 from deepclust.files import read_json, read_samples, sha256, write_array, write_sparse, write_text
 from deepclust.methods._saving import versions
 from deepclust.runs import Seed, discard, run_seeds
 from deepclust.script import run_as_script
 from deepclust.seeding import derive_seed
+
+import pandas as pd
+import scipy.sparse as sp
 
 
 def main(dataset: str, name: str, kind: str = "cluster") -> None:
@@ -40,6 +40,7 @@ def main(dataset: str, name: str, kind: str = "cluster") -> None:
 def fit(plan: dict[str, Any], output: Path, work: Path, *, keep_model: bool) -> None:
     """Fit a cell with every seed of its plan; finished seeds are kept in `work`."""
     dataset, cell, compute = plan["dataset"], plan["cell"], plan["compute"]
+    instructions.agree(compute["instructions"])
     graph = layout.graph(dataset) if plan["graph"] else None
     networks = layout.network(dataset, plan["network"]) if plan["network"] else None
     cls = methods.load(plan["method"])

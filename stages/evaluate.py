@@ -7,11 +7,6 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
-import scipy.sparse as sp
-from matplotlib.figure import Figure
-
 from deepclust import layout
 from deepclust.files import read_array, read_json, read_sparse, write_json, write_text
 from deepclust.metrics import accuracy, external, internal, match, stability
@@ -20,6 +15,11 @@ from deepclust.reporting.aggregate import cell_means, compact
 from deepclust.runs import RECORD
 from deepclust.script import run_as_script
 from deepclust.seeding import derive_seed
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+from matplotlib.figure import Figure
 
 
 def main(dataset: str, cell: str) -> None:

@@ -4,15 +4,15 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
 from deepclust import layout
 from deepclust.files import read_array, read_json, write_text
 from deepclust.metrics import EXTERNAL, external
 from deepclust.reporting import figures
 from deepclust.runs import RECORD
 from deepclust.script import run_as_script
+
+import numpy as np
+import pandas as pd
 
 
 def main(dataset: str, sweep: str) -> None:

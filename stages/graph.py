@@ -1,8 +1,6 @@
 """Build a data set's nearest-neighbour graph, its Gaussian weights and its normalised Laplacian."""
 
-from threadpoolctl import threadpool_limits
-
-from deepclust import layout
+from deepclust import instructions, layout
 from deepclust.files import read_json, read_samples, write_json, write_sparse
 from deepclust.graph.knn import knn_graph
 from deepclust.graph.laplacian import laplacian
@@ -10,10 +8,13 @@ from deepclust.graph.weights import gaussian_weights, summary
 from deepclust.script import run_as_script
 from deepclust.seeding import derive_seed
 
+from threadpoolctl import threadpool_limits
+
 
 def main(dataset: str) -> None:
     plan = read_json(layout.plan(dataset, "graph"))
     settings, compute = plan["settings"], plan["compute"]
+    instructions.agree(compute["instructions"])
     X = read_samples(layout.prepared(dataset) / "X.npy")
     device = None
     if compute["device"] != "cpu":

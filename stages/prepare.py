@@ -6,12 +6,12 @@ Unlabelled data have an empty y. The names of the samples go with y, since an im
 import shutil
 from dataclasses import replace
 
-import numpy as np
-
 from deepclust import datasets, layout
 from deepclust.datasets import _own
 from deepclust.files import read_json, write_array, write_json, write_text
 from deepclust.script import run_as_script
+
+import numpy as np
 
 
 def main(name: str) -> None:

@@ -3,9 +3,7 @@
 import sys
 from typing import Any
 
-import pandas as pd
-
-from deepclust import layout, nets
+from deepclust import instructions, layout, nets
 from deepclust.files import read_json, read_samples, sha256, write_text
 from deepclust.methods._saving import versions
 from deepclust.runs import Seed, run_seeds
@@ -16,12 +14,15 @@ from deepclust.training.pretrain import pretrain
 from deepclust.training.rows import on_device
 from deepclust.training.runtime import Runtime
 
+import pandas as pd
+
 
 def main(dataset: str, name: str) -> None:
     plan = read_json(layout.plan(dataset, "pretrain", name))
     meta = read_json(layout.prepared(dataset) / "meta.json")
     shape = tuple(meta["image_shape"]) if meta["image_shape"] else None
     compute = plan["compute"]
+    instructions.agree(compute["instructions"])
     samples = layout.prepared(dataset) / "X.npy"
     X = on_device(read_samples(samples), compute["device"])
     n_in_parallel = len(plan["seeds"]) if X.is_cuda else 1  # one training leaves most of a GPU idle

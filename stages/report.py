@@ -4,12 +4,12 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from deepclust import layout
 from deepclust.files import read_json, read_yaml, write_text
 from deepclust.reporting import aggregate, figures, html, readme, tables
 from deepclust.script import run_as_script
+
+import pandas as pd
 
 SWEEP_FIGURES = {
     "acc": "ACC",

@@ -94,6 +94,12 @@ def held() -> Instructions:
     return _in_force
 
 
+def agree(asked: str) -> None:
+    """Raise UserError unless this process is held to what a stage's plan asks for."""
+    if held() != asked:
+        raise UserError(f"this stage's plan has compute.instructions: {asked}; start it with {VARIABLE}={asked}")
+
+
 def _flags() -> set[str]:
     """Return what the first processor can do, by Linux's names."""
     with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:  # a long file where processors are many

@@ -46,8 +46,10 @@ class Resolved:
 
 def check(config: Config) -> None:
     """Raise `UserError` for an unknown data set or method, wrong settings or sweeps."""
-    if not instructions.supported(config.compute.instructions):
-        raise UserError("params.yaml: compute.instructions: this processor has no AVX2; set it to native")
+    try:
+        instructions.require(config.compute.instructions)
+    except UserError as error:
+        raise UserError(f"params.yaml: {error}") from None
     published = datasets.names()
     for name, own in config.own.items():
         if name in published:

@@ -78,6 +78,14 @@ class Compute(Strict):
     precision: Literal["float32", "bfloat16", "onednn_bfloat16"] = "float32"
     instructions: Literal["native", "avx2"] = Field("native", description="docs/same-bits.md")
 
+    @model_validator(mode="after")
+    def _float32_alone_is_held(self) -> "Compute":
+        if self.instructions == "avx2" and self.precision != "float32":
+            raise ValueError(
+                f"instructions: avx2 goes with precision: float32 alone, got {self.precision}; change one of them"
+            )
+        return self
+
 
 class Data(Strict):
     mirror: str | None = None
