@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from deepclust import instructions
+from deepclust import instructions, nets
 from deepclust.errors import UserError
 from deepclust.files import read_json, write_json
 from deepclust.methods._saving import versions
