@@ -171,7 +171,7 @@ def train_alone(network: Autoencoder, X: np.ndarray, passed: Pass) -> Callable[[
 
 
 def our_fit(name: str, network: Autoencoder, X: np.ndarray) -> Callable[[], object]:
-    settings = {"n_init": 1, "epochs": EPOCHS, "batch_size": BATCH, "random_state": 0, "device": "cpu"}
+    settings: dict[str, Any] = {"n_init": 1, "epochs": EPOCHS, "batch_size": BATCH, "random_state": 0, "device": "cpu"}
     method = load(name)(N_CLUSTERS, **settings, **SETTINGS.get(name, {}))
     if "tolerance" in method.get_params():
         method.set_params(tolerance=0.0)

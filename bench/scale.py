@@ -232,7 +232,7 @@ def prepare_work(
         network.load_state_dict(load_tensors(folder / "weights.safetensors")[0])
         given["network"] = network
     has = inspect.signature(cls).parameters
-    short = {key: value for key, value in SHORT.items() if key in has}
+    short: dict[str, Any] = {key: value for key, value in SHORT.items() if key in has}
     method = cls(n_clusters, random_state=0, device=asked.device, **short)
 
     def fit() -> None:

@@ -1,14 +1,18 @@
-"""Write the generated blocks of README.md and of the pages in docs.
+"""Write what is generated from the sources: blocks of README.md and of the pages in docs, and the methods' stub.
 
 A block's first line says what it holds: `methods`, the methods there are; `results GRID`, what that grid came to,
 without the further read-outs of its cells, or `results GRID with read-outs`; `reported`, what the papers print for
 their own methods beside ours; `reported PAPER`, all that one paper prints, with baselines from the first grid that has
 them; `paired GRID OTHER`, two grids of the same cells, seed against seed.
 
-Not a stage of the pipeline: `make readme` runs it. With the argument `check` it changes nothing and fails if a block is
-stale.
+The stub `src/deepclust/methods/__init__.pyi` tells editors and mypy where each class comes from that
+`from deepclust.methods import IDEC` imports when asked.
+
+Not a stage of the pipeline: `make readme` runs it. With the argument `check` it changes nothing and fails if a block or
+the stub is stale.
 """
 
+import ast
 import inspect
 import os
 from functools import cache
@@ -16,7 +20,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from deepclust import layout, methods
+from deepclust import grids, layout, methods
 from deepclust.errors import UserError
 from deepclust.files import write_text
 from deepclust.reporting.aggregate import compare, read_reported
@@ -35,7 +39,14 @@ from deepclust.script import run_as_script
 GRIDS = ["benchmark", "hybrid", "heldout", "large", "admm", "decs", "ulhe_dc", "ulhe_dc_long", "pc_x", "pc_x_mnist"]
 
 
+STUB = Path("src/deepclust/methods/__init__.pyi")
+
+
 def main(command: str = "write") -> None:
+    if command == "check" and (not STUB.exists() or STUB.read_text(encoding="utf-8") != stub()):
+        raise UserError(f"{STUB} is stale; run make readme")
+    if command != "check":
+        write_text(STUB, stub())
     for page in [Path("README.md"), *sorted(Path("docs").rglob("*.md"))]:
         old = new = page.read_text(encoding="utf-8")
         for name in block_names(old):
@@ -46,16 +57,34 @@ def main(command: str = "write") -> None:
             write_text(page, new)
 
 
+def stub() -> str:
+    """Return the types of `deepclust.methods`: its functions, and every method's class, imported from its file."""
+    source = ast.parse(STUB.with_suffix(".py").read_text(encoding="utf-8"))
+    functions = [node for node in source.body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")]
+    for node in functions:
+        node.body = [ast.Expr(ast.Constant(...))]
+        if isinstance(node.returns, ast.Constant):  # a stub need not quote types
+            node.returns = ast.Name(str(node.returns.value))
+    classes = {methods.module(name): methods.describe(name).__name__ for name in methods.names()}
+    imports = {**classes, "deepclust.methods.base": "Clusterer"}
+    lines = [f"from {module} import {name} as {name}" for module, name in sorted(imports.items())]
+    heading = "# Written by tools/readme.py (make readme)."
+    bodies = [ast.unparse(node).replace(":\n    ...", ": ...") for node in functions]
+    return "\n".join([heading, "from pathlib import Path", "", *lines, "", *bodies, ""])
+
+
 def block(name: str, page: Path) -> str:
     """Return what the block of that name holds on a page."""
-    reports = os.path.relpath("reports", page.parent)
+    reports = {
+        grid: os.path.relpath(grids.folder(grid) / layout.REPORTS, page.absolute().parent) for grid in grids.names()
+    }
     match name.split(" ", 2):
         case ["methods"]:
             return methods_block(map(describe, methods.names()))
         case ["results", grid, *rest] if rest in ([], ["with read-outs"]):
             summary = read_table(grid, "summary")
             kept = summary if rest else summary[~summary["cell"].str.contains("/")]
-            return results_block(kept, f"{reports}/{grid}")
+            return results_block(kept, reports[grid])
         case ["reported"]:
             rows = comparison()
             return reported_block(rows[rows["own"]], reports)
@@ -79,18 +108,19 @@ def comparison() -> pd.DataFrame:
 
 def read_table(grid: str, name: str) -> pd.DataFrame:
     """Return a table of a grid's report: `summary`, the means, or `results`, every seed."""
-    path = f"reports/{grid}/{name}.csv"
+    path = grids.folder(grid) / layout.REPORTS / f"{name}.csv"
     try:
         return pd.read_csv(path, dtype={"reason": str}).fillna({"reason": ""})
     except FileNotFoundError:
         raise UserError(f"{path} is missing; make repro GRID={grid} writes it") from None
 
 
-def describe(name: str) -> tuple[str, str, tuple[str, ...]]:
-    """Return a method's name, what its docstring says first, and what it reads beside X."""
-    cls = methods.load(name)
+def describe(name: str) -> tuple[str, str, str, list[str]]:
+    """Return a method's family and name, the first line of its docstring, and its inputs beside X."""
+    cls = methods.describe(name)
     first = (inspect.getdoc(cls) or "").splitlines()[0]
-    return name, f"{first} ({cls.paper})", cls.reads
+    reads = ["graph"] * cls.reads_graph + [cls.default_network] * bool(cls.default_network)
+    return methods.family(name), name, f"{first} ({cls.paper})", reads
 
 
 if __name__ == "__main__":

@@ -12,8 +12,8 @@ from torch import Tensor
 from deepclust.errors import NotApplicable
 from deepclust.losses.stability import determinacy, instability, stability
 from deepclust.losses.student_t import soft_assignment
-from deepclust.methods import decs
 from deepclust.methods.baselines.ae_kmeans import AEKMeans
+from deepclust.methods.centroids import decs
 from deepclust.methods.centroids.decs import DECS
 from deepclust.metrics import nmi
 from deepclust.nets._autoencoder import Autoencoder
@@ -244,7 +244,7 @@ def test_trace_holds_what_an_epoch_saw(network: Autoencoder) -> None:
 
 def test_label_change_counts_rows_whose_cluster_is_another_than_when_last_seen() -> None:
     start = type("KMeans", (), {"cluster_centers_": np.eye(3), "labels_": np.array([0, 1, 2, 0])})()
-    state = decs.DECSState(torch.nn.Linear(1, 1), start, torch.zeros(4, 3))
+    state = decs.DECSState(torch.nn.Linear(1, 1), start, torch.zeros(4, 3))  # type: ignore[arg-type]
     one, half = torch.tensor(1.0), torch.tensor(0.5)
     state.note(torch.tensor([2, 0]), torch.eye(3)[[2, 1]], half, torch.stack([one, half]))
     state.note(torch.tensor([1, 3]), torch.eye(3)[[1, 0]], one, torch.stack([one, one]))

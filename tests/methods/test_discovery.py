@@ -1,4 +1,4 @@
-"""Methods are found by their files, and by nothing else."""
+"""Methods are found by their files, and by nothing else; what they declare is read without running them."""
 
 import importlib
 import os
@@ -12,23 +12,38 @@ import pytest
 
 from deepclust import methods
 from deepclust.errors import UserError
+from deepclust.metadata import declared
 from deepclust.methods.base import Clusterer
-from deepclust.settings import defaults_of, meanings_of
+from deepclust.settings import Settings, defaults_of, meanings_of, names_of
+
+FOLDER = Path(methods.__file__).parent
+CLASS_VARIABLES = ("reads_graph", "default_network", "paper", "why_no_predict", "not_in_params", "libraries")
+every_method = pytest.mark.parametrize("name", methods.names())
 
 
-def test_names_are_the_public_files() -> None:
-    folder = Path(methods.__file__).parent
-    public = {path.stem for path in folder.glob("*/*.py") if not path.stem.startswith("_")}
+def file_of(name: str) -> Path:
+    return FOLDER / methods.family(name) / f"{name}.py"
+
+
+def test_names_are_the_public_files_of_the_folders() -> None:
+    public = [path.stem for path in FOLDER.glob("*/*.py") if not path.stem.startswith("_")]
     assert methods.names() == sorted(public)
 
 
-@pytest.mark.parametrize("name", methods.names())
+@every_method
 def test_name_fits_a_file_a_key_and_a_stage(name: str) -> None:
     assert re.fullmatch(r"[a-z0-9_]+", name)
     cls = methods.load(name)
     assert issubclass(cls, Clusterer)
-    assert cls.__module__ == methods.module(name)
+    assert cls.__module__ == methods.module(name) == f"deepclust.methods.{methods.family(name)}.{name}"
     assert name.replace("_", "") == cls.__name__.lower(), "the class is named as its file"
+    assert getattr(methods, cls.__name__) is cls
+    assert cls.__name__ in dir(methods)
+
+
+@every_method
+def test_family_says_what_its_methods_share(name: str) -> None:
+    assert importlib.import_module(f"deepclust.methods.{methods.family(name)}").__doc__
 
 
 def test_no_two_methods_share_a_class() -> None:
@@ -36,58 +51,99 @@ def test_no_two_methods_share_a_class() -> None:
 
 
 def test_private_files_define_no_whole_method() -> None:
-    folder = Path(methods.__file__).parent
-    for path in folder.rglob("_[a-z]*.py"):
-        module = importlib.import_module(".".join(path.relative_to(folder.parents[1]).with_suffix("").parts))
+    for path in FOLDER.rglob("_*.py"):
+        module = importlib.import_module(".".join(path.relative_to(FOLDER.parents[1]).with_suffix("").parts))
         classes = [value for value in vars(module).values() if isinstance(value, type)]
         own = [cls for cls in classes if cls.__module__ == module.__name__ and issubclass(cls, Clusterer)]
         assert not [cls for cls in own if cls.paper]
 
 
-@pytest.mark.parametrize("name", methods.names())
-def test_a_method_is_described_as_it_is(name: str) -> None:
-    described, cls = methods.describe(name), methods.load(name)
-    assert described.__name__ == cls.__name__
-    assert described.__doc__ == cls.__doc__
-    assert defaults_of(described) == defaults_of(cls)
-    assert meanings_of(described) == meanings_of(cls)
-    assert all(meanings_of(cls).values()), "every setting says what it means"
-    assert repr(get_type_hints(described, include_extras=True)) == repr(get_type_hints(cls, include_extras=True))
-    for declared in ("reads_graph", "default_network", "paper", "why_no_predict", "libraries", "not_in_params"):
-        assert getattr(described, declared) == getattr(cls, declared)
+@pytest.mark.parametrize(
+    "name", ["k_means", "base", "_deep", "", "KMeans", "deepclust.methods.kmeans", "baselines", "baselines.kmeans"]
+)
+def test_unknown_name_lists_the_names(name: str) -> None:
+    message = re.escape(f"unknown method '{name}'; the methods are {', '.join(methods.names())}")
+    for function in (methods.load, methods.describe, methods.family, methods.module):
+        with pytest.raises(UserError, match=message):
+            function(name)
 
 
-def test_describing_methods_imports_neither_torch_nor_scikit_learn() -> None:
+def test_unknown_class_is_no_attribute() -> None:
+    for name in ("IDECS", "kmeans", "_deeper"):
+        with pytest.raises(AttributeError, match=f"has no attribute '{name}'"):
+            getattr(methods, name)
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def test_two_files_of_one_name_are_refused_and_shared_files_are_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(methods, "_FOLDER", tmp_path)
+    for file in (
+        "one/mine.py",
+        "one/_scheme.py",
+        "one/deeper/yours.py",
+        "_private/hers.py",
+        "base.py",
+        "one/__init__.py",
+    ):
+        write(tmp_path / file, "")
+    assert methods.names() == ["mine"]
+    write(tmp_path / "two" / "mine.py", "")
+    with pytest.raises(
+        UserError, match=r"two methods are named 'mine': one/mine\.py and two/mine\.py in .*; rename one"
+    ):
+        methods.names()
+
+
+# ------------------------------------------------------------------------------------------------------ declarations
+
+
+@every_method
+def test_declarations_read_from_the_source_are_those_of_the_class(name: str) -> None:
+    cls = methods.load(name)
+    for found in (declared(file_of(name)), methods.describe(name)):
+        assert found is not cls
+        assert found.__name__ == cls.__name__
+        assert found.__doc__ == cls.__doc__
+        assert names_of(found) == names_of(cls)
+        assert defaults_of(found) == defaults_of(cls)
+        assert meanings_of(found) == meanings_of(cls)
+        types, expected = (get_type_hints(one, include_extras=True) for one in (found, cls))
+        for setting in names_of(cls):
+            assert repr(types[setting]) == repr(expected[setting])  # two runs of one Annotated[...] are not equal
+        for variable in CLASS_VARIABLES:
+            assert getattr(found, variable) == getattr(cls, variable)
+
+
+def test_describing_imports_neither_torch_nor_scikit_learn() -> None:
     program = """
 import sys
-from deepclust import config, methods
+from deepclust import methods
 for name in methods.names():
     methods.describe(name)
-print({"torch", "sklearn"} & set(sys.modules))
+dir(methods)
+print([name for name in ("torch", "sklearn", "scipy") if name in sys.modules])
 """
-    environment = os.environ | {"PYTHONPATH": str(Path(methods.__file__).parents[2])}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "set()"
+    assert done.stdout == "[]\n"
 
 
-def test_a_class_is_imported_by_its_name_and_alone() -> None:
-    program = """
-import sys
-from deepclust.methods import KMeans
-print(KMeans(3), sorted(n for n in sys.modules if n.startswith("deepclust.methods.") and n.split(".")[-1][0] != "_"))
-"""
-    environment = os.environ | {"PYTHONPATH": str(Path(methods.__file__).parents[2])}
-    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
-    loaded = ["deepclust.methods.base", "deepclust.methods.baselines", "deepclust.methods.baselines.kmeans"]
-    assert done.stdout.strip() == f"KMeans(n_clusters=3) {loaded}"
-    assert {"IDEC", "KMeans", "load"} <= set(dir(methods))
-    with pytest.raises(AttributeError, match="KMean'"):
-        methods.KMean  # noqa: B018
-
-
-@pytest.mark.parametrize("name", ["k_means", "base", "_deep", "", "KMeans", "deepclust.methods.baselines.kmeans"])
-def test_unknown_name_lists_the_names(name: str) -> None:
-    with pytest.raises(
-        UserError, match=re.escape(f"unknown method '{name}'; the methods are {', '.join(methods.names())}")
-    ):
-        methods.load(name)
+def test_a_declaration_that_needs_more_is_described_by_its_class(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where `metadata` cannot run a line, the file is imported."""
+    write(
+        tmp_path / "one" / "mine.py",
+        "import numpy as np\nfrom deepclust.settings import Settings, setting\n\n\n"
+        'class Mine(Settings):\n    """Mine."""\n\n    rate: float = setting(np.pi, "a rate")\n',
+    )
+    monkeypatch.setattr(methods, "_FOLDER", tmp_path)
+    loaded = type("Mine", (Settings,), {})
+    monkeypatch.setattr(methods, "load", lambda name: loaded)
+    assert methods.describe("mine") is loaded

@@ -23,13 +23,13 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from deepclust import methods
+from deepclust import execution, methods
 from deepclust.errors import NotApplicable, UserError
-from deepclust.execution import surroundings
 from deepclust.files import read_array, write_array
 from deepclust.graph.knn import knn_graph
 from deepclust.graph.weights import gaussian_weights
 from deepclust.methods.base import Clusterer
+from deepclust.settings import checked, defaults_of, meanings_of, names_of
 from deepclust.training import loop
 from deepclust.training.replay import Replayed
 from deepclust.training.runtime import Runtime, progress
@@ -47,7 +47,7 @@ READERS = {
     "network": [name for name in NAMES if methods.load(name).default_network],
 }
 TRAINED = [name for name in NAMES if "torch" in methods.load(name).libraries]
-TRANSDUCTIVE = [name for name in NAMES if methods.load(name).why_no_predict]
+WITHOUT_PREDICT = [name for name in NAMES if methods.load(name).why_no_predict]
 every_method = pytest.mark.parametrize("name", NAMES)
 
 
@@ -267,7 +267,7 @@ def test_as_many_clusters_as_samples_and_one_are_possible(name: str, n_clusters:
 # ------------------------------------------------------------------------------------------------------- predict
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in TRANSDUCTIVE])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in WITHOUT_PREDICT])
 def test_prediction_of_the_training_rows_is_the_labels(name: str, fitted: Any) -> None:
     X, _ = blobs()
     labels = fitted.predict(X)
@@ -278,7 +278,7 @@ def test_prediction_of_the_training_rows_is_the_labels(name: str, fitted: Any) -
     np.testing.assert_array_equal(fitted.predict(X.astype(np.float32)), fitted.labels_)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in TRANSDUCTIVE])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in WITHOUT_PREDICT])
 def test_prediction_changes_nothing(name: str, fitted: Any) -> None:
     before = {key: value.copy() for key, value in results(fitted).items()}
     fitted.predict(1 - blobs()[0])
@@ -286,7 +286,7 @@ def test_prediction_changes_nothing(name: str, fitted: Any) -> None:
         np.testing.assert_array_equal(value, before[key])
 
 
-@pytest.mark.parametrize("name", TRANSDUCTIVE)
+@pytest.mark.parametrize("name", WITHOUT_PREDICT)
 def test_method_without_prediction_says_why(name: str, fitted: Any) -> None:
     assert not hasattr(fitted, "predict")
     with pytest.raises(AttributeError) as caught:
@@ -328,8 +328,8 @@ def test_restored_method_is_the_one_saved(name: str, fitted: Any, tmp_path: Path
     assert {key for key in vars(found) if key.endswith("_")} == names >= {"labels_", "n_features_in_"}
     for key in names:
         assert_equal(getattr(found, key), getattr(fitted, key))
-    assert hasattr(found, "predict") == (name not in TRANSDUCTIVE)
-    if name not in TRANSDUCTIVE:
+    assert hasattr(found, "predict") == (name not in WITHOUT_PREDICT)
+    if name not in WITHOUT_PREDICT:
         assert_equal(found.predict(new_samples()), fitted.predict(new_samples()))
         with pytest.raises(ValueError, match=f"expecting {D} features"):
             found.predict(new_samples()[:, 1:])
@@ -374,7 +374,7 @@ def test_method_that_was_not_fitted_neither_saves_nor_predicts(name: str, tmp_pa
     with pytest.raises(NotFittedError):
         make(name).save(tmp_path / "model")
     assert not (tmp_path / "model").exists()
-    if name not in TRANSDUCTIVE:
+    if name not in WITHOUT_PREDICT:
         with pytest.raises(NotFittedError):
             make(name).predict(blobs()[0])
 
@@ -440,11 +440,40 @@ def test_values_that_are_not_finite_are_refused(name: str, value: float) -> None
 
 @every_method
 @pytest.mark.parametrize(
-    ("setting", "value"), [("n_clusters", 0), ("n_clusters", 2.0), ("device", "tpu"), ("random_state", "x")]
+    ("setting", "value", "message"),
+    [
+        ("n_clusters", 0, "n_clusters: Input should be greater than or equal to 1, got 0"),
+        ("n_clusters", 2.0, "n_clusters: Input should be a valid integer, got 2.0"),
+        ("n_clusters", True, "n_clusters: Input should be a valid integer, got True"),
+        ("device", "tpu", "device: Input should be 'auto', 'cpu' or 'cuda', got 'tpu'"),
+    ],
 )
-def test_settings_out_of_range_are_named(name: str, setting: str, value: Any) -> None:
-    with pytest.raises(ValueError, match=f"The '{setting}' parameter"):
-        make(name, **{setting: value}).fit(blobs()[0])
+def test_settings_out_of_range_are_named(name: str, setting: str, value: Any, message: str) -> None:
+    method = make(name, **{setting: value})
+    with pytest.raises(UserError, match=re.escape(f"{type(method).__name__}: {message}")):
+        method.fit(blobs()[0])
+
+
+@every_method
+def test_a_random_state_that_is_none_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="'x' cannot be used to seed"):
+        make(name, random_state="x").fit(blobs()[0])
+
+
+@every_method
+def test_numbers_of_numpy_are_settings_like_others(name: str, fitted: Any) -> None:
+    found = make(name, random_state=np.int32(0)).set_params(n_clusters=np.int64(K))
+    assert_same(found.fit(blobs()[0]), fitted)
+
+
+@every_method
+def test_true_is_no_number(name: str) -> None:
+    cls = methods.load(name)
+    numbers = [key for key, value in defaults_of(cls).items() if type(value) in (int, float)]
+    assert numbers
+    for setting in numbers:
+        with pytest.raises(UserError, match=f"{setting}: Input should be a valid"):
+            make(name, **{setting: True}).fit(blobs()[0])
 
 
 @every_method
@@ -461,11 +490,16 @@ def test_inputs_a_method_does_not_read_are_refused(name: str) -> None:
 
 
 @every_method
-def test_every_setting_has_its_range_and_keeps_its_value(name: str) -> None:
+def test_every_setting_has_a_meaning_a_default_in_its_range_and_keeps_its_value(name: str) -> None:
     cls = methods.load(name)
-    assert settings_of(name) == set(cls._parameter_constraints)
-    assert set(cls.not_in_params) <= settings_of(name)
-    assert next(iter(inspect.signature(cls).parameters)) == "n_clusters"
+    parameters = inspect.signature(cls).parameters
+    assert list(parameters) == names_of(cls)
+    assert set(cls.not_in_params) <= set(names_of(cls))
+    assert [key for key, found in parameters.items() if found.kind is not found.KEYWORD_ONLY] == ["n_clusters"]
+    assert all(meanings_of(cls).values())
+    for setting, default in defaults_of(cls).items():
+        assert checked(cls, setting, default) == default
+        assert getattr(cls, setting) is default  # what the class inherits is what its constructor says
     assert clone(make(name)).get_params() == make(name).get_params()
 
 
@@ -547,7 +581,7 @@ def test_interrupted_fit_ends_with_the_same_bits(name: str, share: float, tmp_pa
     settings = {key: value for key, value in longer.items() if key in settings_of(name)}
 
     def fit(folder: str = "checkpoints") -> Any:
-        with surroundings(methods.load(name), 1, "float32", tmp_path / folder):
+        with execution.surroundings(methods.load(name), 1, "float32", tmp_path / folder, False):
             return make(name, **settings).fit(X)
 
     with step_hook(lambda _: None) as steps:
@@ -581,7 +615,7 @@ def test_samples_in_a_file_stay_there_and_are_clustered_alike(name: str, dtype: 
     if dtype is np.float32:
         assert_same(found, expected)
     np.testing.assert_array_equal(found.labels_, expected.labels_)
-    if name not in TRANSDUCTIVE:
+    if name not in WITHOUT_PREDICT:
         np.testing.assert_array_equal(found.predict(mapped), expected.predict(X.astype(np.float32)))
     spoilt = mapped.copy()
     spoilt[-1, -1] = np.nan

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from deepclust.graph.knn import knn_graph
 from deepclust.graph.weights import gaussian_weights
-from deepclust.methods import _deep, graph_classifier
+from deepclust.methods import _deep
+from deepclust.methods.self_expression import graph_classifier
 from deepclust.methods.self_expression.graph_classifier import GraphClassifier
 from deepclust.metrics import accuracy
 from deepclust.nets._autoencoder import Autoencoder

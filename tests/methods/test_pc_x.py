@@ -14,7 +14,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from deepclust.errors import NotApplicable
 from deepclust.losses.exemplars import moving_average
-from deepclust.methods import pc_x
+from deepclust.methods.centroids import pc_x
 from deepclust.methods.centroids.pc_x import PCX, CentroidIntegration, PCXState, _leading_share, _Training
 from deepclust.nets._autoencoder import Autoencoder
 from deepclust.training.pretrain import pretrain

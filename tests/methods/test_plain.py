@@ -14,7 +14,7 @@ from sklearn.mixture import GaussianMixture
 from deepclust.errors import SeedFailed, UserError
 from deepclust.graph.knn import knn_graph
 from deepclust.graph.weights import gaussian_weights
-from deepclust.methods import _mixtures
+from deepclust.methods import _flat_clustering
 from deepclust.methods._graph_cuts import neighbour_graph
 from deepclust.methods.baselines.gmm import GMM
 from deepclust.methods.baselines.kmeans import KMeans
@@ -40,8 +40,8 @@ def test_kmeans_of_large_data_goes_by_mini_batches_and_finds_the_same_clusters(
 ) -> None:
     X, _ = make_blobs(3000, centers=6, cluster_std=0.3, random_state=0)
     exact = KMeans(6, random_state=0).fit(X)
-    monkeypatch.setattr(_mixtures, limit, value)
-    monkeypatch.setattr(_mixtures, "_BATCH", 500)
+    monkeypatch.setattr(_flat_clustering, limit, value)
+    monkeypatch.setattr(_flat_clustering, "_BATCH", 500)
     monkeypatch.setattr(sklearn.cluster.KMeans, "fit", lambda *_: pytest.fail("Lloyd's iterations"))
     method = KMeans(6, random_state=0).fit(X)
     assert adjusted_rand_score(exact.labels_, method.labels_) == 1

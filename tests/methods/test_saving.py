@@ -47,8 +47,14 @@ def test_networks_of_every_kind_are_restored(settings: dict[str, Any], tmp_path:
 
 @pytest.mark.parametrize("name", ["kmeans", "idec"])
 def test_another_process_predicts_the_same(name: str, tmp_path: Path) -> None:
-    short = {"pretraining": {"hidden": [16], "epochs": 1}, "epochs": 1, "n_init": 1, "random_state": 0, "device": "cpu"}
-    settings = {key: value for key, value in short.items() if key in load(name)().get_params()}
+    short: dict[str, Any] = {
+        "pretraining": {"hidden": [16], "epochs": 1},
+        "epochs": 1,
+        "n_init": 1,
+        "random_state": 0,
+        "device": "cpu",
+    }
+    settings: dict[str, Any] = {key: value for key, value in short.items() if key in load(name)().get_params()}
     method: Any = load(name)(5, **settings).fit(X)
     method.save(tmp_path)
     np.save(tmp_path / "X.npy", NEW, allow_pickle=False)
@@ -70,7 +76,7 @@ print(labels.tolist(), "torch" in sys.modules)
 
 
 def test_method_fitted_on_a_gpu_predicts_where_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = {"pretraining": {"hidden": [16], "epochs": 1}, "n_init": 1, "random_state": 0}
+    settings: dict[str, Any] = {"pretraining": {"hidden": [16], "epochs": 1}, "n_init": 1, "random_state": 0}
     method: Any = load("ae_kmeans")(5, device="cpu", **settings).fit(X)
     expected = method.predict(NEW)
     method.device, method.device_ = "cuda", "cuda"

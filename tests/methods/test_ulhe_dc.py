@@ -15,7 +15,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from deepclust.errors import NotApplicable, UserError
 from deepclust.losses import distances
 from deepclust.losses.hypersphere import directions
-from deepclust.methods import ulhe_dc
+from deepclust.methods.centroids import ulhe_dc
 from deepclust.methods.centroids.ulhe_dc import ULHEDC, easiest, momentum_centroids, nearest
 from deepclust.metrics import nmi
 from deepclust.nets._autoencoder import Autoencoder

@@ -70,7 +70,7 @@ def test_reported_block_sets_ours_beside_each_published_number_of_what_finished(
     comparison: pd.DataFrame, reported: pd.DataFrame
 ) -> None:
     grids = pd.concat([comparison.assign(grid="one"), comparison.assign(grid="two")])
-    lines = reported_block(grids, "../reports").splitlines()
+    lines = reported_block(grids, {name: f"../{name}/reports" for name in ("one", "two")}).splitlines()
     published = reported[(reported["paper"] == "decs") & (reported["dataset"] == "usps")].set_index(
         ["method_id", "metric"]
     )
@@ -81,7 +81,7 @@ def test_reported_block_sets_ours_beside_each_published_number_of_what_finished(
     ]
     assert not any("`hybrid`" in line or "`kmeans`" in line for line in lines)  # failed, not run
     for table in paper_tables(comparison):
-        assert any(f"(../reports/two/tables/{table}.md)" in line for line in lines)
+        assert any(f"(../two/reports/tables/{table}.md)" in line for line in lines)
 
 
 def test_results_block_shows_a_cell_absent_from_a_dataset_as_not_run(summary: pd.DataFrame) -> None:
@@ -158,9 +158,13 @@ def test_paired_block_compares_the_seeds_that_finished_in_both_grids() -> None:
     assert lines[2:] == ["| toy | `dec` | 60.0 | 60.0 | 0.0 ± 14.1 | 60.0 | 60.0 | 0.0 ± 14.1 | 2 |"]
 
 
-def test_methods_block_lists_what_the_caller_passes() -> None:
-    block = methods_block([("dec", "Deep embedded | clustering.", ("mlp",)), ("kmeans", "K-means.", ())])
-    assert block.splitlines()[2:] == [r"| `dec` | Deep embedded \| clustering. | `mlp` |", "| `kmeans` | K-means. |  |"]
+def test_methods_block_lists_the_methods_by_family() -> None:
+    dec = ("self_training", "dec", "Deep embedded | clustering.", ["mlp"])
+    block = methods_block([dec, ("baselines", "kmeans", "K-means.", [])])
+    assert block.splitlines()[2:] == [
+        "| `baselines` | `kmeans` | K-means. |  |",
+        r"| `self_training` | `dec` | Deep embedded \| clustering. | `mlp` |",
+    ]
 
 
 def test_index_links_only_to_files_that_exist(grid: Path, summary: pd.DataFrame, comparison: pd.DataFrame) -> None:

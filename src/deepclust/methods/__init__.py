@@ -1,70 +1,74 @@
-"""Clustering methods by name: `names` lists them, `load` imports one, `restore` brings back a fitted one.
+"""Clustering methods, found by their files: `names()` lists them, `load(name)` imports one and nothing else.
 
-A method is a file in one of this package's folders, which are the families of methods; its name is the file's. Files
-whose names begin with an underscore are shared code. The classes themselves are attributes of this package, imported
-when they are asked for: `from deepclust.methods import IDEC`.
+A method is any file `methods/FOLDER/NAME.py` whose name has no leading underscore. The folder is the scheme it shares
+with its neighbours, and names are global. Discovery looks one folder deep: a file directly in methods/ is shared code.
+
+`describe(name)` reads what a method declares without importing torch; `restore(folder)` brings back a fitted method
+that its `save(folder)` wrote; `from deepclust.methods import IDEC` imports that one class.
 """
 
 import importlib
-from collections import Counter
-from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
-from deepclust import metadata
 from deepclust.errors import UserError
+from deepclust.metadata import declared
 
+if TYPE_CHECKING:
+    from deepclust.methods.base import Clusterer
 
-@cache
-def _files() -> dict[str, Path]:
-    """Return the file of every method by its name, sorted."""
-    found = [path for path in Path(__path__[0]).glob("*/*.py") if not path.name.startswith("_")]
-    if repeated := [name for name, count in Counter(path.stem for path in found).items() if count > 1]:
-        raise UserError(f"two files of deepclust/methods are named {repeated[0]}.py; rename one")
-    return {path.stem: path for path in sorted(found, key=lambda path: path.stem)}
+_FOLDER = Path(__file__).parent
 
 
 def names() -> list[str]:
-    """Return the names of all methods, sorted."""
-    return list(_files())
+    """Return the names of all methods, in alphabetical order."""
+    return sorted(_files())
 
 
 def family(name: str) -> str:
-    """Return the folder that a method is in."""
+    """Return the folder of a method, which is its heading in a table."""
     return _file(name).parent.name
 
 
 def module(name: str) -> str:
-    """Return the dotted name of a method's module."""
+    """Return the dotted name of the module that defines a method."""
     return f"{__name__}.{family(name)}.{name}"
 
 
-def load(name: str) -> Any:
-    """Return the class of a method, the one `Clusterer` defined in the file of that name."""
+def describe(name: str) -> "type[Clusterer]":
+    """Return what a method declares, as a class without methods: docstring, settings and class variables.
+
+    Neither torch nor scikit-learn is imported, but for a method whose declarations need more than
+    `deepclust.metadata` can run: its class is loaded.
+    """
+    path = _file(name)
+    try:
+        return cast("type[Clusterer]", declared(path))
+    except NameError:
+        return load(name)
+
+
+def load(name: str) -> "type[Clusterer]":
+    """Return the class of a method, the one public `Clusterer` defined in the file of that name."""
     from deepclust.methods.base import Clusterer
 
     home = importlib.import_module(module(name))
     (found,) = (
         value
-        for value in vars(home).values()
-        if isinstance(value, type) and issubclass(value, Clusterer) and value.__module__ == home.__name__
+        for key, value in vars(home).items()
+        if isinstance(value, type)
+        and issubclass(value, Clusterer)
+        and value.__module__ == home.__name__
+        and not key.startswith("_")
     )
     return found
 
 
-def describe(name: str) -> Any:
-    """Return what a method declares, as a class without methods: nothing is imported where its file allows that."""
-    try:
-        return metadata.declared(_file(name))
-    except NameError:
-        return load(name)
-
-
-def restore(folder: Path | str) -> Any:
+def restore(folder: Path | str) -> "Clusterer":
     """Return the fitted method that was saved in a folder, by `save` or in data/runs/DATASET/CELL/seed-S.
 
-    It labels new samples as the method that was saved did, bit for bit under the same library versions and threads. A
-    method fitted on a GPU predicts there if there is one, else on the CPU.
+    The restored method labels new samples as the saved one did, bit for bit under the same library versions and
+    threads. A method fitted on a GPU predicts there if there is one, else on the CPU.
 
     Raises
     ------
@@ -84,22 +88,33 @@ def restore(folder: Path | str) -> Any:
     return method
 
 
+def _files() -> dict[str, Path]:
+    """Return the file of every method by the method's name."""
+    found: dict[str, Path] = {}
+    for path in sorted(_FOLDER.glob("[!_]*/[!_]*.py")):
+        if path.stem in found:
+            both = " and ".join(str(file.relative_to(_FOLDER)) for file in (found[path.stem], path))
+            raise UserError(f"two methods are named '{path.stem}': {both} in {_FOLDER}; rename one")
+        found[path.stem] = path
+    return found
+
+
 def _file(name: str) -> Path:
-    if name not in _files():
-        raise UserError(f"unknown method '{name}'; the methods are {', '.join(names())}")
-    return _files()[name]
+    files = _files()
+    if name not in files:
+        raise UserError(f"unknown method '{name}'; the methods are {', '.join(sorted(files))}")
+    return files[name]
 
 
-@cache
 def _classes() -> dict[str, str]:
-    """Return the method's name for each class."""
+    """Return the name of every method by the name of its class."""
     return {describe(name).__name__: name for name in names()}
 
 
-def __getattr__(attribute: str) -> Any:
-    if attribute.startswith("_") or attribute not in _classes():
-        raise AttributeError(f"module {__name__!r} has no attribute {attribute!r}")
-    return load(_classes()[attribute])
+def __getattr__(name: str) -> Any:
+    if name[:1].isupper() and (method := _classes().get(name)):
+        return load(method)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

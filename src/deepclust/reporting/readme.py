@@ -75,11 +75,11 @@ def results_block(summary: pd.DataFrame, reports: str) -> str:
     return f"{_grid(heads, rows, numeric=True)}\n\n{caption}"
 
 
-def reported_block(comparison: pd.DataFrame, reports: str) -> str:
+def reported_block(comparison: pd.DataFrame, reports: Mapping[str, str]) -> str:
     """Return the published numbers that ours stand beside: a row per paper's table, data set, method and grid.
 
     `comparison` is what `aggregate.compare` returned of one or more grids, with the name of each in the column `grid`;
-    their reports are the folders of these names in `reports`. Without a finished seed there is no row, nor for a sweep.
+    `reports` has the folder of each one's reports. Without a finished seed there is no row, nor for a sweep.
     """
     metrics = ["acc", "nmi", "ari"]
     ours = comparison[comparison["status"] == "ok"]
@@ -94,7 +94,7 @@ def reported_block(comparison: pd.DataFrame, reports: str) -> str:
             for record in map(by_metric.get, metrics)
         ]
         name, stem = f"{PAPERS[str(paper)].title}, {numbered(str(table))}", paper_stem(str(paper), str(table))
-        link = f"[{name}]({reports}/{grid}/tables/{stem}.md)"
+        link = f"[{name}]({reports[str(grid)]}/tables/{stem}.md)"
         rows.append([link, str(dataset), f"`{cell}`", f"`{grid}`", *scores, str(group["n"].max())])
     heads = ["paper", "data set", "method", "grid", *(HEADINGS[metric] for metric in metrics), "seeds"]
     caption = (
@@ -128,12 +128,13 @@ def paired_block(results: Mapping[str, pd.DataFrame]) -> str:
     return _grid(["data set", "method", *heads, "seeds"], lines, numeric=True)
 
 
-def methods_block(methods: Iterable[tuple[str, str, Sequence[str]]]) -> str:
-    """Return the table of methods, from (name, first line of the docstring, what it reads besides X)."""
+def methods_block(methods: Iterable[tuple[str, str, str, Sequence[str]]]) -> str:
+    """Return the table of methods, by family, from (family, name, first line of the docstring, inputs beside X)."""
     rows = [
-        [f"`{name}`", markdown_text(line), ", ".join(f"`{read}`" for read in reads)] for name, line, reads in methods
+        [f"`{family}`", f"`{name}`", markdown_text(line), ", ".join(f"`{read}`" for read in reads)]
+        for family, name, line, reads in sorted(methods)
     ]
-    return _grid(["name", "method", "reads"], rows)
+    return _grid(["family", "name", "method", "reads"], rows)
 
 
 def index(
