@@ -18,7 +18,6 @@ from deepclust.metrics import INTERNAL, accuracy, ari
 from deepclust.reporting.aggregate import read_results
 
 STAGES = Path(__file__).parents[2] / "stages"
-REPORTED = Path(__file__).parents[2] / "data/reported/reported_results.csv"
 Y = np.arange(60) % 3
 LABELS = np.where(np.arange(60) < 6, 0, Y)  # four of 60 wrong
 PNGS = {"candidates", "affinity", "half_steps", "confusion", "tsne", "curves"}
@@ -48,6 +47,12 @@ def write_run(folder: Path, method: str = "hybrid", **record: Any) -> None:
     if record.get("status", "ok") == "ok":
         write_array(folder / "labels.npy", LABELS)
         write_text(folder / "trace.csv", trace().to_csv(index=False))
+
+
+def write_cells(*names: str) -> None:
+    """Write what `plan` says of the grid, whose cells are in the order of the names."""
+    cells = {f"toy-{name}": {"dataset": "toy", "cell": name, "graph": None, "network": None} for name in names}
+    write_text("cells.yaml", json.dumps({"name": "demo", "data_sets": ["toy"], "cells": cells}))
 
 
 def write_extras(folder: Path) -> None:
@@ -97,16 +102,16 @@ def test_readouts_are_scored_beside_the_labels(project: Path) -> None:
         write_run(project / f"data/runs/toy/hybrid/seed-{seed}")
         write_extras(project / f"data/runs/toy/hybrid/seed-{seed}")
     write_run(project / "data/runs/toy/hybrid/seed-2", status="failed", reason="no code")
-    stage("evaluate")("demo", "toy", "hybrid")
-    metrics = read_json("reports/demo/metrics/toy/hybrid.json")
+    stage("evaluate")("toy", "hybrid")
+    metrics = read_json("reports/metrics/toy/hybrid.json")
     assert metrics["acc"] == pytest.approx(accuracy(Y, LABELS))
     assert (metrics["n"], metrics["failed"]) == (2, 1)
-    scores = read_json("reports/demo/scores/toy/hybrid.json")
+    scores = read_json("reports/scores/toy/hybrid.json")
     expected = {"hybrid": accuracy(Y, LABELS), "hybrid/kmeans": accuracy(Y, Y // 2), "hybrid/spectral": 1.0}
     for row, score in expected.items():
         assert [of_seed["acc"] for of_seed in scores.pop(row).values()] == pytest.approx([score, score])
     assert scores == {}
-    rows = read_results("reports/demo", ["toy"], ["hybrid"])
+    rows = read_results("reports", ["toy"], ["hybrid"])
     assert list(rows["cell"].unique()) == ["hybrid", "hybrid/kmeans", "hybrid/spectral"]
     assert set(rows.loc[rows["seed"] == 2, "status"]) == {"failed"}
 
@@ -115,8 +120,8 @@ def test_the_confusion_is_counted_over_the_seeds_by_matched_classes(project: Pat
     for seed in (0, 1):
         write_run(project / f"data/runs/toy/hybrid/seed-{seed}")
     write_array("data/runs/toy/hybrid/seed-1/labels.npy", (Y + 1) % 3)  # the classes under other names
-    stage("evaluate")("demo", "toy", "hybrid")
-    table = pd.read_csv("reports/demo/confusion/toy/hybrid.csv")
+    stage("evaluate")("toy", "hybrid")
+    table = pd.read_csv("reports/confusion/toy/hybrid.csv")
     assert table["samples"].sum() == 2 * len(Y)
     matched = table.loc[table["actual"] == table["predicted"], "samples"].sum()
     assert matched / (2 * len(Y)) == pytest.approx((accuracy(Y, LABELS) + 1) / 2)
@@ -125,18 +130,18 @@ def test_the_confusion_is_counted_over_the_seeds_by_matched_classes(project: Pat
 def test_what_a_run_left_is_drawn(project: Path) -> None:
     write_run(project / "data/runs/toy/hybrid/seed-0")
     write_extras(project / "data/runs/toy/hybrid/seed-0")
-    stage("evaluate")("demo", "toy", "hybrid")
-    assert pngs("reports/demo/cells/toy/hybrid") == PNGS
-    assert read_json("reports/demo/runs/toy/hybrid.json")["figures"] == sorted(PNGS)
+    stage("evaluate")("toy", "hybrid")
+    assert pngs("reports/cells/toy/hybrid") == PNGS
+    assert read_json("reports/runs/toy/hybrid.json")["figures"] == sorted(PNGS)
 
 
 def test_what_training_left_is_drawn(project: Path) -> None:
     write_run(project / "data/runs/toy/pc_x/seed-0", method="pc_x")
     write_extras_of_training(project / "data/runs/toy/pc_x/seed-0")
-    stage("evaluate")("demo", "toy", "pc_x")
+    stage("evaluate")("toy", "pc_x")
     drawn = {"confusion", "curves", "tsne", "cosine", "centers", "singular_values", "convergence", "alive"}
-    assert pngs("reports/demo/cells/toy/pc_x") == drawn
-    table = Path("reports/demo/files/toy/pc_x/singular_values.csv").read_text(encoding="utf-8")
+    assert pngs("reports/cells/toy/pc_x") == drawn
+    table = Path("reports/files/toy/pc_x/singular_values.csv").read_text(encoding="utf-8")
     assert table.splitlines()[:2] == ["cluster,n,before,after", "0,20,33.3333,28.5714"]
 
 
@@ -144,8 +149,8 @@ def test_centres_of_data_without_an_image_shape_are_not_drawn(project: Path) -> 
     write_json("data/prepared/toy/meta.json", {"k": 3, "image_shape": None})
     write_run(project / "data/runs/toy/pc_x/seed-0", method="pc_x")
     write_array("data/runs/toy/pc_x/seed-0/decoded_centers.npy", np.zeros((3, 8)))
-    stage("evaluate")("demo", "toy", "pc_x")
-    assert pngs("reports/demo/cells/toy/pc_x") == {"confusion", "curves", "half_steps"}
+    stage("evaluate")("toy", "pc_x")
+    assert pngs("reports/cells/toy/pc_x") == {"confusion", "curves", "half_steps"}
 
 
 def test_a_largest_cosine_is_reason_enough_for_the_figure_of_convergence_and_an_empty_column_is_none(
@@ -154,24 +159,24 @@ def test_a_largest_cosine_is_reason_enough_for_the_figure_of_convergence_and_an_
     write_run(project / "data/runs/toy/ulhe_dc/seed-0", method="ulhe_dc")
     table = pd.DataFrame({"phase": "cluster", "epoch": range(3), "largest_cosine": [0.5, 0.2, -0.1], "alive": np.nan})
     write_text("data/runs/toy/ulhe_dc/seed-0/trace.csv", table.to_csv(index=False))
-    stage("evaluate")("demo", "toy", "ulhe_dc")
-    assert pngs("reports/demo/cells/toy/ulhe_dc") == {"confusion", "convergence"}
+    stage("evaluate")("toy", "ulhe_dc")
+    assert pngs("reports/cells/toy/ulhe_dc") == {"confusion", "convergence"}
     write_text("data/runs/toy/ulhe_dc/seed-0/trace.csv", table.assign(largest_cosine=np.nan).to_csv(index=False))
-    Path("reports/demo/cells/toy/ulhe_dc/convergence.png").unlink()
-    stage("evaluate")("demo", "toy", "ulhe_dc")
-    assert pngs("reports/demo/cells/toy/ulhe_dc") == {"confusion"}
+    Path("reports/cells/toy/ulhe_dc/convergence.png").unlink()
+    stage("evaluate")("toy", "ulhe_dc")
+    assert pngs("reports/cells/toy/ulhe_dc") == {"confusion"}
 
 
 def test_what_a_run_did_not_leave_is_not_missed(project: Path) -> None:
     write_run(project / "data/runs/toy/kmeans/seed-0", method="kmeans")
     (project / "data/runs/toy/kmeans/seed-0/trace.csv").unlink()
-    stage("evaluate")("demo", "toy", "kmeans")
-    assert pngs("reports/demo/cells/toy/kmeans") == {"confusion"}
-    files = sorted(path.name for path in Path("reports/demo/files/toy/kmeans").iterdir())
+    stage("evaluate")("toy", "kmeans")
+    assert pngs("reports/cells/toy/kmeans") == {"confusion"}
+    files = sorted(path.name for path in Path("reports/files/toy/kmeans").iterdir())
     assert files == ["assignments.csv", "confusion.pdf"]
-    assert list(read_json("reports/demo/scores/toy/kmeans.json")) == ["kmeans"]
-    assert read_json("reports/demo/runs/toy/kmeans.json")["figures"] == ["confusion"]
-    assert pd.read_csv("reports/demo/traces/toy/kmeans.csv").empty
+    assert list(read_json("reports/scores/toy/kmeans.json")) == ["kmeans"]
+    assert read_json("reports/runs/toy/kmeans.json")["figures"] == ["confusion"]
+    assert pd.read_csv("reports/traces/toy/kmeans.csv").empty
 
 
 def test_unlabelled_data_is_judged_and_drawn_without_classes(project: Path) -> None:
@@ -181,16 +186,16 @@ def test_unlabelled_data_is_judged_and_drawn_without_classes(project: Path) -> N
         write_run(project / f"data/runs/toy/hybrid/seed-{seed}")
         write_extras(project / f"data/runs/toy/hybrid/seed-{seed}")
     write_array("data/runs/toy/hybrid/seed-3/labels.npy", Y)
-    stage("evaluate")("demo", "toy", "hybrid")
-    metrics = read_json("reports/demo/metrics/toy/hybrid.json")
+    stage("evaluate")("toy", "hybrid")
+    metrics = read_json("reports/metrics/toy/hybrid.json")
     assert set(metrics) == {"silhouette", "modularity", "stability", "n", "failed"}
     assert metrics["stability"] == pytest.approx(ari(LABELS, Y))
-    scores = read_json("reports/demo/scores/toy/hybrid.json")["hybrid"]
+    scores = read_json("reports/scores/toy/hybrid.json")["hybrid"]
     assert set(scores["3"]) == set(INTERNAL)
     assert scores["3"]["modularity"] == pytest.approx(2 / 3)
-    assert Path("reports/demo/confusion/toy/hybrid.csv").read_text(encoding="utf-8") == "actual,predicted,samples\n"
-    assert pngs("reports/demo/cells/toy/hybrid") == {"tsne", "curves", "half_steps"}
-    table = pd.read_csv("reports/demo/files/toy/hybrid/assignments.csv")
+    assert Path("reports/confusion/toy/hybrid.csv").read_text(encoding="utf-8") == "actual,predicted,samples\n"
+    assert pngs("reports/cells/toy/hybrid") == {"tsne", "curves", "half_steps"}
+    table = pd.read_csv("reports/files/toy/hybrid/assignments.csv")
     assert table["sample"].tolist() == [f"views/{i}.png" for i in range(60)]
     assert table["seed_0"].tolist() == LABELS.tolist()
     assert table["seed_3"].tolist() == Y.tolist()
@@ -200,31 +205,30 @@ def test_what_training_left_is_drawn_without_classes_too(project: Path) -> None:
     write_array("data/prepared/toy/y.npy", np.empty(0, np.int64))
     write_run(project / "data/runs/toy/pc_x/seed-0", method="pc_x")
     write_extras_of_training(project / "data/runs/toy/pc_x/seed-0")
-    stage("evaluate")("demo", "toy", "pc_x")
+    stage("evaluate")("toy", "pc_x")
     drawn = {"curves", "tsne", "centers", "singular_values", "convergence", "alive"}
-    assert pngs("reports/demo/cells/toy/pc_x") == drawn
-    assert "stability" not in read_json("reports/demo/metrics/toy/pc_x.json")
+    assert pngs("reports/cells/toy/pc_x") == drawn
+    assert "stability" not in read_json("reports/metrics/toy/pc_x.json")
 
 
 def test_unlabelled_samples_are_mapped_as_they_are_where_a_method_has_no_code(project: Path) -> None:
     write_array("data/prepared/toy/y.npy", np.empty(0, np.int64))
     write_run(project / "data/runs/toy/kmeans/seed-0", method="kmeans")
     (project / "data/runs/toy/kmeans/seed-0/trace.csv").unlink()
-    stage("evaluate")("demo", "toy", "kmeans")
-    assert pngs("reports/demo/cells/toy/kmeans") == {"tsne"}
-    table = pd.read_csv("reports/demo/files/toy/kmeans/assignments.csv")
+    stage("evaluate")("toy", "kmeans")
+    assert pngs("reports/cells/toy/kmeans") == {"tsne"}
+    table = pd.read_csv("reports/files/toy/kmeans/assignments.csv")
     assert table["sample"].tolist() == list(range(60))
 
 
 def test_the_report_on_unlabelled_data_draws_no_accuracies(project: Path) -> None:
     write_array("data/prepared/toy/y.npy", np.empty(0, np.int64))
     write_run(project / "data/runs/toy/kmeans/seed-0", method="kmeans")
-    stage("evaluate")("demo", "toy", "kmeans")
-    write_json("reports/demo/sweeps/index.json", [])
-    write_text("data/reported/reported_results.csv", REPORTED.read_text(encoding="utf-8"))
-    write_text("params.yaml", json.dumps({"grid": "demo", "datasets": ["toy"], "methods": {"plain": {"kmeans": {}}}}))
+    stage("evaluate")("toy", "kmeans")
+    write_json("reports/sweeps/index.json", [])
+    write_cells("kmeans")
     stage("report")()
-    page = Path("reports/demo/README.md").read_text(encoding="utf-8")
+    page = Path("reports/README.md").read_text(encoding="utf-8")
     assert "This data set has no labels" in page
     assert "| Silhouette |" in page
     assert "accuracy_toy" not in page
@@ -232,27 +236,27 @@ def test_the_report_on_unlabelled_data_draws_no_accuracies(project: Path) -> Non
 
 def test_a_cell_without_a_finished_seed_says_why_it_has_no_figures(project: Path) -> None:
     write_run(project / "data/runs/toy/dec/seed-0", method="dec", status="failed", reason="loss is not finite")
-    stage("evaluate")("demo", "toy", "dec")
-    assert list(Path("reports/demo/cells/toy/dec").iterdir()) == []
-    (why,) = Path("reports/demo/files/toy/dec").iterdir()
+    stage("evaluate")("toy", "dec")
+    assert list(Path("reports/cells/toy/dec").iterdir()) == []
+    (why,) = Path("reports/files/toy/dec").iterdir()
     assert why.read_text(encoding="utf-8") == "seed 0: loss is not finite\n"
-    assert read_json("reports/demo/runs/toy/dec.json")["figures"] == []
-    assert pd.read_csv("reports/demo/traces/toy/dec.csv").empty
+    assert read_json("reports/runs/toy/dec.json")["figures"] == []
+    assert pd.read_csv("reports/traces/toy/dec.csv").empty
 
 
 def test_a_trace_without_a_loss_has_no_curves(project: Path) -> None:
     write_run(project / "data/runs/toy/hybrid/seed-0")
     only_z = trace().drop(columns=["loss", "theta_objective", "accepted"]).iloc[2:]
     write_text("data/runs/toy/hybrid/seed-0/trace.csv", only_z.to_csv(index=False))
-    stage("evaluate")("demo", "toy", "hybrid")
-    assert pngs("reports/demo/cells/toy/hybrid") == {"confusion"}
+    stage("evaluate")("toy", "hybrid")
+    assert pngs("reports/cells/toy/hybrid") == {"confusion"}
 
 
 def test_the_traces_of_all_seeds_are_stacked(project: Path) -> None:
     for seed in (1, 10):
         write_run(project / f"data/runs/toy/hybrid/seed-{seed}")
-    stage("evaluate")("demo", "toy", "hybrid")
-    stacked = pd.read_csv("reports/demo/traces/toy/hybrid.csv")
+    stage("evaluate")("toy", "hybrid")
+    stacked = pd.read_csv("reports/traces/toy/hybrid.csv")
     assert stacked.columns[0] == "seed"
     assert stacked["seed"].tolist() == [1, 1, 1, 10, 10, 10]
     expected = pd.read_csv(io.StringIO(trace().to_csv(index=False)))
@@ -275,8 +279,8 @@ def swept(project: Path) -> list[str]:
 
 
 def test_a_sweep_has_a_row_for_every_point_seed_and_metric_failed_ones_too(swept: list[str]) -> None:
-    stage("evaluate_sweep")("demo", "toy", "mine")
-    text = Path("reports/demo/sweeps/mine/results.csv").read_text(encoding="utf-8")
+    stage("evaluate_sweep")("toy", "mine")
+    text = Path("reports/sweeps/mine/results.csv").read_text(encoding="utf-8")
     results = pd.read_csv(io.StringIO(text), keep_default_na=False)
     assert list(results) == ["learning_rate", "bandwidth", "point", "seed", "status", "reason", "metric", "value"]
     assert len(results) == 4 * 2 * 5
@@ -291,8 +295,8 @@ def test_a_sweep_has_a_row_for_every_point_seed_and_metric_failed_ones_too(swept
 
 
 def test_a_sweep_stacks_its_traces_and_keeps_their_columns_apart_from_the_settings(swept: list[str]) -> None:
-    stage("evaluate_sweep")("demo", "toy", "mine")
-    traces = pd.read_csv("reports/demo/sweeps/mine/traces.csv")
+    stage("evaluate_sweep")("toy", "mine")
+    traces = pd.read_csv("reports/sweeps/mine/traces.csv")
     assert list(traces.columns[:4]) == ["learning_rate", "bandwidth", "point", "seed"]
     assert traces.groupby(["point", "seed"], sort=False).size().tolist() == [3] * 5
     assert traces["learning_rate"].tolist() == [0.1] * 9 + [1e-5] * 6
@@ -300,40 +304,38 @@ def test_a_sweep_stacks_its_traces_and_keeps_their_columns_apart_from_the_settin
 
 
 def test_a_sweep_is_drawn_with_what_its_traces_allow(swept: list[str]) -> None:
-    stage("evaluate_sweep")("demo", "toy", "mine")
-    assert pngs("reports/demo/sweeps/mine") == {"acc", "nmi", "half_steps", "scale_and_rank"}
+    stage("evaluate_sweep")("toy", "mine")
+    assert pngs("reports/sweeps/mine") == {"acc", "nmi", "half_steps", "scale_and_rank"}
     for path in Path("data/sweeps").rglob("trace.csv"):
         write_text(path, trace().drop(columns=["code_scale", "z_objective"]).to_csv(index=False))
-    for path in Path("reports/demo/sweeps/mine").iterdir():
+    for path in Path("reports/sweeps/mine").iterdir():
         path.unlink()
-    stage("evaluate_sweep")("demo", "toy", "mine")
-    assert pngs("reports/demo/sweeps/mine") == {"acc", "nmi"}
+    stage("evaluate_sweep")("toy", "mine")
+    assert pngs("reports/sweeps/mine") == {"acc", "nmi"}
 
 
 def test_the_report_shows_sweeps_read_outs_and_variants_of_one_method_together(swept: list[str]) -> None:
     for cell in ("hybrid", "hybrid_literal", "dec"):
         write_run(Path(f"data/runs/toy/{cell}/seed-0"), method=cell.split("_")[0])
-        stage("evaluate")("demo", "toy", cell)
+        stage("evaluate")("toy", cell)
     write_extras(Path("data/runs/toy/hybrid/seed-0"))
-    stage("evaluate")("demo", "toy", "hybrid")
-    stage("evaluate_sweep")("demo", "toy", "mine")
+    stage("evaluate")("toy", "hybrid")
+    stage("evaluate_sweep")("toy", "mine")
     asked = {"name": "mine", "dataset": "toy", "cell": "hybrid", "base": {}, "grid": {}, "seeds": [0, 3]}
-    write_json("reports/demo/sweeps/index.json", [asked])
-    write_text("data/reported/reported_results.csv", REPORTED.read_text(encoding="utf-8"))
-    groups = {"plain": {"hybrid": {}, "hybrid_literal": {"uses": "hybrid"}, "dec": {}}}
-    write_text("params.yaml", json.dumps({"grid": "demo", "datasets": ["toy"], "methods": groups}))
+    write_json("reports/sweeps/index.json", [asked])
+    write_cells("hybrid", "hybrid_literal", "dec")
     stage("report")()
-    page = Path("reports/demo/README.md").read_text(encoding="utf-8")
+    page = Path("reports/README.md").read_text(encoding="utf-8")
     shown = [line.split("](")[1].rstrip(")") for line in page.splitlines() if line.startswith("![")]
     assert {stem for stem in shown if "sweeps/mine" in stem} == {
         f"sweeps/mine/{name}.png" for name in ("acc", "nmi", "half_steps", "scale_and_rank")
     }
     assert "figures/half_steps_hybrid_toy.png" in shown
     assert all(f"[{name}](cells/toy/hybrid/{name}.png)" in page for name in PNGS)
-    assert pngs("reports/demo/figures") == {"accuracy_toy", "half_steps_hybrid_toy"}  # dec is no variant of another
-    assert all(Path("reports/demo", stem).exists() for stem in shown)
+    assert pngs("reports/figures") == {"accuracy_toy", "half_steps_hybrid_toy"}  # dec is no variant of another
+    assert all(Path("reports", stem).exists() for stem in shown)
     assert "| learning_rate: 0.1, 1e-05; bandwidth: null, median |" in page
-    assert "hybrid/spectral" in Path("reports/demo/results.csv").read_text(encoding="utf-8")
+    assert "hybrid/spectral" in Path("reports/results.csv").read_text(encoding="utf-8")
 
 
 def test_fitting_knows_cells_and_sweeps_and_nothing_else(project: Path) -> None:

@@ -1,4 +1,4 @@
-"""The page `reports/GRID/index.html`: a grid's tables, figures and records in one file that loads nothing else."""
+"""The page `reports/index.html`: a grid's tables, figures and records in one file that loads nothing else."""
 
 import hashlib
 import itertools
@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from deepclust import files
+from deepclust.reporting.aggregate import read_run
 from deepclust.reporting.papers import PAPERS
 from deepclust.reporting.readme import unfinished
 from deepclust.reporting.tables import HEADINGS, OURS, Entry, Table, number
@@ -21,8 +21,11 @@ _HERE = Path(__file__).parent
 _VOID = {"img", "input", "meta"}
 _LINES = {"div", "figure", "h1", "h2", "h3", "h4", "head", "li", "p", "section", "summary", "table", "tr", "ul"}
 _TOLD = {"cell", "dataset", "method", "seed", "status", "reason"}  # of a seed's record: has a place of its own
-_LEFT = {"code"}  # to the record itself: a hash for each of some thirty files
-_EXPLAINED = {"inputs": "inputs, by their SHA-256 (X: the data set)", "device": "device used"}
+_EXPLAINED = {
+    "code": "code, by its SHA-256",
+    "inputs": "inputs, by their SHA-256 (X: the data set)",
+    "device": "device used",
+}
 
 
 class _Html(str):
@@ -30,6 +33,7 @@ class _Html(str):
 
 
 def page(
+    grid: str,
     root: Path | str,
     results: pd.DataFrame,
     summary: pd.DataFrame,
@@ -42,12 +46,14 @@ def page(
     """Return the page: summary, what did not finish, every result, then data sets, papers and sweeps one by one.
 
     Scripts, styles and figures are in the page, and its content security policy forbids the browser to fetch anything.
-    Links lead to files beside the page; those to a cell's figures work where DVC's cache was pulled.
+    Links lead to files beside the page; those to a cell's figures and to PDFs work where DVC's cache was pulled.
 
     Parameters
     ----------
+    grid
+        The name of the grid.
     root
-        The folder of the grid, `reports/GRID`. Read are `runs/DS/CELL.json` of each cell, and the figures named below.
+        The folder of its reports. Read are `runs/DS/CELL.json` of each cell, and the figures named below.
     results, summary
         What `read_results` and `summarise` returned.
     tables
@@ -55,7 +61,8 @@ def page(
     papers
         Of each file stem under `tables/`, the parts of a paper's table.
     figures, sweep_figures
-        Captions by the figure's stem relative to the page (of each data set); `STEM.png` exists.
+        Captions by the figure's stem relative to the page (of each data set); `STEM.png` exists, and its PDF is
+        `files/STEM.pdf`.
     sweeps
         What `sweeps_table` returned, where the grid has sweeps.
     """
@@ -81,7 +88,7 @@ def page(
         _tag("li", _tag("a", heading, href=f"#{key}"), *([_menu(key, within[key])] if key in within else []))
         for key, (heading, _) in shown.items()
     ]
-    title = f"Results of the grid {root.name}"
+    title = f"Results of the grid {grid}"
     return _document(
         title,
         _tag("a", "Skip to the results", href="#results", class_="skip"),
@@ -98,7 +105,7 @@ def page(
         _tag(
             "footer",
             "Written by the report stage: change the settings, not this page. ",
-            _tag("code", f"make repro GRID={root.name}"),
+            _tag("code", f"make repro GRID={grid}"),
             " writes it anew, running only what changed.",
         ),
     )
@@ -241,9 +248,9 @@ def _dataset(root: Path, dataset: str, results: pd.DataFrame, figures: Mapping[s
 def _cell(root: Path, dataset: str, cell: str, results: pd.DataFrame) -> _Html:
     """Return what a reader needs of a cell's record: what all its seeds share, then a row a seed."""
     path = f"runs/{dataset}/{cell}.json"
-    run = files.read_json(root / path)
+    run = read_run(root / path)
     facts = {
-        int(seed): {key: text for key, text in _flat(record).items() if key.split(".")[0] not in _TOLD | _LEFT}
+        int(seed): {key: text for key, text in _flat(record).items() if key.split(".")[0] not in _TOLD}
         for seed, record in run["seeds"].items()
     }
     keys = sorted({*itertools.chain(*facts.values())}, key=lambda key: key.split("."))
@@ -258,9 +265,7 @@ def _cell(root: Path, dataset: str, cell: str, results: pd.DataFrame) -> _Html:
     statuses = [record["status"] for record in run["seeds"].values()]
     counts = ", ".join(f"{statuses.count(status)} {status}" for status in dict.fromkeys(statuses))
     parts = [
-        _tag(
-            "p", f"Method {run['method']}. ", _tag("a", "The whole record, with the hashes of its code", href=path), "."
-        ),
+        _tag("p", f"Method {run['method']}. ", _tag("a", "The whole record", href=path), "."),
         _tag("dl", *terms, class_="settings"),
         _scrolling(
             f"Seeds of {cell} on {dataset}", _seeds(cell, results, facts, [key for key in keys if key not in shared])
@@ -379,7 +384,7 @@ def _figures(root: Path, captions: Mapping[str, str]) -> _Html:
     for stem, caption in captions.items():
         text = caption.replace("`", "")
         data = b64encode((root / f"{stem}.png").read_bytes()).decode()
-        below = _tag("figcaption", f"{text} (", _tag("a", "PDF", href=f"{stem}.pdf"), ")")
+        below = _tag("figcaption", f"{text} (", _tag("a", "PDF", href=f"files/{stem}.pdf"), ")")
         shown.append(_tag("figure", _tag("img", src=f"data:image/png;base64,{data}", alt=text), below))
     return _tag("div", *shown, class_="figures")
 
@@ -395,6 +400,8 @@ def _downloads(stem: str) -> _Html:
 
 def _setting(key: str, value: str) -> _Html:
     inner = key.partition(".")[2]
+    if key == "code":
+        value = _short(value)
     return _tag("code", f"{inner} = {value}" if inner else value)
 
 
