@@ -55,7 +55,7 @@ def kernels(threads: int) -> Iterator[tuple[str, Callable[[], Any]]]:
     from deepclust.losses.stability import determinacy, instability, otsu_threshold, stability
     from deepclust.losses.student_t import kl_divergence, soft_assignment, target_distribution
     from deepclust.metrics.internal import internal
-    from deepclust.reporting.figures import tsne
+    from deepclust.reporting.figures._tsne import tsne
     from deepclust.solvers.self_expression import sparse_self_expression
     from deepclust.solvers.spherical_kmeans import spherical_kmeans
     from deepclust.training.pretrain import pretrain

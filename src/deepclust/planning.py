@@ -10,6 +10,7 @@ from deepclust import execution, layout, methods, nets
 from deepclust.closure import code_of, digest_of
 from deepclust.config import Cell, Config, Resolved, points, resolve
 from deepclust.files import read_json
+from deepclust.reporting import figures
 
 
 class Unit(NamedTuple):
@@ -35,7 +36,7 @@ def units(config: Config, dataset: str) -> Iterator[Unit]:
         yield unit("fetch", "", {}, f"deepclust.datasets.{dataset}")
         yield unit("prepare", "", {}, f"deepclust.datasets.{dataset}")
     yield unit("graph", "", {"settings": resolved.graph.model_dump(), "compute": compute})
-    yield unit("evaluate", "", {}, *[])
+    yield unit("evaluate", "", {}, *figures.modules("cell"))
     for name, network in resolved.networks.items():
         asked = {"network": name, **asdict(network), "compute": compute, **seeds}
         yield unit("pretrain", name, asked, nets.module(network.uses))
@@ -50,7 +51,7 @@ def units(config: Config, dataset: str) -> Iterator[Unit]:
             fits = asked | {key: value for key, value in asdict(cell).items() if key != "settings"}
             fits |= {"compute": compute, "points": {point: found.settings for point, found in varied.items()}}
             yield unit("sweep", name, fits, *_code_of(cell, resolved))
-            yield unit("evaluate_sweep", name, {**asked, "points": list(varied)}, *[])
+            yield unit("evaluate_sweep", name, {**asked, "points": list(varied)}, *figures.modules("sweep"))
 
 
 def _unit(dataset: str, stage: str, name: str, content: dict[str, Any], *modules: str) -> Unit:

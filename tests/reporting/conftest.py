@@ -10,7 +10,7 @@ import pytest
 from deepclust import files
 from deepclust.layout import REPORTED
 from deepclust.metrics import EXTERNAL, INTERNAL
-from deepclust.reporting.aggregate import compare, read_reported, read_results, summarise
+from deepclust.reporting.aggregate import compare, read_reported, read_results, run_record, summarise
 
 DATASETS = ["usps", "toy"]
 CELLS = ["dec", "idec", "hybrid", "vade"]
@@ -26,16 +26,14 @@ def _scores(acc: float) -> dict[str, float]:
 def _write_cell(root: Path, dataset: str, cell: str, records: dict[str, Any], readouts: tuple[str, ...] = ()) -> None:
     """Write one cell; a record is an accuracy, or (status, reason)."""
     finished = {seed: _scores(value) for seed, value in records.items() if isinstance(value, float)}
-    runs = {
-        seed: {"status": "ok", "reason": "", "seed": int(seed), "settings": {}}
-        if isinstance(value, float)
-        else {"status": value[0], "reason": value[1], "seed": int(seed), "settings": {}}
-        for seed, value in records.items()
+    ends = {seed: ("ok", "") if isinstance(value, float) else value for seed, value in records.items()}
+    runs: dict[int, dict[str, Any]] = {
+        int(seed): {"method": cell.upper(), "status": status, "reason": reason, "seed": int(seed), "settings": {}}
+        for seed, (status, reason) in ends.items()
     }
     rows = [cell, *(f"{cell}/{name}" for name in readouts)]
     files.write_json(root / "scores" / dataset / f"{cell}.json", dict.fromkeys(rows, finished))
-    run = {"dataset": dataset, "cell": cell, "method": cell.upper(), "seeds": runs}
-    files.write_json(root / "runs" / dataset / f"{cell}.json", run)
+    files.write_json(root / "runs" / dataset / f"{cell}.json", run_record(dataset, cell, [], runs))
 
 
 @pytest.fixture

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from deepclust.errors import UserError
+from deepclust.files import write_json
 from deepclust.metrics import EXTERNAL, INTERNAL
 from deepclust.reporting.aggregate import (
     SHOWN,
@@ -16,6 +18,8 @@ from deepclust.reporting.aggregate import (
     is_unlabelled,
     read_reported,
     read_results,
+    read_run,
+    run_record,
     summarise,
 )
 
@@ -100,6 +104,30 @@ def test_unlabelled_data_has_values_of_internal_metrics_alone(grid: Path, write_
 def test_data_on_which_nothing_finished_is_not_taken_for_unlabelled(grid: Path, write_cell: Callable) -> None:
     write_cell(grid, "own", "dec", {"0": ("failed", NAN)})
     assert not is_unlabelled(summarise(read_results(grid, ["own"], ["dec"])), "own")
+
+
+def test_a_run_record_says_once_what_its_seeds_share_and_gives_each_back_whole(tmp_path: Path) -> None:
+    def record(seed: int, **more: Any) -> dict[str, Any]:
+        about = {"dataset": "toy", "cell": "dec", "method": "dec", "seed": seed, "code": "c" * 64, "network": None}
+        inputs = {"X": "a", "network": str(seed)}
+        return about | {"settings": {"epochs": 3}, "inputs": inputs, "compute": {}, "status": "ok"} | more
+
+    records = {
+        0: record(0, n_iter=1, converged=True, versions={"numpy": "2"}),
+        3: record(3, n_iter=True, converged=True, versions={}, inputs={"X": "a"}),
+        10: record(10, status="failed", compute={"threads": 1}),
+    }
+    run = run_record("toy", "dec", ["tsne", "curves"], records)
+    write_json(tmp_path / "dec.json", run)
+    shared = {"code": "c" * 64, "network": None, "settings": {"epochs": 3}, "inputs": {"X": "a"}}
+    assert run["shared"] == shared
+    own = {"seed": 10, "status": "failed", "inputs": {"network": "10"}, "compute": {"threads": 1}}
+    assert run["seeds"]["10"] == own
+    assert (run["dataset"], run["cell"], run["method"]) == ("toy", "dec", "dec")
+    read = read_run(tmp_path / "dec.json")
+    assert read["figures"] == ["curves", "tsne"]
+    assert {int(seed): whole for seed, whole in read["seeds"].items()} == records
+    assert read["seeds"]["3"]["n_iter"] is True
 
 
 def test_a_metric_that_is_not_defined_for_a_seed_enters_no_mean() -> None:

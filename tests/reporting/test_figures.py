@@ -1,10 +1,12 @@
 """Figures: the same bytes from run to run, what they show read back from their artists, hostile inputs survived."""
 
+import importlib
 import io
 import itertools
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib
@@ -16,9 +18,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from deepclust.errors import UserError
+from deepclust.files import write_array, write_text
 from deepclust.reporting import figures
-from deepclust.reporting.figures import (
-    accuracy_bars,
+from deepclust.reporting.figures import _half_steps, _metric, _series
+from deepclust.reporting.figures._saving import save_pdf, save_png
+from deepclust.reporting.figures._style import styled
+from deepclust.reporting.figures._tsne import sample, tsne
+from deepclust.reporting.figures.cell import (
     affinity,
     alive,
     candidates,
@@ -27,18 +33,25 @@ from deepclust.reporting.figures import (
     convergence,
     cosine,
     curves,
-    gaps,
-    half_steps,
-    sample,
-    sample_of_classes,
-    save,
-    scale_and_rank,
     singular_values,
-    sweep,
-    tsne,
-    tsne_before_after,
-    tsne_map,
 )
+from deepclust.reporting.figures.cell import tsne as maps
+from deepclust.reporting.figures.grid import accuracy
+from deepclust.reporting.figures.sweep import gaps, scale_and_rank
+from deepclust.reporting.finished import Cell, Grid, Needs, Sweep
+
+SOURCE = str(Path(figures.__file__).parents[3])
+
+
+@pytest.fixture(autouse=True)
+def style() -> Iterator[None]:
+    with styled():
+        yield
+
+
+def save(figure: Figure, stem: Path) -> None:
+    save_png(figure, f"{stem}.png")
+    save_pdf(figure, f"{stem}.pdf")
 
 
 def blobs(n: int = 120, k: int = 3) -> tuple[np.ndarray, np.ndarray]:
@@ -149,7 +162,7 @@ def test_sample_is_all_or_a_seeded_choice() -> None:
 
 def test_map_names_clusters_by_their_class_among_their_points(mapped: np.ndarray) -> None:
     _, y = blobs()
-    figure = tsne_map(mapped, y, (y + 1) % 3)
+    figure = maps.plot(mapped, y, (y + 1) % 3)
     assert printed(figure) == ["0", "1", "2"] * 2
     for axes in figure.axes:
         for text in axes.texts:
@@ -158,13 +171,13 @@ def test_map_names_clusters_by_their_class_among_their_points(mapped: np.ndarray
 
 
 def test_map_of_unlabelled_data_shows_clusters_alone(mapped: np.ndarray) -> None:
-    figure = tsne_map(mapped, None, blobs()[1] + 5)
+    figure = maps.plot(mapped, None, blobs()[1] + 5)
     assert len(figure.axes) == 1
     assert printed(figure) == ["5", "6", "7"]
 
 
 def test_twenty_classes_differ_in_colour_or_marker(mapped: np.ndarray) -> None:
-    figure = tsne_map(mapped, None, np.arange(120) % 20)
+    figure = maps.plot(mapped, None, np.arange(120) % 20)
     shapes = {
         (np.asarray(collection.get_paths()[0].vertices).tobytes(), tuple(colour))
         for collection in figure.axes[0].collections
@@ -176,7 +189,7 @@ def test_twenty_classes_differ_in_colour_or_marker(mapped: np.ndarray) -> None:
 def test_maps_before_and_after_colour_and_name_the_same_samples_by_class(mapped: np.ndarray) -> None:
     _, y = blobs()
     after = mapped[:, ::-1] * [3, 1]
-    figure = tsne_before_after(mapped, after, y)
+    figure = maps.plot_before_after(mapped, after, y)
     assert [axes.get_title() for axes in figure.axes] == ["before clustering", "after clustering"]
     assert printed(figure) == ["0", "1", "2"] * 2
     left, right = (axes.collections[0] for axes in figure.axes)
@@ -187,24 +200,24 @@ def test_maps_before_and_after_colour_and_name_the_same_samples_by_class(mapped:
 
 def test_sample_of_classes_is_at_most_a_hundred_of_each_in_the_order_of_the_classes() -> None:
     y = np.random.default_rng(0).permutation(np.repeat([4, 0, 2], [30, 100, 500]))
-    chosen = sample_of_classes(y, 1)
+    chosen = cosine.sample_of_classes(y, 1)
     assert y[chosen].tolist() == [0] * 100 + [2] * 100 + [4] * 30
     assert len(np.unique(chosen)) == 230
-    assert np.array_equal(chosen, sample_of_classes(y, 1))
-    assert not np.array_equal(chosen, sample_of_classes(y, 2))
+    assert np.array_equal(chosen, cosine.sample_of_classes(y, 1))
+    assert not np.array_equal(chosen, cosine.sample_of_classes(y, 2))
 
 
 def test_confusion_prints_the_shares_of_each_class() -> None:
     y = np.repeat([0, 1], [10, 5])
     labels = np.array([7] * 8 + [3] * 2 + [3] * 5)
-    assert np.allclose(shares(confusion(y, labels)), [[80, 20], [0, 100]])
-    assert printed(confusion(y, labels)) == ["80", "20", "100"]
+    assert np.allclose(shares(confusion.plot(y, labels)), [[80, 20], [0, 100]])
+    assert printed(confusion.plot(y, labels)) == ["80", "20", "100"]
 
 
 @pytest.mark.parametrize(("classes", "clusters"), [(3, 5), (5, 3), (4, 1), (1, 4), (30, 25)])
 def test_confusion_takes_any_number_of_classes_and_clusters(classes: int, clusters: int, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    figure = confusion(rng.integers(classes, size=900), rng.integers(clusters, size=900))
+    figure = confusion.plot(rng.integers(classes, size=900), rng.integers(clusters, size=900))
     assert shares(figure).shape == (classes, clusters)
     save(figure, tmp_path / "confusion")
 
@@ -221,7 +234,7 @@ def test_centers_are_named_by_most_of_their_members_in_the_order_of_classes() ->
     y = np.repeat([0, 1, 2], [6, 6, 4])
     labels = np.array([3] * 5 + [0] * 7 + [1] * 4)  # cluster 2 has no member
     images = np.arange(4 * 6).reshape(4, 6) / 30
-    drawn = named_tiles(centers(images, (1, 2, 3), y, labels, "title"))
+    drawn = named_tiles(centers.plot(images, (1, 2, 3), y, labels, "title"))
     assert [name for name, _ in drawn] == ["0", "1", "2", "empty"]
     for (_, pixels), cluster in zip(drawn, [3, 0, 1, 2], strict=True):
         assert np.allclose(pixels, images[cluster].reshape(2, 3))
@@ -230,20 +243,20 @@ def test_centers_are_named_by_most_of_their_members_in_the_order_of_classes() ->
 def test_a_duplicated_centre_stands_beside_its_like_and_points_to_the_class_it_is_matched_to() -> None:
     y = np.repeat([0, 1, 2], [10, 5, 6])
     labels = np.array([2] * 4 + [0] * 6 + [1] * 11)  # classes 1 and 2 share a cluster, class 0 has two
-    drawn = named_tiles(centers(np.eye(3, 4), (1, 2, 2), y, labels, "title"))
+    drawn = named_tiles(centers.plot(np.eye(3, 4), (1, 2, 2), y, labels, "title"))
     assert [name for name, _ in drawn] == ["0", "0\N{RIGHTWARDS ARROW}1", "2"]
     assert [int(pixels.argmax()) for _, pixels in drawn] == [0, 2, 1]
 
 
 def test_clusters_beyond_the_classes_bear_the_class_of_most_alone() -> None:
-    drawn = named_tiles(centers(np.zeros((4, 4)), (1, 2, 2), np.repeat([0, 1], 6), np.arange(12) // 3, "title"))
+    drawn = named_tiles(centers.plot(np.zeros((4, 4)), (1, 2, 2), np.repeat([0, 1], 6), np.arange(12) // 3, "title"))
     assert [name for name, _ in drawn] == ["0", "0", "1", "1"]
 
 
 def test_three_channels_are_colours_and_values_are_clipped() -> None:
     images = np.random.default_rng(0).normal(size=(2, 3 * 4 * 5))
     y = np.arange(8) % 2
-    for (_, pixels), image in zip(named_tiles(centers(images, (3, 4, 5), y, y, "title")), images, strict=True):
+    for (_, pixels), image in zip(named_tiles(centers.plot(images, (3, 4, 5), y, y, "title")), images, strict=True):
         assert pixels.shape == (4, 5, 3)
         assert np.allclose(pixels[..., 1], np.clip(image, 0, 1).reshape(3, 4, 5)[1])
 
@@ -251,7 +264,7 @@ def test_three_channels_are_colours_and_values_are_clipped() -> None:
 @pytest.mark.parametrize("k", [1, 2, 5, 6, 23, 100])
 def test_centers_of_any_number_are_square_inside_the_figure_and_apart(k: int) -> None:
     labels = np.arange(200) % k
-    figure = centers(np.zeros((k, 64)), (1, 8, 8), labels, labels, "title")
+    figure = centers.plot(np.zeros((k, 64)), (1, 8, 8), labels, labels, "title")
     (axes,) = figure.axes
     figure.canvas.draw()
     boxes = [image.get_window_extent() for image in axes.images]
@@ -264,7 +277,7 @@ def test_centers_of_any_number_are_square_inside_the_figure_and_apart(k: int) ->
 
 
 def test_curves_show_every_seed_and_term_once() -> None:
-    figure = curves({0: trace(0), 1: trace(1)})
+    figure = curves.plot({0: trace(0), 1: trace(1)})
     assert [len(axes.lines) for axes in figure.axes] == [4, 4, 0, 2]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["loss", "reconstruction", "kl"]
     assert [axes.get_yscale() for axes in figure.axes[:2]] == ["linear", "log"]
@@ -272,27 +285,27 @@ def test_curves_show_every_seed_and_term_once() -> None:
 
 
 def test_curves_without_label_changes_have_no_axes_for_them() -> None:
-    assert len(curves({0: trace(0).drop(columns="label_change")}).axes) == 2
+    assert len(curves.plot({0: trace(0).drop(columns="label_change")}).axes) == 2
 
 
 def test_a_single_epoch_is_visible() -> None:
-    (axes,) = curves({0: trace(0).iloc[:1, :3]}).axes
+    (axes,) = curves.plot({0: trace(0).iloc[:1, :3]}).axes
     assert axes.lines[0].get_marker() == "."
 
 
 def test_curves_stop_where_the_last_row_has_no_loss() -> None:
-    (axes,) = curves({0: alternating()}).axes
+    (axes,) = curves.plot({0: alternating()}).axes
     assert [along(line)[0] for line in axes.lines] == [[0, 1, 2]]
 
 
 @pytest.mark.parametrize("traces", [{}, {0: trace(0).iloc[:0]}, {0: alternating().iloc[3:]}])
 def test_curves_of_no_epoch_are_refused(traces: dict[int, pd.DataFrame]) -> None:
     with pytest.raises(UserError, match=f"at least one epoch, got none in {len(traces)} seeds"):
-        curves(traces)
+        curves.plot(traces)
 
 
 def test_half_steps_alternate_and_go_on_from_the_z_step_where_a_theta_step_was_undone() -> None:
-    line, undone = half_steps({"hybrid": alternating()}).axes[0].lines
+    line, undone = _half_steps.plot({"hybrid": alternating()}).axes[0].lines
     assert along(line)[0] == [0, 0.5, 1, 1.5, 2, 2.5, 3]
     assert along(line)[1] == [8, 7, 6, 6, 5, 4, 3]
     assert (undone.get_marker(), along(undone)[0], along(undone)[1]) == ("x", [1.5], [60])
@@ -300,7 +313,7 @@ def test_half_steps_alternate_and_go_on_from_the_z_step_where_a_theta_step_was_u
 
 def test_half_steps_of_seeds_share_their_series_colour_and_name() -> None:
     seeds = pd.concat([alternating().assign(seed=seed) for seed in range(3)])
-    figure = half_steps({"hybrid": seeds, "hybrid_literal": alternating()})
+    figure = _half_steps.plot({"hybrid": seeds, "hybrid_literal": alternating()})
     lines = [line for line in figure.axes[0].lines if line.get_marker() == "."]
     assert [len(along(line)[0]) for line in lines] == [7] * 4
     assert [line.get_color() == lines[0].get_color() for line in lines] == [True, True, True, False]
@@ -310,21 +323,21 @@ def test_half_steps_of_seeds_share_their_series_colour_and_name() -> None:
 
 def test_half_steps_have_a_log_axis_where_the_range_demands_it_and_no_cross_where_none_was_undone() -> None:
     trace = alternating()
-    assert half_steps({"a": trace}).axes[0].get_yscale() == "linear"
-    assert half_steps({"a": trace, "b": trace.assign(z_objective=500.0)}).axes[0].get_yscale() == "log"
-    figure = half_steps({"a": trace.assign(accepted=True)})
+    assert _half_steps.plot({"a": trace}).axes[0].get_yscale() == "linear"
+    assert _half_steps.plot({"a": trace, "b": trace.assign(z_objective=500.0)}).axes[0].get_yscale() == "log"
+    figure = _half_steps.plot({"a": trace.assign(accepted=True)})
     assert along(figure.axes[0].lines[0])[1] == [8, 7, 6, 60, 5, 4, 3]
     assert "theta-step undone" not in [text.get_text() for text in figure.legends[0].get_texts()]
 
 
 def test_thirty_two_series_differ_in_colour_or_dash() -> None:
-    figure = scale_and_rank({f"alpha={i}": alternating() for i in range(figures.SERIES)})
+    figure = scale_and_rank.plot({f"alpha={i}": alternating() for i in range(_series.SERIES)})
     lines = figure.axes[0].lines
-    assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == len(lines) == figures.SERIES
+    assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == len(lines) == _series.SERIES
 
 
 def test_scale_and_rank_stand_one_above_the_other() -> None:
-    scale, rank = scale_and_rank({"a": alternating()}).axes
+    scale, rank = scale_and_rank.plot({"a": alternating()}).axes
     assert (scale.get_yscale(), rank.get_yscale(), rank.get_ylim()[0]) == ("log", "linear", 0)
     assert along(scale.lines[0])[1] == [10, 8, 8, 5]
     assert along(rank.lines[0])[1] == [9, 8, 8, 6]
@@ -332,13 +345,13 @@ def test_scale_and_rank_stand_one_above_the_other() -> None:
 
 def test_a_scale_that_is_held_is_a_level_line_and_one_of_zero_is_left_out() -> None:
     held, collapsed = (alternating().assign(code_scale=value) for value in ([10, 10 + 1e-6, 10 - 1e-6, 10], 0.0))
-    low, high = scale_and_rank({"a": held, "b": collapsed}).axes[0].get_ylim()
+    low, high = scale_and_rank.plot({"a": held, "b": collapsed}).axes[0].get_ylim()
     assert high / low == pytest.approx(10)
     assert low < 10 < high
 
 
 def test_convergence_has_a_panel_for_each_measure_recorded() -> None:
-    figure = convergence({"seed 0": admm(), "seed 1": admm(50)})
+    figure = convergence.plot({"seed 0": admm(), "seed 1": admm(50)})
     residual, clustering, change = figure.axes
     assert [axes.get_yscale() for axes in figure.axes] == ["log", "linear", "symlog"]
     assert [len(axes.lines) for axes in figure.axes] == [2, 2, 2]
@@ -352,7 +365,7 @@ def test_convergence_has_a_panel_for_each_measure_recorded() -> None:
 
 def test_convergence_leaves_out_what_is_not_recorded_and_keeps_cosines_below_zero() -> None:
     cosines = admm().assign(largest_cosine=np.linspace(0.9, -0.1, 100), primal_residual=np.nan)
-    change, cosine = convergence({"seed 0": cosines.drop(columns="clustering")}).axes
+    change, cosine = convergence.plot({"seed 0": cosines.drop(columns="clustering")}).axes
     assert [axes.get_yscale() for axes in (change, cosine)] == ["symlog", "linear"]
     assert cosine.get_ylim()[0] < -0.1
 
@@ -360,7 +373,7 @@ def test_convergence_leaves_out_what_is_not_recorded_and_keeps_cosines_below_zer
 def test_a_residual_that_starts_at_zero_is_on_a_log_axis_without_that_point() -> None:
     trace = admm()
     trace.loc[0, "primal_residual"] = 0.0
-    axes = convergence({"seed 0": trace}).axes[0]
+    axes = convergence.plot({"seed 0": trace}).axes[0]
     assert axes.get_yscale() == "log"
     assert 0.1 * trace["primal_residual"][99] < axes.get_ylim()[0] <= trace["primal_residual"][99]
     with np.errstate(divide="ignore"):
@@ -370,7 +383,7 @@ def test_a_residual_that_starts_at_zero_is_on_a_log_axis_without_that_point() ->
 
 def test_lines_of_equally_many_alive_clusters_lie_apart_by_less_than_a_cluster() -> None:
     trace = pd.DataFrame({"epoch": range(4), "alive": [9, 9, 8, 8]})
-    figure = alive({f"seed {seed}": trace for seed in range(5)}, 10)
+    figure = alive.plot({f"seed {seed}": trace for seed in range(5)}, 10)
     (axes,) = figure.axes
     *lines, top = axes.lines
     assert along(top)[1] == [10, 10]
@@ -387,7 +400,7 @@ def test_lines_of_equally_many_alive_clusters_lie_apart_by_less_than_a_cluster()
 def test_gaps_are_of_the_first_z_step_and_means_over_seeds_in_order_of_the_budget() -> None:
     rows = [("fista", "200", 0, 0.1), ("fista", "200", 0, 9.0), ("fista", "10", 0, 1.0), ("fista", "200", 1, 0.3)]
     traces = pd.DataFrame([*rows, ("admm", "10", 0, 0.0)], columns=["solver", "solver_iterations", "seed", "z_gap"])
-    fista, admm, paper = gaps(traces).axes[0].lines
+    fista, admm, paper = gaps.plot(traces).axes[0].lines
     assert along(fista)[0] == [10, 200]
     assert along(fista)[1] == pytest.approx([1.0, 0.2])
     assert along(admm)[1][0] > 0
@@ -396,7 +409,7 @@ def test_gaps_are_of_the_first_z_step_and_means_over_seeds_in_order_of_the_budge
 
 def test_the_candidate_of_largest_modularity_is_ringed_whatever_its_accuracy() -> None:
     table = pd.DataFrame({"modularity": [0.80, 0.85, 0.85, 0.7], "normalized_cut": [0.5, 0.4, 0.4, 0.6]})
-    figure = candidates(table, [0.6, 0.8, 0.9, 0.95])
+    figure = candidates.plot(table, [0.6, 0.8, 0.9, 0.95])
     dots, ring = figure.axes[0].collections
     assert np.allclose(dots.get_offsets(), np.c_[table["modularity"], [60, 80, 90, 95]])
     assert np.allclose(np.asarray(dots.get_array()), table["normalized_cut"])
@@ -408,7 +421,7 @@ def test_affinity_puts_classes_together_and_states_the_weight_between_them() -> 
     y = np.array([1, 0, 1, 0])
     within = sp.csr_matrix(([3.0, 2.0], ([0, 1], [2, 3])), shape=(4, 4))
     across = sp.csr_matrix(([1.0, 3.0], ([0, 0], [1, 2])), shape=(4, 4))
-    left, right = affinity(across, within, y).axes[:2]
+    left, right = affinity.plot(across, within, y).axes[:2]
     assert "25.00 % between classes" in left.get_title()
     assert "0.00 % between classes" in right.get_title()
     # an even spread over the 16 pairs is 1; the order is samples 1, 3, 0, 2
@@ -425,7 +438,7 @@ def test_affinity_of_any_size_is_binned_and_may_be_empty(density: float, tmp_pat
     rng = np.random.default_rng(0)
     count = int(density * n * n)
     Z = sp.csr_matrix((rng.random(count), rng.integers(n, size=(2, count))), shape=(n, n))
-    figure = affinity(sp.csr_matrix((n, n)), Z, np.arange(n) % 25)
+    figure = affinity.plot(sp.csr_matrix((n, n)), Z, np.arange(n) % 25)
     assert [np.asarray(axes.images[0].get_array()).shape for axes in figure.axes[:2]] == [(200, 200)] * 2
     assert "no weight" in figure.axes[0].get_title()
     assert len(figure.axes[0].get_xticklabels()) <= 10
@@ -435,7 +448,7 @@ def test_affinity_of_any_size_is_binned_and_may_be_empty(density: float, tmp_pat
 def test_binned_densities_average_to_one() -> None:
     rng = np.random.default_rng(0)
     Z = sp.csr_matrix(rng.random((700, 700)))
-    drawn = np.asarray(affinity(Z, Z, rng.integers(3, size=700)).axes[0].images[0].get_array())
+    drawn = np.asarray(affinity.plot(Z, Z, rng.integers(3, size=700)).axes[0].images[0].get_array())
     share = np.bincount(np.arange(700) * 200 // 700) / 700
     assert share @ drawn @ share == pytest.approx(1)
 
@@ -444,7 +457,7 @@ def test_cosines_are_in_the_order_of_classes_with_their_means_over_other_samples
     y = np.array([1, 0, 1, 0])
     after = np.array([[0.0, 2.0], [3.0, 0.0], [0.0, 1.0], [5.0, 0.0]])
     before = np.array([[1.0], [1.0], [1.0], [-1.0]])
-    left, right = cosine(before, after, y).axes[:2]
+    left, right = cosine.plot(before, after, y).axes[:2]
     assert np.allclose(np.asarray(right.images[0].get_array()), np.kron(np.eye(2), np.ones((2, 2))))
     assert np.allclose(np.asarray(left.images[0].get_array()), np.outer([1, -1, 1, 1], [1, -1, 1, 1]))
     assert left.images[0].get_clim() == right.images[0].get_clim() == (-1, 1)
@@ -456,7 +469,7 @@ def test_cosines_are_in_the_order_of_classes_with_their_means_over_other_samples
 def test_a_block_of_cosines_is_their_mean() -> None:
     rng = np.random.default_rng(0)
     codes, y = rng.normal(size=(600, 5)), np.arange(600) // 100
-    figure = cosine(codes, -codes, y)
+    figure = cosine.plot(codes, -codes, y)
     unit = codes / np.linalg.norm(codes, axis=1, keepdims=True)
     expected = (unit @ unit.T).reshape(200, 3, 200, 3).mean(axis=(1, 3))
     for axes in figure.axes[:2]:
@@ -468,7 +481,7 @@ def test_a_block_of_cosines_is_their_mean() -> None:
 
 @pytest.mark.parametrize("y", [np.arange(4), np.zeros(4, dtype=int)], ids=["a class each", "one class"])
 def test_cosines_of_collapsed_codes_and_of_classes_without_pairs_are_drawn(y: np.ndarray, tmp_path: Path) -> None:
-    figure = cosine(np.zeros((4, 3)), np.ones((4, 2)), y)
+    figure = cosine.plot(np.zeros((4, 3)), np.ones((4, 2)), y)
     assert (np.asarray(figure.axes[0].images[0].get_array()) == 0).all()
     assert figure.axes[1].get_title().count("no pairs") == 1
     save(figure, tmp_path / "cosine")
@@ -476,7 +489,7 @@ def test_cosines_of_collapsed_codes_and_of_classes_without_pairs_are_drawn(y: np
 
 def test_singular_values_are_pairs_with_their_means_and_an_empty_cluster_has_none() -> None:
     table = pd.DataFrame({"cluster": [0, 1, 2], "n": [5, 0, 7], "before": [60, np.nan, 50], "after": [20, np.nan, 40]})
-    figure = singular_values(table)
+    figure = singular_values.plot(table)
     before_mean, before, after_mean, after = figure.axes[0].lines
     assert [along(line)[1][0] for line in (before_mean, after_mean)] == [55, 30]
     for line, name in ((before, "before"), (after, "after")):
@@ -488,14 +501,14 @@ def test_singular_values_are_pairs_with_their_means_and_an_empty_cluster_has_non
 @pytest.mark.parametrize("alive", [0, 1])
 def test_singular_values_keep_the_places_of_clusters_that_have_none(alive: int, tmp_path: Path) -> None:
     values = np.where(np.arange(10) < alive, 97.0, np.nan)
-    figure = singular_values(pd.DataFrame({"cluster": range(10), "before": values, "after": values}))
+    figure = singular_values.plot(pd.DataFrame({"cluster": range(10), "before": values, "after": values}))
     low, high = figure.axes[0].get_xlim()
     assert low < 0 < 9 < high
     save(figure, tmp_path / "singular_values")
 
 
 def test_a_sweep_of_one_setting_is_a_line_of_means_with_a_dot_a_seed() -> None:
-    figure = sweep(points({"alpha": ["0", "0.1", "9"]}, {0: [0.5, 0.6, np.nan], 1: [0.7, 0.6, np.nan]}), "acc")
+    figure = _metric.plot(points({"alpha": ["0", "0.1", "9"]}, {0: [0.5, 0.6, np.nan], 1: [0.7, 0.6, np.nan]}), "acc")
     means, dots = figure.axes[0].lines
     assert np.allclose(np.asarray(means.get_ydata()), [60, 60, np.nan], equal_nan=True)
     assert sorted(zip(*along(dots), strict=True))[:2] == [(0, 50), (0, 70)]
@@ -504,17 +517,17 @@ def test_a_sweep_of_one_setting_is_a_line_of_means_with_a_dot_a_seed() -> None:
 
 
 def test_a_sweep_without_an_effect_does_not_look_like_one() -> None:
-    [axes] = sweep(points({"alpha": ["0", "1"]}, {0: [0.500, 0.501]}), "acc").axes
+    [axes] = _metric.plot(points({"alpha": ["0", "1"]}, {0: [0.500, 0.501]}), "acc").axes
     low, high = axes.get_ylim()
     assert low < 47.6 < 52.5 < high
     grid = {"alpha": ["0", "1"], "beta": ["0", "1"]}
-    [axes, _] = sweep(points(grid, {0: [0.500, 0.501, 0.502, 0.503]}), "acc").axes
+    [axes, _] = _metric.plot(points(grid, {0: [0.500, 0.501, 0.502, 0.503]}), "acc").axes
     assert np.ptp(axes.images[0].get_clim()) == pytest.approx(5)
 
 
 def test_a_sweep_of_two_settings_is_a_map_with_the_first_downwards() -> None:
     grid = {"alpha": ["1", "2"], "code": ["plain", "unit", "whitened"]}
-    figure = sweep(points(grid, {0: [0.1, 0.2, 0.3, 0.4, np.nan, 0.6]}), "acc")
+    figure = _metric.plot(points(grid, {0: [0.1, 0.2, 0.3, 0.4, np.nan, 0.6]}), "acc")
     assert np.allclose(shares(figure), np.array([[10, 20, 30], [40, np.nan, 60]]), equal_nan=True)
     assert printed(figure) == ["10.0", "20.0", "30.0", "40.0", "failed", "60.0"]
     labels = [
@@ -526,7 +539,7 @@ def test_a_sweep_of_two_settings_is_a_map_with_the_first_downwards() -> None:
 
 def test_a_sweep_of_three_settings_has_a_map_for_each_value_of_the_third() -> None:
     grid = {"alpha": ["1", "2"], "beta": ["3", "4", "5"], "gamma": ["6", "7"]}
-    figure = sweep(points(grid, {0: [i / 100 for i in range(12)]}), "acc")
+    figure = _metric.plot(points(grid, {0: [i / 100 for i in range(12)]}), "acc")
     maps = [axes for axes in figure.axes if axes.images]
     assert [axes.get_title() for axes in maps] == ["gamma = 6", "gamma = 7"]
     assert np.allclose(np.asarray(maps[0].images[0].get_array()), [[0, 2, 4], [6, 8, 10]])
@@ -537,11 +550,11 @@ def test_a_sweep_of_three_settings_has_a_map_for_each_value_of_the_third() -> No
 @pytest.mark.parametrize("shape", [(1,), (1, 1), (5, 4), (2, 9, 3), (3, 3, 7)])
 def test_sweeps_of_any_shape_are_drawn_even_if_nothing_finished(shape: tuple[int, ...], tmp_path: Path) -> None:
     grid = {f"setting_{i}": [f"value_{j}" for j in range(n)] for i, n in enumerate(shape)}
-    save(sweep(points(grid, {0: [np.nan] * int(np.prod(shape))}), "acc"), tmp_path / "sweep")
+    save(_metric.plot(points(grid, {0: [np.nan] * int(np.prod(shape))}), "acc"), tmp_path / "sweep")
 
 
 def test_bars_stand_for_means_and_marks_for_papers(summary: pd.DataFrame, reported: pd.DataFrame) -> None:
-    figure = accuracy_bars(summary, reported, "usps")
+    figure = accuracy.plot(summary, reported, "usps")
     axes = figure.axes[0]
     assert [bar.get_extents().transformed(axes.transData.inverted()).width for bar in axes.patches] == pytest.approx(
         [75, 91, 0, 0]
@@ -555,35 +568,125 @@ def test_bars_stand_for_means_and_marks_for_papers(summary: pd.DataFrame, report
 
 def test_bars_of_an_unknown_dataset_are_refused(summary: pd.DataFrame, reported: pd.DataFrame) -> None:
     with pytest.raises(UserError, match="one of usps, toy, got 'mnist'"):
-        accuracy_bars(summary, reported, "mnist")
+        accuracy.plot(summary, reported, "mnist")
 
 
-def test_saved_files_are_the_same_bytes_whatever_the_users_settings(mapped: np.ndarray, tmp_path: Path) -> None:
-    _, y = blobs()
-    save(tsne_map(mapped, y, y, "title"), tmp_path / "a")
-    with matplotlib.rc_context({"font.size": 20, "savefig.dpi": 30, "axes.facecolor": "red"}):
-        save(tsne_map(mapped, y, y, "title"), tmp_path / "b")
-    for suffix in ("png", "pdf"):
-        assert (tmp_path / f"a.{suffix}").read_bytes() == (tmp_path / f"b.{suffix}").read_bytes()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.pdf", "a.png", "b.pdf", "b.png"]
-    for word in (b"matplotlib", b"Matplotlib", b"CreationDate"):
-        assert word not in (tmp_path / "a.pdf").read_bytes()
-        assert word not in (tmp_path / "a.png").read_bytes()
+def cell(folder: Path, traces: Mapping[int, pd.DataFrame] | None = None) -> Cell:
+    """Return a cell whose seed left its labels and no more, which are those of the blobs."""
+    X, y = blobs()
+    write_array(folder / "labels.npy", y)
+    return Cell("toy", "kmeans", X, y, None, 3, 0, folder, traces or {})
+
+
+def test_saved_files_are_the_same_bytes_whatever_the_users_settings(tmp_path: Path) -> None:
+    run, drawn = cell(tmp_path / "run", {0: trace(0)}), []
+    for size, colour in ((10, "white"), (20, "red")):
+        with matplotlib.rc_context({"font.size": size, "savefig.dpi": 30, "axes.facecolor": colour}):
+            folder = tmp_path / colour
+            assert set(figures.draw("cell", run, folder, folder)) == {"confusion", "curves"}
+        drawn.append({path.name: path.read_bytes() for path in folder.iterdir()})
+    assert drawn[0] == drawn[1]
+    assert set(drawn[0]) == {"confusion.pdf", "confusion.png", "curves.pdf", "curves.png"}
+    for content in drawn[0].values():
+        assert not any(word in content for word in (b"matplotlib", b"Matplotlib", b"CreationDate"))
 
 
 def test_a_new_process_saves_the_same_bytes(summary: pd.DataFrame, reported: pd.DataFrame, tmp_path: Path) -> None:
-    save(accuracy_bars(summary, reported, "usps"), tmp_path / "a")
+    drawn = figures.draw("grid", Grid("usps", tmp_path, summary, reported), tmp_path / "a", tmp_path / "a")
+    assert list(drawn) == ["accuracy_usps"]
     summary.to_pickle(tmp_path / "summary")
     reported.to_pickle(tmp_path / "reported")
     code = (
-        "import sys, pandas as pd; from deepclust.reporting.figures import *; f = sys.argv[1]; "
-        "save(accuracy_bars(pd.read_pickle(f + '/summary'), pd.read_pickle(f + '/reported'), 'usps'), f + '/b')"
+        "import pandas as pd; from pathlib import Path; from deepclust.reporting import figures, finished; "
+        "run = finished.Grid('usps', Path(), pd.read_pickle('summary'), pd.read_pickle('reported')); "
+        "figures.draw('grid', run, Path('b'), Path('b'))"
     )
-    source = str(Path(figures.__file__).parents[2])
-    environment = {"PYTHONPATH": source, "PYTHONHASHSEED": "7", "SOURCE_DATE_EPOCH": "1"}
-    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, env=environment)
+    environment = {"PYTHONPATH": SOURCE, "PYTHONHASHSEED": "7", "SOURCE_DATE_EPOCH": "1"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment, cwd=tmp_path)
     for suffix in ("png", "pdf"):
-        assert (tmp_path / f"a.{suffix}").read_bytes() == (tmp_path / f"b.{suffix}").read_bytes()
+        first, second = (tmp_path / folder / f"accuracy_usps.{suffix}" for folder in "ab")
+        assert first.read_bytes() == second.read_bytes()
+
+
+MADE = """
+from matplotlib.figure import Figure
+from deepclust.reporting.finished import Needs
+
+NEEDS = Needs({needs})
+
+
+def draw(run):
+    figure = Figure()
+    figure.text(0.5, 0.5, run.title)
+    return figure if {when} else None
+"""
+
+
+def test_a_figure_is_a_file_dropped_in_and_drawn_where_its_needs_are_met(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = importlib.import_module("deepclust.reporting.figures.cell")
+    folder = tmp_path / "dropped"
+    monkeypatch.setattr(package, "__path__", [*package.__path__, str(folder)])
+    made = {
+        "made_plain": ("", True),
+        "made_of_classes": ("classes=True", True),
+        "made_of_a_file": ('files=("absent.npy",)', True),
+        "made_of_a_column": ('columns=frozenset({"absent"})', True),
+        "made_of_nothing": ("", False),
+        "_shared": ("", True),
+    }
+    for name, (needs, when) in made.items():
+        write_text(folder / f"{name}.py", MADE.format(needs=needs, when=when))
+    importlib.invalidate_caches()
+    names = {f"{package.__name__}.{name}" for name in made}
+    assert names - set(figures.modules("cell")) == {f"{package.__name__}._shared"}
+    assert {*made} - dict(figures.of("cell")).keys() == {"_shared"}
+    drawn = figures.draw("cell", cell(tmp_path / "run"), tmp_path / "images", tmp_path / "pages")
+    assert set(drawn) == {"confusion", "made_plain", "made_of_classes"}
+    assert sorted(path.name for path in (tmp_path / "images").iterdir()) == sorted(f"{stem}.png" for stem in drawn)
+    assert sorted(path.name for path in (tmp_path / "pages").iterdir()) == sorted(f"{stem}.pdf" for stem in drawn)
+    without = replace(cell(tmp_path / "run"), y=None)
+    assert "made_of_classes" not in figures.draw("cell", without, tmp_path / "images", tmp_path / "pages")
+    for name in figures.modules("cell"):
+        if "made" in name:
+            sys.modules.pop(name)
+
+
+def test_every_public_file_is_a_figure_that_says_what_it_needs() -> None:
+    root = Path(figures.__file__).parent
+    files = [path for path in root.glob("*/*.py") if not path.name.startswith("_")]
+    names = {f"deepclust.reporting.figures.{path.parent.name}.{path.stem}" for path in files}
+    assert set(figures.modules()) == names
+    assert {*figures.modules("cell"), *figures.modules("sweep", "grid")} == names
+    for kind in figures.KINDS:
+        for _, module in figures.of(kind):
+            assert isinstance(module.NEEDS, Needs)
+            assert callable(module.draw)
+            assert kind == "cell" or isinstance(module.CAPTION, str)
+
+
+def test_where_no_figure_can_be_drawn_the_folders_are_there_all_the_same(tmp_path: Path) -> None:
+    run = replace(cell(tmp_path / "run"), y=None, X=np.zeros((3, 2)))
+    assert figures.draw("cell", run, tmp_path / "images", tmp_path / "pages") == {}
+    assert list((tmp_path / "images").iterdir()) == list((tmp_path / "pages").iterdir()) == []
+
+
+def test_a_sweep_over_solvers_has_gaps_instead_of_half_steps_and_many_points_have_neither(tmp_path: Path) -> None:
+    results = points({"alpha": ["1", "2"]}, {0: [0.1, 0.2]})
+    traces = {f"alpha={i}": alternating() for i in range(_series.SERIES + 1)}
+    few = dict(list(traces.items())[:2])
+    solvers = {
+        point: trace.assign(solver="fista", solver_iterations=10, z_gap=0.1, seed=0) for point, trace in few.items()
+    }
+    for of_points, expected in (
+        (few, {"half_steps", "scale_and_rank"}),
+        (solvers, {"gaps", "scale_and_rank"}),
+        (traces, set()),
+        (few | {"alpha=9": pd.DataFrame({"epoch": [0]})}, set()),
+    ):
+        drawn = figures.draw("sweep", Sweep("title", results, of_points), tmp_path, tmp_path)
+        assert set(drawn) == {"acc", "nmi"} | expected
 
 
 def test_figures_are_one_column_wide_and_small_on_disk(mapped: np.ndarray, tmp_path: Path) -> None:
@@ -601,20 +704,24 @@ def test_figures_are_one_column_wide_and_small_on_disk(mapped: np.ndarray, tmp_p
     codes, of_class = rng.normal(size=(1000, 10)), np.arange(1000) // 100
     seeds = {f"seed {seed}": admm().assign(alive=100 - seed, largest_cosine=0.5) for seed in range(5)}
     drawn = {
-        "centers": centers(rng.random((100, 784)), (1, 28, 28), np.arange(500) % 10, np.arange(500) % 100, "title"),
-        "before_after": tsne_before_after(mapped, mapped, y),
-        "cosine": cosine(codes, codes + 2 * np.eye(10)[of_class], of_class, "title"),
-        "singular_values": singular_values(shares, "title"),
-        "convergence": convergence(seeds, "title"),
-        "alive": alive(seeds, 100, "title"),
-        "map": tsne_map(mapped, y, y),
-        "confusion": confusion(y, y),
-        "curves": curves({0: trace(0)}),
-        "half_steps": half_steps(alternated, "title"),
-        "scale_and_rank": scale_and_rank(alternated, "title"),
-        "affinity": affinity(W, W, np.arange(2000) // 200, "title"),
-        "candidates": candidates(table, [0.5] * 20, "title"),
-        "sweep": sweep(points({"alpha": ["1", "2"], "beta": ["3", "4"]}, {0: [0.1, 0.2, 0.3, 0.4]}), "acc", "title"),
+        "centers": centers.plot(
+            rng.random((100, 784)), (1, 28, 28), np.arange(500) % 10, np.arange(500) % 100, "title"
+        ),
+        "before_after": maps.plot_before_after(mapped, mapped, y),
+        "cosine": cosine.plot(codes, codes + 2 * np.eye(10)[of_class], of_class, "title"),
+        "singular_values": singular_values.plot(shares, "title"),
+        "convergence": convergence.plot(seeds, "title"),
+        "alive": alive.plot(seeds, 100, "title"),
+        "map": maps.plot(mapped, y, y),
+        "confusion": confusion.plot(y, y),
+        "curves": curves.plot({0: trace(0)}),
+        "half_steps": _half_steps.plot(alternated, "title"),
+        "scale_and_rank": scale_and_rank.plot(alternated, "title"),
+        "affinity": affinity.plot(W, W, np.arange(2000) // 200, "title"),
+        "candidates": candidates.plot(table, [0.5] * 20, "title"),
+        "sweep": _metric.plot(
+            points({"alpha": ["1", "2"], "beta": ["3", "4"]}, {0: [0.1, 0.2, 0.3, 0.4]}), "acc", "title"
+        ),
     }
     for name, figure in drawn.items():
         save(figure, tmp_path / name)
@@ -627,9 +734,9 @@ def test_figures_are_one_column_wide_and_small_on_disk(mapped: np.ndarray, tmp_p
 
 def test_reporting_and_metrics_import_neither_torch_nor_pyplot_nor_tsne() -> None:
     code = (
-        "import sys, deepclust.metrics, deepclust.reporting.figures, deepclust.reporting.readme; "
+        "import sys, deepclust.metrics, deepclust.reporting.readme; from deepclust.reporting import figures; "
+        "[module for kind in figures.KINDS for module in figures.of(kind)]; "
         "print(sorted({'torch', 'torchvision', 'openTSNE', 'sklearn', 'matplotlib.pyplot'} & set(sys.modules)))"
     )
-    source = str(Path(figures.__file__).parents[2])
-    out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, env={"PYTHONPATH": source})
+    out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, env={"PYTHONPATH": SOURCE})
     assert out.stdout.decode().strip() == "[]"

@@ -126,7 +126,7 @@ def test_sweeps_are_listed_with_what_varied_and_the_range_of_their_points() -> N
         "| [`mine`](sweeps/mine/results.csv) | `dec` | toy | alpha: 1, 0.1; code: unit (with epochs = 3) | 2 | 2 | 1 | "
         "60.0 to 90.0 | 60.0 to 90.0 | 60.0 to 90.0 |"
     )
-    assert block.endswith("![`mine`: ACC](sweeps/mine/acc.png)\n\n`mine`: ACC ([PDF](sweeps/mine/acc.pdf))")
+    assert block.endswith("![`mine`: ACC](sweeps/mine/acc.png)\n\n`mine`: ACC ([PDF](files/sweeps/mine/acc.pdf))")
 
 
 def test_a_sweep_of_which_nothing_finished_has_no_range() -> None:
@@ -173,9 +173,9 @@ def test_index_links_only_to_files_that_exist(grid: Path, summary: pd.DataFrame,
     for stem, parts in {**{name: [table] for name, table in tables.items()}, **papers}.items():
         write(parts, grid / "tables" / stem)
     figures = {"usps": {"figures/usps_accuracy": "Accuracy on usps"}}
-    for suffix in ("png", "pdf"):
-        (grid / "figures").mkdir(exist_ok=True)
-        (grid / "figures" / f"usps_accuracy.{suffix}").touch()
+    for name in ("figures/usps_accuracy.png", "files/figures/usps_accuracy.pdf"):
+        (grid / name).parent.mkdir(parents=True)
+        (grid / name).touch()
     for name in tables:
         (grid / "cells" / name / "dec").mkdir(parents=True)
         (grid / "cells" / name / "dec/tsne.png").touch()

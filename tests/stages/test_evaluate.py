@@ -1,6 +1,7 @@
 """Evaluation of run folders made by hand: every file found is scored or drawn, and none that is absent is missed."""
 
 import io
+import json
 import runpy
 from collections.abc import Callable
 from pathlib import Path
@@ -48,6 +49,12 @@ def write_run(folder: Path, method: str = "hybrid", **record: Any) -> None:
         write_text(folder / "trace.csv", trace().to_csv(index=False))
 
 
+def write_cells(*names: str) -> None:
+    """Write what `plan` says of the grid, whose cells are in the order of the names."""
+    cells = {f"toy-{name}": {"dataset": "toy", "cell": name, "graph": None, "network": None} for name in names}
+    write_text("cells.yaml", json.dumps({"name": "demo", "data_sets": ["toy"], "cells": cells}))
+
+
 def write_extras(folder: Path) -> None:
     """Write what the hybrid leaves beside its labels."""
     write_array(folder / "embedding.npy", np.random.default_rng(0).normal(size=(60, 3)))
@@ -84,12 +91,6 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_sparse("data/graph/toy/weights.npz", sp.csr_matrix(W))
     write_json("data/prepared/toy/meta.json", {"k": 3, "image_shape": [2, 2, 2]})
     return tmp_path
-
-
-def write_table(*cells: str) -> None:
-    """Write the table of cells of a grid on the one data set."""
-    entries = {f"toy-{cell}": {"dataset": "toy", "cell": cell} for cell in cells}
-    write_json("cells.yaml", {"name": "demo", "data_sets": ["toy"], "cells": entries})
 
 
 def pngs(folder: str) -> set[str]:
@@ -225,7 +226,7 @@ def test_the_report_on_unlabelled_data_draws_no_accuracies(project: Path) -> Non
     write_run(project / "data/runs/toy/kmeans/seed-0", method="kmeans")
     stage("evaluate")("toy", "kmeans")
     write_json("reports/sweeps/index.json", [])
-    write_table("kmeans")
+    write_cells("kmeans")
     stage("report")()
     page = Path("reports/README.md").read_text(encoding="utf-8")
     assert "This data set has no labels" in page
@@ -322,7 +323,7 @@ def test_the_report_shows_sweeps_read_outs_and_variants_of_one_method_together(s
     stage("evaluate_sweep")("toy", "mine")
     asked = {"name": "mine", "dataset": "toy", "cell": "hybrid", "base": {}, "grid": {}, "seeds": [0, 3]}
     write_json("reports/sweeps/index.json", [asked])
-    write_table("hybrid", "hybrid_literal", "dec")
+    write_cells("hybrid", "hybrid_literal", "dec")
     stage("report")()
     page = Path("reports/README.md").read_text(encoding="utf-8")
     shown = [line.split("](")[1].rstrip(")") for line in page.splitlines() if line.startswith("![")]

@@ -1,23 +1,50 @@
 """From the files of a grid's cells to long tables: per seed, summarised over seeds, and beside published numbers."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 
 from deepclust import files
 from deepclust.errors import UserError
-from deepclust.metrics import EXTERNAL, INTERNAL
+from deepclust.metrics import EXTERNAL, INTERNAL, external, internal, match, stability
 from deepclust.reporting.papers import PAPERS
 
 NOT_RUN = "not run"
 SHOWN = ("acc", "nmi", "ari", "silhouette", "modularity", "stability")  # by `dvc metrics`, a column each
+_ABOUT = ("dataset", "cell", "method")  # of a run record: alike in all seeds
 _KEY = ["dataset", "cell", "metric"]
 _REPORTED = ["paper", "table", "dataset", "method", "method_id", "metric", "value", "std", "unit", "note"]
+
+
+def scores(
+    X: np.ndarray, y: np.ndarray | None, W: sp.csr_matrix, labelings: Mapping[int, np.ndarray]
+) -> dict[str, dict[str, float]]:
+    """Return every metric of every seed."""
+    found = {
+        str(number): ({} if y is None else external(y, labels)) | internal(X, W, labels)
+        for number, labels in labelings.items()
+    }
+    for number, value in zip(labelings, stability(list(labelings.values())), strict=False):
+        found[str(number)]["stability"] = value
+    return found
+
+
+def confusion(y: np.ndarray | None, labelings: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    """Count the samples of each class in each cluster, named by the class it is matched to; summed over the seeds."""
+    counts: Counter[tuple[int, int]] = Counter()
+    if y is not None:
+        for labels in labelings.values():
+            counts.update(zip(y.tolist(), match(y, labels).tolist(), strict=True))
+    rows = [(actual, predicted, n) for (actual, predicted), n in sorted(counts.items())]
+    return pd.DataFrame(rows, columns=["actual", "predicted", "samples"])
 
 
 def cell_means(per_seed: Mapping[str, Mapping[str, float]], failed: int) -> dict[str, float]:
@@ -35,6 +62,38 @@ def cell_means(per_seed: Mapping[str, Mapping[str, float]], failed: int) -> dict
     return {**means, "n": len(per_seed), "failed": failed}
 
 
+def run_record(
+    dataset: str, cell: str, figures: Iterable[str], records: Mapping[int, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Return what `runs/DS/CELL.json` says of a cell: the names of its figures, and the records of its seeds.
+
+    What all seeds have in common is said once, under `shared`; `seeds` has of each what differs.
+    """
+    method = next((record["method"] for record in records.values()), None)
+    about = dict(zip(_ABOUT, (dataset, cell, method), strict=True))
+    told = [{key: value for key, value in record.items() if key not in about} for record in records.values()]
+    shared, own = _parted(told)
+    seeds = dict(zip(map(str, records), own, strict=True))
+    return {**about, "figures": sorted(figures), "shared": shared, "seeds": seeds}
+
+
+def read_run(path: Path | str) -> dict[str, Any]:
+    """Return what a file that holds a `run_record` says, with every seed's record whole: nothing is under `shared`.
+
+    Raises
+    ------
+    UserError
+        If there is no such file.
+    """
+    run = _read_cell(Path(path))
+    shared = {key: run[key] for key in _ABOUT} | run.pop("shared")
+    return {**run, "seeds": {seed: _joined(shared, own) for seed, own in run["seeds"].items()}}
+
+
+def write_csv(path: Path | str, table: pd.DataFrame) -> None:
+    files.write_text(path, table.to_csv(index=False, lineterminator="\n", float_format="%.6g"))
+
+
 def read_results(root: Path | str, datasets: Sequence[str], cells: Sequence[str]) -> pd.DataFrame:
     """Return one row per dataset, cell, seed and metric: dataset, cell, method, seed, status, reason, metric, value.
 
@@ -45,7 +104,7 @@ def read_results(root: Path | str, datasets: Sequence[str], cells: Sequence[str]
     Parameters
     ----------
     root
-        The folder of a grid, `reports`, with `scores/DS/CELL.json` (row -> seed -> metric -> value) and
+        The folder of a grid's reports, with `scores/DS/CELL.json` (row -> seed -> metric -> value) and
         `runs/DS/CELL.json`.
     datasets, cells
         What was asked for, in the order of the tables; files of other cells are not looked at.
@@ -167,30 +226,35 @@ def compare(summary: pd.DataFrame, reported: pd.DataFrame) -> pd.DataFrame:
     return joined[[*_KEY, "paper", "table", "method", "setting", "reported", "reported_std", *ours_columns, "note"]]
 
 
-def read_run(path: Path) -> Any:
-    """Return what `reports/runs/DS/CELL.json` says of a cell: dataset, cell, method, figures, and each seed's record.
-
-    The file holds what all seeds share once, under `shared`; here every seed's record is whole.
-    """
-    content = _read_cell(path)
-    shared = content.pop("shared", {})
-    return content | {"seeds": {seed: shared | record for seed, record in content["seeds"].items()}}
-
-
-def compact(records: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Return run records by seed as their file holds them: `shared`, what is alike in all, and `seeds`, the rest."""
-    first, *others = records.values()
-    shared = {
-        key: value for key, value in first.items() if all(key in other and other[key] == value for other in others)
-    }
-    seeds = {
-        seed: {key: value for key, value in record.items() if key not in shared} for seed, record in records.items()
-    }
-    return {"shared": shared, "seeds": seeds}
-
-
 def _read_cell(path: Path) -> Any:
     try:
         return files.read_json(path)
     except FileNotFoundError:
         raise UserError(f"{path} is missing: evaluate this cell, or take it out of the grid") from None
+
+
+def _parted(records: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return what all records have in common, within nested mappings too, and what each has besides."""
+    shared: dict[str, Any] = {}
+    own: list[dict[str, Any]] = [{} for _ in records]
+    for key in dict.fromkeys(itertools.chain(*records)):
+        values = [record[key] for record in records if key in record]
+        in_all = len(values) == len(records)
+        if in_all and len({json.dumps(value, sort_keys=True) for value in values}) == 1:
+            shared[key] = values[0]
+            continue
+        rests = [{key: record[key]} if key in record else {} for record in records]
+        if in_all and all(isinstance(value, Mapping) for value in values):
+            common, parts = _parted(values)
+            if common:
+                shared[key] = common
+                rests = [{key: part} if part else {} for part in parts]
+        for record, rest in zip(own, rests, strict=True):
+            record |= rest
+    return shared, own
+
+
+def _joined(shared: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Return one record of two, what `_parted` took apart."""
+    both = {key: _joined(shared[key], own[key]) for key in shared.keys() & own.keys()}
+    return {**shared, **own, **both}

@@ -22,9 +22,9 @@ _VOID = {"img", "input", "meta"}
 _LINES = {"div", "figure", "h1", "h2", "h3", "h4", "head", "li", "p", "section", "summary", "table", "tr", "ul"}
 _TOLD = {"cell", "dataset", "method", "seed", "status", "reason"}  # of a seed's record: has a place of its own
 _EXPLAINED = {
+    "code": "code, by its SHA-256",
     "inputs": "inputs, by their SHA-256 (X: the data set)",
     "device": "device used",
-    "code": "code, by one digest (code.json has its files)",
 }
 
 
@@ -46,12 +46,12 @@ def page(
     """Return the page: summary, what did not finish, every result, then data sets, papers and sweeps one by one.
 
     Scripts, styles and figures are in the page, and its content security policy forbids the browser to fetch anything.
-    Links lead to files beside the page; those to a cell's figures work where DVC's cache was pulled.
+    Links lead to files beside the page; those to a cell's figures and to PDFs work where DVC's cache was pulled.
 
     Parameters
     ----------
     grid
-        Its name.
+        The name of the grid.
     root
         The folder of its reports. Read are `runs/DS/CELL.json` of each cell, and the figures named below.
     results, summary
@@ -61,7 +61,8 @@ def page(
     papers
         Of each file stem under `tables/`, the parts of a paper's table.
     figures, sweep_figures
-        Captions by the figure's stem relative to the page (of each data set); `STEM.png` exists.
+        Captions by the figure's stem relative to the page (of each data set); `STEM.png` exists, and its PDF is
+        `files/STEM.pdf`.
     sweeps
         What `sweeps_table` returned, where the grid has sweeps.
     """
@@ -383,7 +384,7 @@ def _figures(root: Path, captions: Mapping[str, str]) -> _Html:
     for stem, caption in captions.items():
         text = caption.replace("`", "")
         data = b64encode((root / f"{stem}.png").read_bytes()).decode()
-        below = _tag("figcaption", f"{text} (", _tag("a", "PDF", href=f"{stem}.pdf"), ")")
+        below = _tag("figcaption", f"{text} (", _tag("a", "PDF", href=f"files/{stem}.pdf"), ")")
         shown.append(_tag("figure", _tag("img", src=f"data:image/png;base64,{data}", alt=text), below))
     return _tag("div", *shown, class_="figures")
 
@@ -399,6 +400,8 @@ def _downloads(stem: str) -> _Html:
 
 def _setting(key: str, value: str) -> _Html:
     inner = key.partition(".")[2]
+    if key == "code":
+        value = _short(value)
     return _tag("code", f"{inner} = {value}" if inner else value)
 
 

@@ -1,5 +1,6 @@
 """Pages in Markdown: generated blocks of the README and the papers' pages, and the index of a grid's results."""
 
+import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from math import nan
@@ -155,7 +156,7 @@ def index(
     papers
         Of each file stem under `tables/`, the parts of a paper's table.
     figures
-        Of each data set, captions by the figure's stem relative to the page; `STEM.png` and `STEM.pdf` exist.
+        Of each data set, captions by the figure's stem relative to the page; `STEM.png` and `files/STEM.pdf` exist.
     drawn
         Of each data set and cell, the names of its own figures, `cells/DATASET/CELL/NAME.png`. They are in DVC's cache,
         not in git, so that the page names them instead of showing them; no names, where they are in no cache.
@@ -251,9 +252,8 @@ def _varied(points: Iterable[str], base: Mapping[str, Any]) -> str:
 
 
 def _shown(figures: Mapping[str, str]) -> list[str]:
-    return [
-        block for stem, text in figures.items() for block in (f"![{text}]({stem}.png)", f"{text} ([PDF]({stem}.pdf))")
-    ]
+    blocks = ((f"![{text}]({stem}.png)", f"{text} ([PDF](files/{stem}.pdf))") for stem, text in figures.items())
+    return list(itertools.chain(*blocks))
 
 
 def _drawn(dataset: str, cells: Mapping[str, Sequence[str]]) -> str:

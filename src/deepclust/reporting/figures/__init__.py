@@ -1,0 +1,61 @@
+"""Figures, found by their files: one in `cell/`, `sweep/` or `grid/` is drawn wherever its `NEEDS` are met.
+
+A figure's module has `NEEDS`, what it cannot do without; `draw(run)`, which takes a `Cell`, `Sweep` or `Grid` of
+`deepclust.reporting.finished` and returns a matplotlib figure, or None where there is nothing to show; and in `sweep/`
+and `grid/` a `CAPTION`. Its file's name is the figure's. Files whose name starts with an underscore are shared code.
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Protocol
+
+KINDS = ("cell", "grid", "sweep")
+
+
+class Run(Protocol):
+    """What a figure is drawn of."""
+
+    def has(self, needs: Any) -> bool:
+        """Return whether a figure with these needs can be drawn."""
+        ...
+
+    def stem(self, figure: str) -> str:
+        """Return the name of the file of a figure."""
+        ...
+
+
+def modules(*kinds: str) -> list[str]:
+    """Return the dotted names of the figures of these kinds, of all where none is named, without importing them."""
+    packages = [importlib.import_module(f"{__name__}.{kind}") for kind in kinds or KINDS]
+    found = [m.name for package in packages for m in pkgutil.iter_modules(package.__path__, f"{package.__name__}.")]
+    return sorted(name for name in found if not name.rpartition(".")[2].startswith("_"))
+
+
+def of(kind: str) -> Iterator[tuple[str, ModuleType]]:
+    """Yield the name and the module of every figure of a kind, in the order of the names."""
+    for name in modules(kind):
+        yield name.rpartition(".")[2], importlib.import_module(name)
+
+
+def draw(kind: str, run: Run, images: Path, pages: Path) -> dict[str, ModuleType]:
+    """Draw every figure of a kind that can be: `STEM.png` among the images, `STEM.pdf` among the pages.
+
+    Both folders are there afterwards, empty or not. Return the figures' modules by their stems.
+    """
+    from deepclust.reporting.figures._saving import save_pdf, save_png  # matplotlib: half a second
+    from deepclust.reporting.figures._style import styled
+
+    drawn = {}
+    for folder in (images, pages):
+        folder.mkdir(parents=True, exist_ok=True)
+    for name, module in of(kind):
+        with styled():
+            if run.has(module.NEEDS) and (figure := module.draw(run)) is not None:
+                stem = run.stem(name)
+                save_png(figure, images / f"{stem}.png")
+                save_pdf(figure, pages / f"{stem}.pdf")
+                drawn[stem] = module
+    return drawn

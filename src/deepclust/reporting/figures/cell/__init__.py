@@ -1,0 +1,1 @@
+"""Figures of one cell on one data set, a file each."""

@@ -1,0 +1,1 @@
+"""Figures of one sweep, a file each."""

@@ -1,0 +1,17 @@
+"""The objective of alternating minimisation after every half-step, a colour a point."""
+
+from matplotlib.figure import Figure
+
+from deepclust.reporting.figures import _half_steps
+from deepclust.reporting.figures._series import SERIES, SOLVERS
+from deepclust.reporting.finished import Needs, Sweep
+
+NEEDS = Needs(columns=_half_steps.COLUMNS)
+CAPTION = "objective after every half-step"
+
+
+def draw(run: Sweep) -> Figure | None:
+    """Return nothing of a sweep over solvers, whose lines would all but coincide, nor of more points than colours."""
+    if len(run.traces) > SERIES or run.columns >= SOLVERS:
+        return None
+    return _half_steps.plot(run.traces, run.title)
