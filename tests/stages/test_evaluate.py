@@ -306,6 +306,9 @@ def test_a_sweep_stacks_its_traces_and_keeps_their_columns_apart_from_the_settin
 def test_a_sweep_is_drawn_with_what_its_traces_allow(swept: list[str]) -> None:
     stage("evaluate_sweep")("toy", "mine")
     assert pngs("reports/sweeps/mine") == {"acc", "nmi", "half_steps", "scale_and_rank"}
+    assert {path.suffix for path in Path("reports/sweeps/mine").iterdir()} == {".csv", ".png"}
+    pages = sorted(path.name for path in Path("reports/files/sweeps/mine").iterdir())
+    assert pages == ["acc.pdf", "half_steps.pdf", "nmi.pdf", "scale_and_rank.pdf"]
     for path in Path("data/sweeps").rglob("trace.csv"):
         write_text(path, trace().drop(columns=["code_scale", "z_objective"]).to_csv(index=False))
     for path in Path("reports/sweeps/mine").iterdir():
@@ -334,6 +337,11 @@ def test_the_report_shows_sweeps_read_outs_and_variants_of_one_method_together(s
     assert all(f"[{name}](cells/toy/hybrid/{name}.png)" in page for name in PNGS)
     assert pngs("reports/figures") == {"accuracy_toy", "half_steps_hybrid_toy"}  # dec is no variant of another
     assert all(Path("reports", stem).exists() for stem in shown)
+    pages = [line.split("[PDF](")[1].rstrip(")") for line in page.splitlines() if "[PDF](" in line]
+    assert pages == [f"files/{Path(stem).with_suffix('.pdf')}" for stem in shown]
+    assert all(Path("reports", name).exists() for name in pages)
+    assert not list(Path("reports/figures").glob("*.pdf"))
+    assert page.startswith("# Results of the grid `demo`\n")
     assert "| learning_rate: 0.1, 1e-05; bandwidth: null, median |" in page
     assert "hybrid/spectral" in Path("reports/results.csv").read_text(encoding="utf-8")
 

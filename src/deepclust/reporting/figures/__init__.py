@@ -46,16 +46,19 @@ def draw(kind: str, run: Run, images: Path, pages: Path) -> dict[str, ModuleType
     Both folders are there afterwards, empty or not. Return the figures' modules by their stems.
     """
     from deepclust.reporting.figures._saving import save_pdf, save_png  # matplotlib: half a second
-    from deepclust.reporting.figures._style import styled
+    from deepclust.reporting.figures._style import plain, styled
 
     drawn = {}
     for folder in (images, pages):
         folder.mkdir(parents=True, exist_ok=True)
     for name, module in of(kind):
         with styled():
-            if run.has(module.NEEDS) and (figure := module.draw(run)) is not None:
-                stem = run.stem(name)
-                save_png(figure, images / f"{stem}.png")
-                save_pdf(figure, pages / f"{stem}.pdf")
-                drawn[stem] = module
+            figure = module.draw(run) if run.has(module.NEEDS) else None
+        if figure is None:
+            continue
+        stem = run.stem(name)
+        with plain() if kind == "cell" else styled():  # as their bytes have been from the start
+            save_png(figure, images / f"{stem}.png")
+            save_pdf(figure, pages / f"{stem}.pdf")
+        drawn[stem] = module
     return drawn

@@ -27,7 +27,9 @@ _STYLE: list[str | dict[str, Any]] = [
         "pdf.fonttype": 42,
     },
 ]
-styled = functools.partial(matplotlib.style.context, _STYLE)  # a context, around drawing and saving
+# contexts, around drawing and saving
+styled = functools.partial(matplotlib.style.context, _STYLE)
+plain = functools.partial(matplotlib.style.context, "default")
 
 
 def log_if_wide(axes: Axes, values: np.ndarray) -> None:
