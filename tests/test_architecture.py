@@ -25,7 +25,7 @@ ALLOWED = {
     "solvers": set[str](),
     "nets": {"losses"},
     "datasets": set[str](),
-    "training": {"nets", "losses"},
+    "training": {"nets", "losses", "runs"},
     "methods": {"nets", "losses", "graph", "solvers", "training"},
     "reporting": {"metrics"},
     "config": {"datasets", "instructions", "methods", "nets"},
