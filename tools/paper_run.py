@@ -7,17 +7,18 @@
 `run` calls the stages' own code in the order of the grid: every cell of the first data set, then of the next; with the
 first seed of each, then with as many as the next of `--rounds` says. With `--jobs`, so many stages run side by side:
 while one reads labels off on a CPU, another trains on the GPU. What is finished stays in `work/`, as always, so that
-the same command goes on where the budget ended it; a stage that fails is named, and the others go on.
+the same command goes on where the budget ended it; a stage that fails is named, and the others go on. No file in git is
+changed.
 
 The archive is a grid without gaps: the cells that have finished a seed of the first data set, the further data sets on
 which all of these have, and the seeds that all of a data set's cells have finished, fewer where these take more than
 `--limit` megabytes. What that leaves out is named. It holds run records, traces, labels and read-outs, no weights and
-no embeddings; metrics are computed at home, from the labels. params.yaml is left with the grid as it was run last.
+no embeddings; metrics are computed at home, from the labels.
 
 `import` makes the data and graphs, and checks the archive's digests and that every record is of the code, the settings
-and the data that are here. It then leaves the archive's grid in params.yaml and the files where the stages would have
-put them, and prints the commands by which DVC records and evaluates them. Figures of embeddings are not among what
-these draw.
+and the data that are here. It then takes out of the grid's params.yaml what the archive lacks, puts the files where the
+stages would have put them, and prints the commands by which DVC records and evaluates them. Figures of embeddings are
+not among what these draw.
 """
 
 import argparse
@@ -41,15 +42,15 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from deepclust import config
+from deepclust import config, grids, instructions, layout, planning
 from deepclust.errors import UserError
-from deepclust.files import atomic, read_json, read_yaml, sha256, write_text
+from deepclust.files import atomic, read_json, read_yaml, sha256, write_json, write_text
 from deepclust.runs import RECORD
 
-PARAMS, OVERLAY = Path("params.yaml"), Path("work/paper_run/grid.yaml")
+ASKED = Path("work/paper_run/params.yaml")  # the part of the grid that is run
 PLACES = {"pretrain": Path("data/pretrained"), "cluster": Path("data/runs")}
 KEPT = [RECORD, "trace.csv", "labels.npy", "readouts/*.npy"]
-NEXT = "dvc commit -f plan fetch prepare graph pretrain {clusters} && dvc repro"
+NEXT = "cd {folder} && dvc commit -f plan fetch prepare graph pretrain cluster && dvc repro"
 
 
 def main() -> None:
@@ -63,13 +64,14 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="stages side by side")
     parser.add_argument("--limit", type=float, default=16, help="megabytes")
     asked = parser.parse_args()
-    os.chdir(Path(__file__).parents[1])
+    asked.archive = asked.archive.absolute()
     try:
         if asked.command == "import":
             bring(asked.archive)
         elif asked.command == "work":
             work(asked)
         else:
+            os.chdir(grids.folder(asked.grid))
             run(asked)
     except UserError as error:
         sys.exit(f"error: {error}")
@@ -88,8 +90,10 @@ def stage(name: str) -> Callable[..., None]:
 def run(asked: argparse.Namespace) -> None:
     """Let a process group of its own work until the budget ends it, then pack what is finished."""
     end = time.monotonic() + asked.budget - min(60, asked.budget / 10)
-    OVERLAY.unlink(missing_ok=True)
-    child = subprocess.Popen([sys.executable, __file__, "work", *sys.argv[2:]], start_new_session=True)
+    ASKED.unlink(missing_ok=True)
+    held = os.environ | {instructions.VARIABLE: config.load().compute.instructions}
+    command = [sys.executable, str(Path(__file__).absolute()), "work", *sys.argv[2:]]
+    child = subprocess.Popen(command, env=held, start_new_session=True)
     try:
         code = child.wait(timeout=end - time.monotonic())
     except BaseException as error:
@@ -105,32 +109,31 @@ def run(asked: argparse.Namespace) -> None:
 
 
 def work(asked: argparse.Namespace) -> None:
-    """Run the grid, round after round."""
-    overlay = read_yaml(f"grids/{asked.grid}.yaml")
-    overlay["sweeps"] = {}
+    """Run the grid in whose folder this is, round after round."""
+    content = read_yaml(layout.PARAMS) | {"sweeps": {}}
     if asked.datasets:
-        overlay["datasets"] = asked.datasets.split(",")
-    seeds = {name: changed.get("seeds") for name, changed in overlay["overrides"].items()}
+        content["datasets"] = asked.datasets.split(",")
+    overrides = content.setdefault("overrides", {})
+    seeds = {name: changed.get("seeds") for name, changed in overrides.items()}
     prepared = set[Task]()
     with ProcessPoolExecutor(asked.jobs, multiprocessing.get_context("spawn")) as pool:
         for count in map(int, asked.rounds.split(",")):
-            for dataset in overlay["datasets"]:
-                allowed = seeds.get(dataset) or overlay["seeds"]
-                overlay["overrides"].setdefault(dataset, {})["seeds"] = allowed[:count]
-            apply(overlay)
-            done = in_order(pool, asked.jobs, tasks(overlay["datasets"]), prepared)
+            for dataset in content["datasets"]:
+                allowed = seeds.get(dataset) or content["seeds"]
+                overrides.setdefault(dataset, {})["seeds"] = allowed[:count]
+            done = in_order(pool, asked.jobs, tasks(plan(content)), prepared)
             prepared = {task for task in done if task[0] == "data"}
 
 
 Task = tuple[str, ...]  # a stage, its data set and the name of its unit
 
 
-def tasks(datasets: Sequence[str]) -> dict[Task, list[Task]]:
+def tasks(params: config.Config) -> dict[Task, list[Task]]:
     """Return what is to be done, most wanted first, each with what must be done before."""
     found: dict[Task, list[Task]] = {}
-    for dataset in datasets:
+    for dataset in params.datasets:
         found[("data", dataset)] = []
-        _, _, cells = config.resolve(config.load(), dataset)
+        cells = config.resolve(params, dataset).cells
         # cells without a network take one core, and long; of the others, labels of a graph are the slowest to read off
         for cell, settings in sorted(cells.items(), key=lambda item: (bool(item[1].network), not item[1].graph)):
             needed: list[Task] = [("data", dataset)]
@@ -175,12 +178,16 @@ def perform(task: Task) -> float:
     return time.monotonic() - began
 
 
-def apply(overlay: dict[str, Any]) -> None:
-    """Write a grid's values into params.yaml, and its plan."""
-    with atomic(OVERLAY, "w") as file:
-        YAML().dump(overlay, file)
-    config.apply(OVERLAY)
-    stage("plan")()
+def plan(content: dict[str, Any]) -> config.Config:
+    """Keep the part of the grid that is run, write its plan, and return it as it is checked."""
+    with atomic(ASKED, "w") as file:
+        YAML().dump(content, file)
+    params = config.load(ASKED)
+    config.check(params)
+    for dataset in params.datasets:
+        for unit in planning.units(params, dataset):
+            write_json(unit.path, unit.content)
+    return params
 
 
 def data(dataset: str) -> None:
@@ -190,9 +197,9 @@ def data(dataset: str) -> None:
 
 def pack(archive: Path, limit: float) -> None:
     """Write the archive: of each data set, as many seeds as all its cells have finished and as the limit allows."""
-    params = config.load()
-    begun = params.datasets if OVERLAY.exists() else []
-    every = list(config.resolve(params, begun[0])[2]) if begun else []
+    params = config.load(ASKED if ASKED.exists() else layout.PARAMS)
+    begun = params.datasets if ASKED.exists() else []
+    every = list(params.methods) if begun else []
     cells = [cell for cell in every if finished(params, begun[0], [cell])]
     found_of = {dataset: finished(params, dataset, cells) if cells else [] for dataset in begun}
     parts = {dataset: found for dataset, found in found_of.items() if found}
@@ -212,14 +219,15 @@ def pack(archive: Path, limit: float) -> None:
                     chosen.setdefault(dataset, []).append(seed)
     if not chosen:
         raise UserError("no cell has finished a seed of the first data set; run again with a larger budget")
-    overlay = read_yaml(OVERLAY)
-    overlay["datasets"], overlay["cells"] = list(chosen), cells
-    overlay["overrides"] = {
-        name: changed | {"seeds": chosen[name]} for name, changed in overlay["overrides"].items() if name in chosen
+    content = read_yaml(ASKED)
+    content["datasets"] = list(chosen)
+    content["methods"] = {name: settings for name, settings in content["methods"].items() if name in cells}
+    content["overrides"] = {
+        name: changed | {"seeds": chosen[name]} for name, changed in content["overrides"].items() if name in chosen
     }
     text = io.StringIO()
-    YAML().dump(overlay, text)
-    files["grid.yaml"] = text.getvalue().encode()
+    YAML().dump(content, text)
+    files["params.yaml"] = text.getvalue().encode()
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     with atomic(archive) as file:
         file.write(zipped(files | {"digests.json": json.dumps(digests, indent=1).encode()}))
@@ -233,7 +241,7 @@ def finished(params: config.Config, dataset: str, cells: Sequence[str]) -> list[
 
 def units(params: config.Config, dataset: str, cells: Sequence[str]) -> list[tuple[str, str]]:
     """Return the (stage, name) that some cells of a data set consist of."""
-    _, _, resolved = config.resolve(params, dataset)
+    resolved = config.resolve(params, dataset).cells
     networks = dict.fromkeys(network for cell in cells if (network := resolved[cell].network))
     return [("pretrain", name) for name in networks] + [("cluster", name) for name in cells]
 
@@ -245,9 +253,9 @@ def complete(
     for seed in seeds:
         files: dict[str, bytes] = {}
         for kind, name in units:
-            plan = read_json(f"data/plan/{dataset}/{kind}/{name}.json")
+            asked = read_json(layout.plan(dataset, kind, name))
             record = next(Path("work", kind, dataset, name, f"seed-{seed}").glob(f"*/results/{RECORD}"), None)
-            if record is None or difference(read_json(record), plan):
+            if record is None or difference(read_json(record), asked):
                 return
             folder = record.parent
             target = PLACES[kind] / dataset / name / f"seed-{seed}"
@@ -273,34 +281,52 @@ def zipped(files: dict[str, bytes]) -> bytes:
 
 
 def bring(archive: Path) -> None:
-    """Check an archive and put its files where the stages would have; on any doubt nothing is changed."""
+    """Check an archive and put its files where the stages would have; on any doubt nothing in git is changed."""
     files = read(archive)
-    before = PARAMS.read_text(encoding="utf-8")
-    write_text(OVERLAY, files.pop("grid.yaml").decode())
-    try:
-        config.apply(OVERLAY)
-        stage("plan")()
-        params = config.load()
-        for dataset in params.datasets:
-            data(dataset)
-        cells = [cell for group in params.methods.values() for cell in group]
-        folders = [
-            (d, k, n, s) for d in params.datasets for k, n in units(params, d, cells) for s in params.seeds_of(d)
-        ]
-        for dataset, kind, name, seed in folders:
-            check(files, dataset, kind, name, seed)
-    except BaseException:
-        write_text(PARAMS, before)
-        stage("plan")()
-        raise
+    content = YAML(typ="safe").load(files.pop("params.yaml"))
+    folder = grids.folder(str(content.get("grid")))
+    os.chdir(folder)
+    os.environ[instructions.VARIABLE] = config.load().compute.instructions
+    before, after = layout.PARAMS.read_text(encoding="utf-8"), reduced(content)
+    params = plan(content)
+    for dataset in params.datasets:
+        data(dataset)
+    folders = [
+        (d, k, n, s)
+        for d in params.datasets
+        for k, n in units(params, d, list(params.methods))
+        for s in params.seeds_of(d)
+    ]
+    for dataset, kind, name, seed in folders:
+        check(files, dataset, kind, name, seed)
     for dataset, kind, name, _ in folders:
         shutil.rmtree(PLACES[kind] / dataset / name, ignore_errors=True)
-    for name, content in files.items():
+    for name, found in files.items():
         with atomic(name) as file:
-            file.write(content)
-    clusters = " ".join(f"cluster_{group}" for group, members in params.methods.items() if members)
+            file.write(found)
+    if after != before:
+        write_text(layout.PARAMS, after)
+    stage("plan")("table")
+    stage("plan")()
     print(f"{len(folders)} seeds of {len(params.datasets)} data sets are in place. To record and evaluate them:")
-    print(NEXT.format(clusters=clusters))
+    print(NEXT.format(folder=folder))
+
+
+def reduced(content: dict[str, Any]) -> str:
+    """Return params.yaml without what the archive lacks, its comments kept."""
+    editor = YAML()
+    editor.width, editor.preserve_quotes = 120, True
+    document = editor.load(layout.PARAMS)
+    for name in [name for name in document["methods"] if name not in content["methods"]]:
+        del document["methods"][name]
+    if document["datasets"] != content["datasets"]:
+        document["datasets"] = content["datasets"]
+    for section in ("overrides", "sweeps"):
+        if document.get(section, {}) != content[section]:
+            document[section] = content[section]
+    text = io.StringIO()
+    editor.dump(document, text)
+    return text.getvalue()
 
 
 def read(archive: Path) -> dict[str, bytes]:
@@ -315,7 +341,7 @@ def read(archive: Path) -> dict[str, bytes]:
     if wrong := sorted(name for name in found.keys() | digests if found.get(name) != digests.get(name)):
         raise UserError(f"{archive}: {wrong[0]} is not what was packed; copy it again")
     for name in files:
-        if name != "grid.yaml" and (".." in name or not any(name.startswith(f"{p}/") for p in PLACES.values())):
+        if name != "params.yaml" and (".." in name or not any(name.startswith(f"{p}/") for p in PLACES.values())):
             raise UserError(f"{archive}: {name} does not belong to a stage; nothing was written")
     return files
 
@@ -326,9 +352,9 @@ def check(files: dict[str, bytes], dataset: str, kind: str, name: str, seed: int
     if at not in files:
         raise UserError(f"{at} is not in the archive; pack it again")
     record = json.loads(files[at])
-    if wrong := difference(record, read_json(f"data/plan/{dataset}/{kind}/{name}.json")):
+    if wrong := difference(record, read_json(layout.plan(dataset, kind, name))):
         raise UserError(f"{at} was made with another {' and '.join(wrong)}; check out the commit it was made with")
-    here = {"X": f"data/prepared/{dataset}/X.npy", "graph": f"data/graph/{dataset}/weights.npz"}
+    here = {"X": layout.prepared(dataset) / "X.npy", "graph": layout.graph(dataset) / "weights.npz"}
     for part, path in here.items():
         if part in record["inputs"] and record["inputs"][part] != sha256(path):
             raise UserError(f"{at} was made from another {path}; prepare the data from the same source")
