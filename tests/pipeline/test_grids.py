@@ -1,0 +1,186 @@
+"""Grids side by side: each a project of its own, shared through one remote, and none touched by another's run."""
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from tests.pipeline.conftest import TINY, Repro, Workspace
+
+pytestmark = pytest.mark.xdist_group("grids")
+
+SMALL: dict[str, Any] = {
+    "grid": "one",
+    "seeds": [0],
+    "datasets": ["few"],
+    "compute": {"device": "cpu"},
+    "graph": {"n_neighbors": 5},
+    "methods": {"kmeans": {"n_init": 2}, "ward": {}},
+}
+OTHER: dict[str, Any] = SMALL | {"grid": "other", "methods": {"kmeans": {"n_init": 2}, "gmm": {"covariance": "diag"}}}
+
+
+def add_grid(workspace: Workspace, content: dict[str, Any]) -> Workspace:
+    """Add a grid as docs/grids.md says: a folder with a params.yaml."""
+    folder = workspace.root / "grids" / content["grid"]
+    folder.mkdir()
+    YAML().dump(content, folder / "params.yaml")
+    return Workspace(folder, workspace.variables)
+
+
+def repro(project: Workspace, grid: str) -> Repro:
+    """Do what `make repro GRID=grid` does."""
+    project.run("python", "stages/plan.py", "table", grid)
+    log = Workspace(project.root / "grids" / grid, environment(project)).run("dvc", "repro")
+    ran = re.findall(r"^Running stage '(.+)':$", log, re.MULTILINE)
+    restored = re.findall(r"^Stage '(.+)' is cached - skipping run", log, re.MULTILINE)
+    return Repro(frozenset(ran), frozenset(restored), log)
+
+
+def environment(project: Workspace) -> dict[str, str]:
+    """Return the project's own surroundings, for commands in the folder of a grid."""
+    names = ("PYTHONPATH", "DVC_SITE_CACHE_DIR", "DVC_GLOBAL_CONFIG_DIR", "DVC_SYSTEM_CONFIG_DIR")
+    return {name: project.environment[name] for name in names}
+
+
+def edit(project: Workspace, grid: str, change: Callable[[Any], None]) -> None:
+    Workspace(project.root / "grids" / grid).edit(change)
+
+
+@pytest.fixture(scope="module")
+def lab(tiny: Workspace, tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, dict[str, Repro]]:
+    """Return a clone that ran two small grids, committed and pushed them to a folder, and what ran in each."""
+    place = tmp_path_factory.mktemp("grids")
+    owner = tiny.copy(place / "owner")
+    for name in [path.name for path in (owner.root / "grids").iterdir()]:
+        shutil.rmtree(owner.root / "grids" / name)
+    for content in (SMALL, OTHER):
+        add_grid(owner, content)
+    owner.run("dvc", "remote", "add", "--default", "shared", str(place / "remote"))
+    owner.run("dvc", "remote", "modify", "shared", "verify", "true")
+    repros = {grid: repro(owner, grid) for grid in ("one", "other")}
+    for grid in repros:
+        Workspace(owner.root / "grids" / grid, environment(owner)).run("dvc", "push")
+    owner.commit()
+    return owner, repros
+
+
+def test_a_grid_runs_in_its_folder_and_what_two_grids_share_runs_once(lab: tuple[Workspace, dict[str, Repro]]) -> None:
+    owner, repros = lab
+    assert {"cluster@few-kmeans", "cluster@few-ward", "prepare@few", "report"} <= repros["one"].ran
+    assert not any(stage.startswith("pretrain") for stage in repros["one"].ran)
+    assert {"prepare@few", "graph@few", "cluster@few-kmeans"} <= repros["other"].restored
+    assert "cluster@few-gmm" in repros["other"].ran
+    for grid in repros:
+        assert (owner.root / f"grids/{grid}/reports/index.html").exists()
+        assert (owner.root / f"grids/{grid}/dvc.lock").exists()
+    assert not (owner.root / "data/runs").exists()  # nothing of the default grid
+
+
+def test_a_clone_pulls_each_grid_repeats_it_without_a_stage_and_one_setting_runs_its_cells_alone(
+    lab: tuple[Workspace, dict[str, Repro]], tmp_path: Path
+) -> None:
+    owner, _ = lab
+    owner.run("git", "clone", "--quiet", str(owner.root), str(tmp_path / "clone"))
+    clone = Workspace(tmp_path / "clone")
+    for grid in ("one", "other"):
+        clone.run("python", "stages/plan.py", "table", grid)
+        Workspace(clone.root / "grids" / grid, environment(clone)).run("dvc", "pull")
+        for folder in ("data/runs", "reports/cells", "reports/files"):
+            files = clone.files(f"grids/{grid}/{folder}")
+            assert files == owner.files(f"grids/{grid}/{folder}")
+            assert files
+        found = repro(clone, grid)
+        assert found.ran | found.restored == set()
+        assert clone.run("git", "status", "--porcelain") == ""
+
+    edit(clone, "other", lambda params: params["methods"]["gmm"].update(regularization=0.01))
+    assert repro(clone, "other").ran == {"plan", "cluster@few-gmm", "evaluate@few-gmm", "report"}
+    assert repro(clone, "one").ran == set()
+    changed = clone.run("git", "status", "--porcelain").splitlines()
+    assert changed
+    assert all(line[3:].startswith("grids/other/") for line in changed)
+
+
+def test_experiments_run_and_are_compared_inside_a_grid(
+    lab: tuple[Workspace, dict[str, Repro]], tmp_path: Path
+) -> None:
+    project = lab[0].copy(tmp_path / "project")
+    grid = Workspace(project.root / "grids/one", environment(project))
+    grid.run("dvc", "exp", "run", "--name", "more", "--set-param", "methods.kmeans.n_init=1")
+    assert '"methods.kmeans.n_init": {"old": 2, "new": 1' in grid.run("dvc", "params", "diff", "HEAD", "more", "--json")
+    assert "reports/metrics/few/kmeans.json" in grid.run("dvc", "metrics", "show")
+    assert "reports/metrics/few/gmm.json" not in grid.run("dvc", "metrics", "show")
+
+
+def test_verify_names_what_is_current_and_why_the_rest_is_not(
+    lab: tuple[Workspace, dict[str, Repro]], tmp_path: Path
+) -> None:
+    project = lab[0].copy(tmp_path / "project")
+    whole = project.run(sys.executable, "tools/verify.py")
+    assert "one: 2 of 2 cells are of the code, settings and data as they are" in whole
+    assert "tiny: 0 of 5 cells" in whole
+    assert "not in dvc.lock" in whole
+    project.append("src/deepclust/methods/baselines/ward.py", "\nADDED = 1\n")
+    project.append("src/deepclust/files.py", "\nADDED = 1\n")  # decides no result
+    edit(project, "other", lambda params: params["methods"]["gmm"].update(regularization=0.01))
+    said = project.run(sys.executable, "tools/verify.py")
+    assert "one: 1 of 2 cells" in said
+    assert "cluster: other code in methods/baselines/ward.py: few/ward" in said.replace("all others", "few/ward")
+    assert "other: 1 of 2 cells" in said
+    assert "cluster: other settings" in said
+    spoilt = project.root / "grids/one/reports/scores/few/kmeans.json"
+    spoilt.write_text(spoilt.read_text(encoding="utf-8").replace("0.", "0.1", 1), encoding="utf-8")
+    assert "reports/scores/few/kmeans.json is not what its stage wrote" in project.run(
+        sys.executable, "tools/verify.py"
+    )
+
+
+MISTAKES: dict[str, tuple[Callable[[Any], None], str]] = {
+    "a word for a list": (
+        lambda params: params.update(datasets="few"),
+        "datasets: Input should be a valid list",
+    ),
+    "an emptied section": (
+        lambda params: params.update(methods=None),
+        "methods: nothing stands here; write {}",
+    ),
+    "a deleted section": (lambda params: params.pop("methods"), "methods: Field required"),
+    "empty own data": (
+        lambda params: params.update(own=None),
+        "own: nothing stands here; write {} or take",
+    ),
+    "a misspelt key": (lambda params: params.update(sedes=[0]), "sedes: unknown key, use one of grid, seeds"),
+    "a stale table": (
+        lambda params: params["methods"].update(gmm={}),
+        "cells.yaml is not that of params.yaml",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_dvc_repro_used_directly_ends_in_one_line_too(mistake: str, tiny: Workspace, tmp_path: Path) -> None:
+    change, line = MISTAKES[mistake]
+    project = tiny.copy(tmp_path / "project")
+    project.edit(change)
+    done = subprocess.run(["dvc", "repro"], cwd=project.root, env=project.environment, capture_output=True, text=True)
+    assert done.returncode != 0
+    (error,) = [text for text in done.stderr.splitlines() if text.startswith("error: ")]
+    assert line in error
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "unexpected error" not in done.stderr
+    assert not (project.root / "data/plan").exists()
+
+
+def test_an_unknown_grid_is_refused_with_those_there_are(tiny: Workspace) -> None:
+    command = [sys.executable, "stages/plan.py", "table", "bench"]
+    done = subprocess.run(command, cwd=tiny.root, env=tiny.environment, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert re.fullmatch(r"error: there is no grid 'bench'; the grids are tiny, .*benchmark.*\n", done.stderr)
+    assert TINY["grid"] == "tiny"
