@@ -6,14 +6,14 @@
 
 `run` calls the stages' own code in the order of the grid: every cell of the first data set, then of the next; with the
 first seed of each, then with as many as the next of `--rounds` says. With `--jobs`, so many stages run side by side:
-while one reads labels off on a CPU, another trains on the GPU. What is finished stays in `work/`, as always, so that
+while one reads labels off on a CPU, another trains on the GPU. Finished seeds stay in `work/`, as always, so that
 the same command goes on where the budget ended it; a stage that fails is named, and the others go on. No file in git is
 changed.
 
 The archive is a grid without gaps: the cells that have finished a seed of the first data set, the further data sets on
 which all of these have, and the seeds that all of a data set's cells have finished, fewer where these take more than
-`--limit` megabytes. What that leaves out is named. It holds run records, traces, labels and read-outs, no weights and
-no embeddings; metrics are computed at home, from the labels.
+`--limit` megabytes. Whatever is left out is named. The archive holds run records, traces, labels and read-outs, no
+weights and no embeddings; metrics are computed at home, from the labels.
 
 `import` makes the data and graphs, and checks the archive's digests and that every record is of the code, the settings
 and the data that are here. It then takes out of the grid's params.yaml what the archive lacks, puts the files where the
@@ -147,7 +147,7 @@ def tasks(params: config.Config) -> dict[Task, list[Task]]:
 def in_order(pool: Executor, jobs: int, waiting: dict[Task, list[Task]], prepared: set[Task]) -> set[Task]:
     """Do every task but those prepared once what it needs is done, `jobs` at a time, and return all that are done.
 
-    What needs one that failed is left out.
+    Tasks that need a failed one are left out.
     """
     done, running = set(prepared), dict[Future[float], Task]()
     waiting = {task: needed for task, needed in waiting.items() if task not in done}

@@ -3,8 +3,8 @@
 python tools/parallel.py 4                  four at a time on this machine, with a GPU each where there are any
 python tools/parallel.py tcp://HOST:8786    on the workers of a Dask cluster, which must see this folder at its path
 
-A worker runs a stage's bare command in this folder. What is stale, the run-cache, hashes, the cache and dvc.lock are
-DVC's, in this process alone: so nothing has to be locked between machines, and whether a stage is stale is asked when
+A worker runs a stage's bare command in this folder. DVC, in this process alone, judges what is stale and keeps hashes,
+the caches and dvc.lock: so nothing has to be locked between machines, and whether a stage is stale is asked when
 its inputs are there, as `dvc repro` does.
 """
 
@@ -191,7 +191,7 @@ class Ledger:
 
         DVC parses and writes the whole file for every change, 20 s at a thousand stages; so entries wait until a tenth
         of the time at most goes into writing. Those next in order are written: at every moment the file is one that a
-        serial run has. What a kill takes with it the run-cache restores.
+        serial run has. The run-cache restores the entries that a kill takes with it.
         """
         self._settled[stage] = changed
         while self._unwritten and self._unwritten[0] in self._settled:

@@ -39,7 +39,8 @@ def hold(asked: str) -> None:
     Raises
     ------
     UserError
-        What is asked for is unknown, this processor lacks it, or the libraries are loaded and it would have no effect.
+        The value is unknown, this processor lacks the instructions, or the libraries are loaded and it would have no
+        effect.
     """
     global _in_force
     require(asked)

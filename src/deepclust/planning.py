@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,8 +56,13 @@ def units(config: Config, dataset: str) -> Iterator[Unit]:
 
 def _unit(dataset: str, stage: str, name: str, content: dict[str, Any], *modules: str) -> Unit:
     script = "cluster" if stage == "sweep" else stage
-    files = code_of([layout.STAGES / f"{script}.py"], modules)
+    files = _code(script, modules)
     return Unit(layout.plan(dataset, stage, name), {"dataset": dataset, **content, "code": digest_of(files)}, files)
+
+
+@cache
+def _code(script: str, modules: tuple[str, ...]) -> dict[str, str]:
+    return code_of([layout.STAGES / f"{script}.py"], modules)
 
 
 def _code_of(cell: Cell, resolved: Resolved) -> list[str]:

@@ -83,6 +83,7 @@ def test_two_files_of_one_name_are_refused_and_shared_files_are_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(methods, "_FOLDER", tmp_path)
+    monkeypatch.setattr(methods, "_files", methods._files.__wrapped__)  # type: ignore[attr-defined]
     for file in (
         "one/mine.py",
         "one/_scheme.py",
@@ -144,6 +145,7 @@ def test_a_declaration_that_needs_more_is_described_by_its_class(
         'class Mine(Settings):\n    """Mine."""\n\n    rate: float = setting(np.pi, "a rate")\n',
     )
     monkeypatch.setattr(methods, "_FOLDER", tmp_path)
+    monkeypatch.setattr(methods, "_files", methods._files.__wrapped__)  # type: ignore[attr-defined]
     loaded = type("Mine", (Settings,), {})
     monkeypatch.setattr(methods, "load", lambda name: loaded)
     assert methods.describe("mine") is loaded

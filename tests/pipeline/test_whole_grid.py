@@ -1,28 +1,28 @@
-"""The grid of params.yaml as it is committed, which is what a fresh clone runs."""
+"""A grid as it is committed, in its own folder, from nothing: real sizes of nets and all of the digits."""
 
 import pytest
 
-from tests.pipeline.conftest import Workspace, stages_of, sweeps_of
+from tests.pipeline.conftest import Workspace, stages_of
 
 
 @pytest.mark.slow
-def test_the_committed_grid_runs_from_nothing_and_a_second_time_nothing_runs(
+def test_the_smallest_committed_grid_runs_from_nothing_and_a_second_time_nothing_runs(
     pristine: Workspace, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    workspace = pristine.copy(tmp_path_factory.mktemp("whole") / "project")
-    params = workspace.params
-    repro = workspace.repro()
-    expected = {"plan", "report"} | sweeps_of(workspace)
-    for dataset in params["datasets"]:
-        expected |= {f"{stage}@{dataset}" for stage in ("fetch", "prepare", "graph")}
-        expected |= {f"pretrain@{dataset}-{network}" for network in params["networks"]}
-        expected |= stages_of(workspace, dataset=dataset)
+    project = pristine.copy(tmp_path_factory.mktemp("whole") / "project")
+    grid = Workspace(project.root / "grids/smoke", {"PYTHONPATH": str(project.root / "src")})
+    params = grid.params
+    repro = grid.repro()
+    expected = {"plan", "report", "pretrain@digits-mlp", "pretrain@digits-conv"} | stages_of(grid, dataset="digits")
+    expected |= {f"{stage}@digits" for stage in ("fetch", "prepare", "graph")}
     assert repro.ran == expected
-    results = workspace.read("reports/results.csv").splitlines()[1:]
+    results = grid.read("reports/results.csv").splitlines()[1:]
     rows = {(dataset, cell.split("/")[0]) for dataset, cell in (row.split(",")[:2] for row in results)}
-    assert rows == {(d, c) for d in params["datasets"] for c in params["methods"]}
+    assert rows == {("digits", cell) for cell in params["methods"]}
     assert all(row.split(",")[4] == "ok" for row in results)
+    records = grid.read_json("reports/runs/digits/idec.json")["shared"]
+    assert records["compute"]["instructions"] == "avx2"
 
-    workspace.commit()
-    assert workspace.repro().ran == set()
-    assert workspace.run("git", "status", "--porcelain") == ""
+    project.commit()
+    assert grid.repro().ran == set()
+    assert project.run("git", "status", "--porcelain") == ""

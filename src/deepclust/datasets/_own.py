@@ -12,14 +12,16 @@ import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import pandas as pd
 
 from deepclust import files, mapped
 from deepclust.datasets._base import Dataset
 from deepclust.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd  # by those alone who read tables: it takes half a second
 
 _log = logging.getLogger(__name__)
 
@@ -70,7 +72,7 @@ def prepare(
     Parameters
     ----------
     name : str
-        Of the data set; messages begin with `own.NAME`.
+        The name of the data set; messages begin with `own.NAME`.
     path : path of a `.csv`, `.parquet`, `.npy` or `.npz` file, a folder of `.npy` files, or a folder of images
     n_clusters : int, K
         In [1, N], and where there are labels as many as these name classes.
@@ -81,8 +83,8 @@ def prepare(
     array : the features' name in a `.npz` file, or their file in a folder; one of images has none
     labels : a table's column, the array or file beside `array`, or "folders": an image's label is its sub-folder
     image_shape : (channels, height, width)
-        What a row of a table or an array is an image of. Images of a folder are brought to this shape; where it is left
-        out all must have the same.
+        The shape of the image that a row of a table or an array is. Images of a folder are brought to this shape; where
+        it is left out all must have the same.
 
     Raises
     ------
@@ -137,6 +139,8 @@ def prepare(
 def _table(
     at: str, path: Path, columns: Sequence[str] | None, labels: str | None
 ) -> tuple[np.ndarray, np.ndarray | None, list[str]]:
+    import pandas as pd
+
     table = _read_table(at, path)
     names = list(columns) if columns else [name for name in table.columns if name != labels]
     for name in [*names, *([labels] if labels else [])]:
@@ -155,7 +159,9 @@ def _table(
     return X, column.to_numpy() if numeric else column.astype(str).to_numpy(dtype=str), names
 
 
-def _read_table(at: str, path: Path) -> pd.DataFrame:
+def _read_table(at: str, path: Path) -> "pd.DataFrame":
+    import pandas as pd
+
     if path.suffix == ".parquet":
         try:
             return pd.read_parquet(path)
@@ -174,8 +180,10 @@ def _read_table(at: str, path: Path) -> pd.DataFrame:
     return table
 
 
-def _numbers(where: str, column: pd.Series) -> np.ndarray:
+def _numbers(where: str, column: "pd.Series") -> np.ndarray:
     """Return a column as float64; where a cell holds text, a UserError says which."""
+    import pandas as pd
+
     if isinstance(column.dtype, pd.StringDtype) or column.dtype == object:
         numbers = pd.to_numeric(column, errors="coerce")
         text = (numbers.isna() & column.notna()).to_numpy()
@@ -298,7 +306,7 @@ def _hidden(place: Path) -> bool:
 def _scaled(where: str, values: np.ndarray, names: Sequence[str], scale: str | None) -> np.ndarray:
     """Return finite values (N, D) in [0, 1], in float16 where they are, else float32; one that cannot be is named.
 
-    Of values in a file, the result is in a file without a name, which is gone with it.
+    For values in a file the result is in a file without a name, which is gone with it.
     """
 
     def refuse(wrong: np.ndarray, start: int, remedy: str) -> None:

@@ -1,6 +1,6 @@
 """Published files: where they lie, how they are decoded, and the proof that their content is the expected one.
 
-What is verified and kept is the decoded content. Sources compress one content in different ways, so only this makes a
+The decoded content is verified and kept. Sources compress one content in different ways, so only this makes a
 raw folder a function of the data set alone, whichever source or mirror it came from.
 """
 
@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 _TIMEOUT = 30  # seconds without a byte, not for the whole file
 
-# What a source that is unreachable, truncated or of another format raises, from opening to decoding.
+# Raised by a source that is unreachable, truncated or of another format, from opening to decoding.
 _FAILURES = (OSError, EOFError, ValueError, zlib.error, http.client.HTTPException)
 
 

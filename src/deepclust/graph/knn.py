@@ -137,7 +137,7 @@ def _real_array(X: "np.ndarray | torch.Tensor") -> np.ndarray:
 def _exact_search(X: np.ndarray, k: int, device: "str | torch.device | None") -> Neighbors:
     """Return the k nearest neighbours, after setting aside surplus duplicates.
 
-    Of identical samples only the first k+1 can be anyone's neighbours, as the others lose every tie against them, and
+    Only the first k+1 of identical samples can be anyone's neighbours, as the others lose every tie against them, and
     the neighbours of the others are the first k. Without this, m copies of a sample would cost m^2 exact distances.
     """
     copies: dict[bytes, list[int]] = {}  # the first k+1 samples with the same content
@@ -446,8 +446,8 @@ def _approximate_search(X: np.ndarray, k: int, random_state: int) -> Neighbors:
 def _principal_components(X: np.ndarray) -> np.ndarray:
     """Return X (N, D) about its mean along the `_COMPONENTS` directions in which a sample of rows varies most, float32.
 
-    Of features whose variance lies in fewer directions, nearest neighbours are nearly those of all features; candidates
-    found here are ranked by their true distances.
+    Where the features' variance lies in fewer directions, nearest neighbours are nearly those of all features;
+    candidates found here are ranked by their true distances.
     """
     sample = X[:: max(1, len(X) // _SAMPLE)]
     some = np.concatenate([rows.astype(np.float64) for rows in chunks(sample, _MAPPED_BYTES // AROUND)])

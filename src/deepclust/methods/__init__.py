@@ -8,6 +8,7 @@ that its `save(folder)` wrote; `from deepclust.methods import IDEC` imports that
 """
 
 import importlib
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -88,6 +89,7 @@ def restore(folder: Path | str) -> "Clusterer":
     return method
 
 
+@cache  # a plan asks some thousand times
 def _files() -> dict[str, Path]:
     """Return the file of every method by the method's name."""
     found: dict[str, Path] = {}

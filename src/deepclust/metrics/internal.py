@@ -19,10 +19,10 @@ def internal(X: np.ndarray, W: sp.csr_matrix, labels: ArrayLike) -> dict[str, fl
     """Return silhouette, davies_bouldin and modularity by name; the first two only where they are defined.
 
     silhouette, in [-1, 1], larger is better: the mean over samples of (b - a) / max(a, b), a the mean distance to the
-    other members of the own cluster and b that to the members of the nearest other one. Of at most 5,000 samples, the
-    same ones for all labels. davies_bouldin, at least 0, smaller is better: the mean over clusters of the largest
-    (s_i + s_j) / d_ij, s the mean distance of the members to their centroid and d that between centroids. Distances are
-    Euclidean, not squared. modularity, in [-1/2, 1), larger is better: see `deepclust.graph.partition`.
+    other members of the own cluster and b that to the members of the nearest other one. The mean is over at most 5,000
+    samples, the same ones for all labels. davies_bouldin, at least 0, smaller is better: the mean over clusters of the
+    largest (s_i + s_j) / d_ij, s the mean distance of the members to their centroid and d that between centroids.
+    Distances are Euclidean, not squared. modularity, in [-1/2, 1), larger is better: see `deepclust.graph.partition`.
 
     Parameters
     ----------

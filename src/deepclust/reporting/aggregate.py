@@ -53,7 +53,7 @@ def cell_means(per_seed: Mapping[str, Mapping[str, float]], failed: int) -> dict
     Parameters
     ----------
     per_seed
-        Of each finished seed, its metrics. One that is not defined for a seed is absent there and enters no mean.
+        The metrics of each finished seed. One that is not defined for a seed is absent there and enters no mean.
     failed
         How many seeds broke down; they enter no mean. A cell without a finished seed has no means.
     """
@@ -67,7 +67,7 @@ def run_record(
 ) -> dict[str, Any]:
     """Return what `runs/DS/CELL.json` says of a cell: the names of its figures, and the records of its seeds.
 
-    What all seeds have in common is said once, under `shared`; `seeds` has of each what differs.
+    Facts that all seeds share stand once, under `shared`; `seeds` has the rest of each.
     """
     method = next((record["method"] for record in records.values()), None)
     about = dict(zip(_ABOUT, (dataset, cell, method), strict=True))
@@ -107,7 +107,7 @@ def read_results(root: Path | str, datasets: Sequence[str], cells: Sequence[str]
         The folder of a grid's reports, with `scores/DS/CELL.json` (row -> seed -> metric -> value) and
         `runs/DS/CELL.json`.
     datasets, cells
-        What was asked for, in the order of the tables; files of other cells are not looked at.
+        The data sets and cells that were asked for, in the order of the tables; files of other cells are not looked at.
 
     Raises
     ------

@@ -34,7 +34,7 @@ class Cell:
     seed, folder
         The seed that is shown, and its files.
     traces
-        Of each finished seed that left one, its trace.
+        The trace of each finished seed that left one.
     """
 
     dataset: str
@@ -104,7 +104,7 @@ class Sweep:
     results
         A row for every point, seed and metric, as in `results.csv`.
     traces
-        Of each point that left any, the traces of its seeds, with the settings in columns of their own.
+        The traces of the seeds of each point that left any, with the settings in columns of their own.
     """
 
     title: str

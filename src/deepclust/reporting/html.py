@@ -57,9 +57,9 @@ def page(
     results, summary
         What `read_results` and `summarise` returned.
     tables
-        Of each data set, its table, which lies at `tables/DATASET.md`, `.csv` and `.tex`.
+        The table of each data set, which lies at `tables/DATASET.md`, `.csv` and `.tex`.
     papers
-        Of each file stem under `tables/`, the parts of a paper's table.
+        For each file stem under `tables/` the parts of a paper's table.
     figures, sweep_figures
         Captions by the figure's stem relative to the page (of each data set); `STEM.png` exists, and its PDF is
         `files/STEM.pdf`.

@@ -152,14 +152,14 @@ def index(
     Parameters
     ----------
     tables
-        Of each data set, its table, which lies at `tables/DATASET.md`, `.csv` and `.tex`.
+        The table of each data set, which lies at `tables/DATASET.md`, `.csv` and `.tex`.
     papers
-        Of each file stem under `tables/`, the parts of a paper's table.
+        For each file stem under `tables/` the parts of a paper's table.
     figures
-        Of each data set, captions by the figure's stem relative to the page; `STEM.png` and `files/STEM.pdf` exist.
+        For each data set captions by the figure's stem relative to the page; `STEM.png` and `files/STEM.pdf` exist.
     drawn
-        Of each data set and cell, the names of its own figures, `cells/DATASET/CELL/NAME.png`. They are in DVC's cache,
-        not in git, so that the page names them instead of showing them; no names, where they are in no cache.
+        The names of each cell's own figures by data set and cell, `cells/DATASET/CELL/NAME.png`. They are in DVC's
+        cache, not in git, so that the page names them instead of showing them; no names, where they are in no cache.
     sweeps
         What `sweeps_block` returned, where the grid has sweeps.
     """
@@ -198,7 +198,7 @@ def sweeps_table(sweeps: Sequence[Mapping[str, Any]], results: Mapping[str, pd.D
     sweeps
         In the order of the table: `name`, `cell`, `dataset` and `base`, the settings all points share.
     results
-        Of each sweep, the rows of its `results.csv`.
+        For each sweep the rows of its `results.csv`.
     """
     metrics = ["acc", "nmi", "ari"]
     heads = ["sweep", "cell", "data set", "varied", "points", "seeds", "failed", *(HEADINGS[m] for m in metrics)]

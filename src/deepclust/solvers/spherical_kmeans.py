@@ -47,7 +47,7 @@ def spherical_kmeans(
     random_state : int >= 0
     n_init : int >= 1
     max_iter : int >= 1
-        Of each start. If the best one reaches it, a warning says so.
+        For each start. A warning says if the best one reaches the limit.
     tolerance : float >= 0
         Stop where the objective falls by less than this share of itself, or the labels stay.
 

@@ -34,7 +34,7 @@ def save_state(
 ) -> None:
     """Write all that a training needs to go on with the same bits: weights and buffers, optimiser, generators, facts.
 
-    Of the optimiser's settings, the learning rates are kept, which a training may change; the others are its maker's.
+    The optimiser's learning rates are kept, since a training may change them; its other settings are its maker's.
     """
     tensors = {f"module.{name}": value for name, value in module.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():

@@ -22,9 +22,9 @@ _log = logging.getLogger(__name__)
 Terms = Callable[[Tensor, Tensor, torch.Generator], dict[str, Tensor]]
 """(rows (B, D), their indices (B,), generator for noise) -> the weighted terms of the loss; their sum is minimised.
 
-The generator is on the data's device. What it keeps it writes into the tensors there are (`copy_`, `+=`), and it waits
-for none of them (`float(...)`, `if tensor:`): a GPU replays what one call did for many batches (`Replayed`), in which
-Python's variables keep their values. Only `Refresh` and `EpochSteps` may change these.
+The generator is on the data's device. Update state in place (`copy_`, `+=`). Never read a tensor into Python
+(`float(...)`, `if tensor:`): on a GPU the step is recorded once, then replayed for many batches (`Replayed`), and
+Python's variables keep the values they had. Only `Refresh` and `EpochSteps` may change them.
 """
 
 

@@ -20,7 +20,7 @@ Step = Callable[[Tensor], tuple[list[str], Tensor]]
 """Take one step on the rows of these indices (B,); return the names of the loss's terms and their values."""
 
 Record = Callable[[Callable[[], Any]], tuple[Callable[[], None], Any]]
-"""Note what a function does without doing it; return how to do it, and what the function returned."""
+"""Capture a function; return its replay and its result."""
 
 _log = logging.getLogger(__name__)
 _thread = threading.local()

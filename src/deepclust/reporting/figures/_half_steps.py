@@ -18,7 +18,7 @@ def plot(traces: Mapping[str, pd.DataFrame], title: str = "") -> Figure:
     Parameters
     ----------
     traces
-        Of each series (a cell, a point of a sweep, a seed), its trace with the columns `COLUMNS`: a row is an epoch,
+        For each series (a cell, a point of a sweep, a seed) its trace with the columns `COLUMNS`: a row is an epoch,
         whose Z-step comes before its theta-step; the last may have a Z-step alone. A theta-step not accepted left the
         objective at what the Z-step had reached, which is where the line goes on; the cross is the value refused. With
         a column `seed`, every seed is a line of its own in the series' colour.

@@ -27,7 +27,7 @@ def plot(table: pd.DataFrame, accuracies: Sequence[float], title: str = "") -> F
     table
         One row a candidate: `modularity` and `normalized_cut`, the colour. The first of largest modularity is ringed.
     accuracies
-        Of each candidate, as fractions.
+        One for each candidate, as fractions.
     """
     modularity, percent = table["modularity"].to_numpy(), 100 * np.asarray(accuracies)
     chosen = int(modularity.argmax())

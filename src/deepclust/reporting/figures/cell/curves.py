@@ -24,7 +24,7 @@ def plot(traces: Mapping[int, pd.DataFrame], title: str = "") -> Figure:
     Parameters
     ----------
     traces
-        Of each seed, its trace: `phase`, `epoch`, `loss`, further terms as `loss_*`, and perhaps `label_change`, a
+        The trace of each seed: `phase`, `epoch`, `loss`, further terms as `loss_*`, and perhaps `label_change`, a
         fraction. A term that a phase does not have is empty there. All seeds of a term share its colour.
     """
     if not any("loss" in trace and trace["loss"].notna().any() for trace in traces.values()):
