@@ -64,13 +64,13 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="stages side by side")
     parser.add_argument("--limit", type=float, default=16, help="megabytes")
     asked = parser.parse_args()
-    asked.archive = asked.archive.absolute()
     try:
         if asked.command == "import":
             bring(asked.archive)
         elif asked.command == "work":
             work(asked)
         else:
+            asked.archive = asked.archive.absolute()
             os.chdir(grids.folder(asked.grid))
             run(asked)
     except UserError as error:

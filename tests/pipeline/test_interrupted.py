@@ -256,7 +256,7 @@ def test_a_file_of_dvc_that_a_kill_left_in_the_way_is_named_and_costs_no_trainin
 
 def test_half_written_files_that_a_kill_left_enter_no_result(prepared: Workspace, tmp_path: Path) -> None:
     workspace = prepared.copy(tmp_path / "project")
-    for folder in ("data/digests", "data/prepared/few", "reports/sweeps", "work/downloads/few"):
+    for folder in ("data/prepared/few", "reports/sweeps", "work/downloads/few"):
         workspace.write(f"{folder}/.x.0123abcd.tmp", "half")
     assert workspace.repro("prepare@few").ran == set()
     assert ".tmp" not in workspace.run("git", "status", "--porcelain", "--untracked-files=all")

@@ -87,7 +87,7 @@ def test_changed_labels_reach_the_evaluation_of_that_data_alone(own: tuple[Works
     text = workspace.read("mine/flowers.csv")
     workspace.write("mine/flowers.csv", text.replace("rose", "lily", 1))
     expected = {"plan", "report", "own@flowers", "fetch@flowers", "prepare@flowers"}
-    expected |= {stage for stage in stages_of(workspace, dataset="flowers") if stage.startswith("evaluate_")}
+    expected |= {stage for stage in stages_of(workspace, dataset="flowers") if stage.startswith("evaluate@")}
     assert workspace.repro().ran == expected
     assert workspace.read_json("reports/metrics/flowers/kmeans.json")["acc"] == pytest.approx(59 / 60)
 

@@ -12,12 +12,6 @@ from tests.pipeline.conftest import TINY, Workspace
 
 pytestmark = pytest.mark.xdist_group("finished")
 
-GRID = """
-    grid: tiny
-    datasets: [few]
-    seeds: [0, 1]
-    overrides: {}
-"""
 RUN = ["python", "tools/paper_run.py", "run", "results.zip", "--grid", "tiny", "--jobs", "2", "--rounds", "1,2"]
 IMPORT = ["python", "tools/paper_run.py", "import", "results.zip"]
 CELLS = list(TINY["methods"])
@@ -27,7 +21,6 @@ CELLS = list(TINY["methods"])
 def away(tiny: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """Return a copy in which the grid was run for a while, then to its end."""
     workspace = tiny.copy(tmp_path_factory.mktemp("away") / "project")
-    workspace.write("grids/tiny.yaml", GRID)
     workspace.run(*RUN, "--budget", "600")
     return workspace
 
@@ -70,7 +63,6 @@ def test_dvc_records_and_evaluates_what_came_home(home: Workspace, finished: Wor
 
 def test_the_next_run_goes_on_where_the_budget_ended_the_last(tiny: Workspace, tmp_path: Path) -> None:
     workspace = tiny.copy(tmp_path / "project")
-    workspace.write("grids/tiny.yaml", GRID)
     said = workspace.run("sh", "-c", f"{' '.join(RUN)} --budget 0.1 || true")
     assert "the budget is spent" in said
     assert "error: no cell has finished a seed of the first data set" in said
@@ -88,7 +80,7 @@ def test_the_next_run_goes_on_where_the_budget_ended_the_last(tiny: Workspace, t
 
 def test_a_cell_that_failed_is_left_out_of_the_archive(away: Workspace, home: Workspace, tmp_path: Path) -> None:
     workspace = away.copy(tmp_path / "failing")
-    workspace.write("grids/tiny.yaml", GRID + "    methods: {plain: {kmeans: {n_init: 3}}}\n")  # not run before
+    workspace.edit(lambda params: params["methods"]["kmeans"].update(n_init=3))  # not run before
     shutil.rmtree(workspace.root / "work/cluster/few/kmeans")
     workspace.write("work/cluster/few/kmeans", "where the stage wants a folder")
     said = workspace.run(*RUN, "--budget", "600")
@@ -126,7 +118,7 @@ def test_a_doubtful_archive_changes_nothing(change: Callable[[dict[str, bytes]],
 
 
 def test_an_archive_of_other_code_is_refused(home: Workspace) -> None:
-    home.append("src/deepclust/methods/kmeans.py", "\nOTHER = 1\n")
+    home.append("src/deepclust/methods/baselines/kmeans.py", "\nOTHER = 1\n")
     said = home.run("sh", "-c", f"{' '.join(IMPORT)} && echo accepted || true")
     assert "accepted" not in said
     assert "kmeans/seed-0/run.json was made with another code" in said
