@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from deepclust.reporting.aggregate import read_run
 from tests.pipeline.conftest import Repro, Workspace, add_wine, stages_of, sweeps_of
 
 pytestmark = pytest.mark.xdist_group("finished")
@@ -256,7 +257,7 @@ def test_seeds_that_break_down_are_reported_with_their_reason_and_cost_nothing_e
     rerun: Rerun, finished: Workspace
 ) -> None:
     workspace = rerun.workspace
-    seeds = workspace.read_json("reports/runs/few/dec.json")["seeds"]
+    seeds = read_run(workspace.root / "reports/runs/few/dec.json")["seeds"]
     for seed in ("0", "1"):
         assert seeds[seed]["status"] == "failed"
         assert re.search("'clustering' .* became (nan|inf) .*; lower the learning rate", seeds[seed]["reason"])
@@ -275,7 +276,7 @@ def test_seeds_that_break_down_are_reported_with_their_reason_and_cost_nothing_e
 
 @after("a_data_set_is_added")
 def test_a_network_for_images_is_skipped_with_its_reason_where_there_are_none(rerun: Rerun) -> None:
-    seeds = rerun.workspace.read_json("reports/runs/wine/conv_kmeans.json")["seeds"]
+    seeds = read_run(rerun.workspace.root / "reports/runs/wine/conv_kmeans.json")["seeds"]
     assert {seed: record["status"] for seed, record in seeds.items()} == {"0": "skipped", "1": "skipped"}
     assert all("image" in record["reason"] for record in seeds.values())
     assert rerun.workspace.read_json("reports/metrics/wine/conv_kmeans.json") == {"n": 0, "failed": 0}
