@@ -24,3 +24,12 @@ def test_blocks_print_what_the_page_says(page: str, tmp_path: Path, monkeypatch:
         with contextlib.redirect_stdout(out):
             exec(compile(code, page, "exec"), names)
         assert out.getvalue() == expected, code
+
+
+LINK = re.compile(r"\]\((?!https?:)([^)#\s]+)")
+
+
+@pytest.mark.parametrize("page", [DOCS.parent / "README.md", *sorted(DOCS.rglob("*.md"))], ids=lambda page: page.stem)
+def test_links_lead_somewhere(page: Path) -> None:
+    found = LINK.findall(page.read_text(encoding="utf-8"))
+    assert [link for link in found if not (page.parent / link).exists()] == []

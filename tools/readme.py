@@ -45,8 +45,6 @@ STUB = Path("src/deepclust/methods/__init__.pyi")
 def main(command: str = "write") -> None:
     if command == "check" and (not STUB.exists() or STUB.read_text(encoding="utf-8") != stub()):
         raise UserError(f"{STUB} is stale; run make readme")
-    if command != "check":
-        write_text(STUB, stub())
     for page in [Path("README.md"), *sorted(Path("docs").rglob("*.md"))]:
         old = new = page.read_text(encoding="utf-8")
         for name in block_names(old):
@@ -55,6 +53,8 @@ def main(command: str = "write") -> None:
             raise UserError(f"the generated blocks of {page} are stale; run make readme")
         if new != old:
             write_text(page, new)
+    if command != "check":
+        write_text(STUB, stub())
 
 
 def stub() -> str:

@@ -96,7 +96,7 @@ class DeepClusterer(Clusterer):
 
 
 class CodeReader(DeepClusterer):
-    """A method that fits a mixture (a mixin of `_mixtures`) to the code and leaves the network as it is."""
+    """A method that fits a mixture (a mixin of `_flat_clustering`) to the code and leaves the network as it is."""
 
     def _fit(self, X: np.ndarray, network: Autoencoder | None = None, **_: Any) -> None:
         self.embedding_ = self._encode(self._start(X, network)).cpu().numpy()
