@@ -71,8 +71,8 @@ def quick(cls: type[Alternating], **settings: Any) -> Any:
     """Return the method with settings for a run of a second; the fit leaves its state in `state`."""
 
     class Kept(cls):  # type: ignore[misc,valid-type]
-        def _state(self, codes: Tensor) -> State:
-            state: State = super()._state(codes)
+        def _start_state(self, codes: Tensor) -> State:
+            state: State = super()._start_state(codes)
             self.state = state
             return state
 

@@ -26,7 +26,7 @@ from deepclust.training.runtime import Runtime
 from tests.networks import network_of
 from tests.references import ulhe_dc as reference
 
-SETTINGS = {"hidden": [64], "n_embedding": 10, "epochs": 60, "batch_size": 64, "norm_weight": 1.0}
+SETTINGS = {"network": "sphere", "hidden": [64], "n_embedding": 10, "epochs": 60, "batch_size": 64, "norm_weight": 1.0}
 N = 600
 X, Y = load_digits().data[:N].astype(np.float32) / 16, load_digits().target[:N]
 TERMS = ("clustering", "norm", "uniformity", "compactness")
