@@ -221,7 +221,7 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], None], list[str]]] = {
     ),
     "unknown_network_of_a_cell": (
         change("mpl", "methods", "idec", "network"),
-        ["networks.mpl", "conv, mlp", "`uses`"],
+        ["networks.mpl", "mlp", "`uses`"],
     ),
     "unknown_setting": (
         change(2, "methods", "kmeans", "n_inits"),
@@ -259,7 +259,7 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], None], list[str]]] = {
         change({"uses": "mlp"}, "networks", "my-net"),
         ["networks.my-net", "a-z, 0-9 and _", "rename it"],
     ),
-    "unknown_network": (change({}, "networks", "mine"), ["networks.mine", "conv, mlp", "`uses`"]),
+    "unknown_network": (change({}, "networks", "mine"), ["networks.mine", "mlp", "`uses`"]),
     "network_that_uses_an_unknown_one": (
         change({"uses": "mpl"}, "networks", "mine"),
         ["networks.mine", "'mpl'", "mlp"],

@@ -342,3 +342,9 @@ def twins(tiny: Workspace, pool: ThreadPoolExecutor, tmp_path_factory: pytest.Te
 def finished(twins: Twins) -> Workspace:
     """Return the tiny grid, run and committed; copy it before changing it."""
     return twins.first
+
+
+def grid_environment(project: Workspace) -> dict[str, str]:
+    """Return the project's own surroundings, for commands in the folder of a grid."""
+    names = ("PYTHONPATH", "DVC_SITE_CACHE_DIR", "DVC_GLOBAL_CONFIG_DIR", "DVC_SYSTEM_CONFIG_DIR")
+    return {name: project.environment[name] for name in names}

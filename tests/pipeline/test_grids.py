@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from tests.pipeline.conftest import TINY, Repro, Workspace
+from tests.pipeline.conftest import TINY, Repro, Workspace, grid_environment
 
 pytestmark = pytest.mark.xdist_group("grids")
 
@@ -37,16 +37,10 @@ def add_grid(workspace: Workspace, content: dict[str, Any]) -> Workspace:
 def repro(project: Workspace, grid: str) -> Repro:
     """Do what `make repro GRID=grid` does."""
     project.run("python", "stages/plan.py", "table", grid)
-    log = Workspace(project.root / "grids" / grid, environment(project)).run("dvc", "repro")
+    log = Workspace(project.root / "grids" / grid, grid_environment(project)).run("dvc", "repro")
     ran = re.findall(r"^Running stage '(.+)':$", log, re.MULTILINE)
     restored = re.findall(r"^Stage '(.+)' is cached - skipping run", log, re.MULTILINE)
     return Repro(frozenset(ran), frozenset(restored), log)
-
-
-def environment(project: Workspace) -> dict[str, str]:
-    """Return the project's own surroundings, for commands in the folder of a grid."""
-    names = ("PYTHONPATH", "DVC_SITE_CACHE_DIR", "DVC_GLOBAL_CONFIG_DIR", "DVC_SYSTEM_CONFIG_DIR")
-    return {name: project.environment[name] for name in names}
 
 
 def edit(project: Workspace, grid: str, change: Callable[[Any], None]) -> None:
@@ -66,7 +60,7 @@ def lab(tiny: Workspace, tmp_path_factory: pytest.TempPathFactory) -> tuple[Work
     owner.run("dvc", "remote", "modify", "shared", "verify", "true")
     repros = {grid: repro(owner, grid) for grid in ("one", "other")}
     for grid in repros:
-        Workspace(owner.root / "grids" / grid, environment(owner)).run("dvc", "push")
+        Workspace(owner.root / "grids" / grid, grid_environment(owner)).run("dvc", "push")
     owner.commit()
     return owner, repros
 
@@ -91,7 +85,7 @@ def test_a_clone_pulls_each_grid_repeats_it_without_a_stage_and_one_setting_runs
     clone = Workspace(tmp_path / "clone")
     for grid in ("one", "other"):
         clone.run("python", "stages/plan.py", "table", grid)
-        Workspace(clone.root / "grids" / grid, environment(clone)).run("dvc", "pull")
+        Workspace(clone.root / "grids" / grid, grid_environment(clone)).run("dvc", "pull")
         for folder in ("data/runs", "reports/cells", "reports/files"):
             files = clone.files(f"grids/{grid}/{folder}")
             assert files == owner.files(f"grids/{grid}/{folder}")
@@ -112,7 +106,7 @@ def test_experiments_run_and_are_compared_inside_a_grid(
     lab: tuple[Workspace, dict[str, Repro]], tmp_path: Path
 ) -> None:
     project = lab[0].copy(tmp_path / "project")
-    grid = Workspace(project.root / "grids/one", environment(project))
+    grid = Workspace(project.root / "grids/one", grid_environment(project))
     grid.run("dvc", "exp", "run", "--name", "more", "--set-param", "methods.kmeans.n_init=1")
     assert '"methods.kmeans.n_init": {"old": 2, "new": 1' in grid.run("dvc", "params", "diff", "HEAD", "more", "--json")
     assert "reports/metrics/few/kmeans.json" in grid.run("dvc", "metrics", "show")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.pipeline.conftest import Workspace, stages_of
+from tests.pipeline.conftest import Workspace, grid_environment, stages_of
 
 
 @pytest.mark.slow
@@ -10,7 +10,7 @@ def test_the_smallest_committed_grid_runs_from_nothing_and_a_second_time_nothing
     pristine: Workspace, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     project = pristine.copy(tmp_path_factory.mktemp("whole") / "project")
-    grid = Workspace(project.root / "grids/smoke", {"PYTHONPATH": str(project.root / "src")})
+    grid = Workspace(project.root / "grids/smoke", grid_environment(project))
     params = grid.params
     repro = grid.repro()
     expected = {"plan", "report", "pretrain@digits-mlp", "pretrain@digits-conv"} | stages_of(grid, dataset="digits")
