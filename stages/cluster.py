@@ -11,6 +11,7 @@ from typing import Any
 from deepclust import execution, instructions, layout, methods
 from deepclust.errors import UserError
 from deepclust.files import read_json, read_samples, sha256, write_array, write_sparse, write_text
+from deepclust.integrity import intact
 from deepclust.methods._saving import versions
 from deepclust.runs import Seed, discard, run_seeds
 from deepclust.script import run_as_script
@@ -23,6 +24,7 @@ import scipy.sparse as sp
 def main(dataset: str, name: str, kind: str = "cluster") -> None:
     if kind not in {"cluster", "sweep"}:
         raise UserError(f"cluster.py takes a data set, a name and perhaps 'sweep', got {kind!r}")
+    intact(layout.plan(dataset, kind, name))
     plan = read_json(layout.plan(dataset, kind, name))
     work = layout.work(kind, dataset, name)
     if kind == "cluster":
@@ -43,13 +45,15 @@ def fit(plan: dict[str, Any], output: Path, work: Path, *, keep_model: bool) -> 
     instructions.agree(compute["instructions"])
     graph = layout.graph(dataset) if plan["graph"] else None
     networks = layout.network(dataset, plan["network"]) if plan["network"] else None
+    samples, meta = layout.prepared(dataset) / "X.npy", layout.prepared(dataset) / "meta.json"
+    intact(samples, meta, *filter(None, (graph, networks)))
     cls = methods.load(plan["method"])
-    X = read_samples(layout.prepared(dataset) / "X.npy")
-    n_clusters = read_json(layout.prepared(dataset) / "meta.json")["k"]
+    X = read_samples(samples)
+    n_clusters = read_json(meta)["k"]
     n_in_parallel = execution.n_seeds_in_parallel(cls, X, compute["device"], len(plan["seeds"]))
     progress = n_in_parallel == 1 and sys.stderr.isatty()
 
-    digests = {"X": sha256(layout.prepared(dataset) / "X.npy")}
+    digests = {"X": sha256(samples)}
     if graph:
         digests["graph"] = sha256(graph / "weights.npz")
 

@@ -7,6 +7,7 @@ Unlabelled data, whose y is empty, has internal metrics only, and the figures th
 
 from deepclust import layout
 from deepclust.files import read_array, read_json, read_sparse, write_json, write_text
+from deepclust.integrity import intact
 from deepclust.reporting import figures
 from deepclust.reporting.aggregate import cell_means, confusion, run_record, scores, write_csv
 from deepclust.reporting.finished import Cell
@@ -19,6 +20,8 @@ import pandas as pd
 
 def main(dataset: str, cell: str) -> None:
     runs, prepared, reports = layout.run(dataset, cell), layout.prepared(dataset), layout.REPORTS
+    read = [prepared / name for name in ("X.npy", "y.npy", "samples.txt", "meta.json")]
+    intact(layout.plan(dataset, "evaluate"), runs, layout.graph(dataset), *read)
     X = read_array(prepared / "X.npy").astype(np.float32, copy=False)  # own data may be stored in float16
     classes = read_array(prepared / "y.npy")
     y = classes if len(classes) else None

@@ -8,6 +8,7 @@ from typing import Any
 
 from deepclust import layout
 from deepclust.files import read_array, read_json
+from deepclust.integrity import intact
 from deepclust.metrics import EXTERNAL, external
 from deepclust.reporting import figures
 from deepclust.reporting.aggregate import write_csv
@@ -20,9 +21,10 @@ import pandas as pd
 
 
 def main(dataset: str, sweep: str) -> None:
-    plan = read_json(layout.plan(dataset, "evaluate_sweep", sweep))
+    asked, labels = layout.plan(dataset, "evaluate_sweep", sweep), layout.prepared(dataset) / "y.npy"
     runs, target = layout.sweep(dataset, sweep), layout.REPORTS / "sweeps" / sweep
-    y = read_array(layout.prepared(dataset) / "y.npy")
+    intact(asked, labels, runs)
+    plan, y = read_json(asked), read_array(labels)
     rows: list[dict[str, Any]] = []
     of_seeds: dict[str, list[pd.DataFrame]] = defaultdict(list)
     for point in plan["points"]:

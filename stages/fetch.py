@@ -6,10 +6,12 @@ import shutil
 from deepclust import datasets, layout
 from deepclust.datasets import _own
 from deepclust.files import read_json, read_yaml
+from deepclust.integrity import intact
 from deepclust.script import run_as_script
 
 
 def main(dataset: str) -> None:
+    intact(layout.plan(dataset, "fetch"))
     plan = read_json(layout.plan(dataset, "fetch"))
     if "own" in plan:
         _own.copy(plan["own"]["path"], plan["own"]["files"], layout.raw(dataset))

@@ -5,6 +5,7 @@ from deepclust.files import read_json, read_samples, write_json, write_sparse
 from deepclust.graph.knn import knn_graph
 from deepclust.graph.laplacian import laplacian
 from deepclust.graph.weights import gaussian_weights, summary
+from deepclust.integrity import intact
 from deepclust.script import run_as_script
 from deepclust.seeding import derive_seed
 
@@ -12,10 +13,12 @@ from threadpoolctl import threadpool_limits
 
 
 def main(dataset: str) -> None:
+    samples = layout.prepared(dataset) / "X.npy"
+    intact(layout.plan(dataset, "graph"), samples)
     plan = read_json(layout.plan(dataset, "graph"))
     settings, compute = plan["settings"], plan["compute"]
     instructions.agree(compute["instructions"])
-    X = read_samples(layout.prepared(dataset) / "X.npy")
+    X = read_samples(samples)
     device = None
     if compute["device"] != "cpu":
         from deepclust.training.runtime import resolve_device

@@ -13,6 +13,7 @@ from pathlib import Path
 from deepclust import config, grids, layout, planning
 from deepclust.errors import UserError
 from deepclust.files import write_json, write_text
+from deepclust.integrity import intact
 from deepclust.script import run_as_script
 
 
@@ -30,6 +31,7 @@ def main(command: str = "write", grid: str = "") -> None:
     elif command == "write":
         if not config.is_current(params):
             raise UserError(f"{layout.CELLS} is not that of {layout.PARAMS}: {grids.renewal(params.grid)} renews it")
+        intact(*(layout.DIGESTS / f"{name}.json" for name in params.own))
         write(params)
 
 

@@ -9,14 +9,16 @@ from dataclasses import replace
 from deepclust import datasets, layout
 from deepclust.datasets import _own
 from deepclust.files import read_json, write_array, write_json, write_text
+from deepclust.integrity import intact
 from deepclust.script import run_as_script
 
 import numpy as np
 
 
 def main(name: str) -> None:
-    plan = read_json(layout.plan(name, "prepare"))
     raw = layout.raw(name)
+    intact(layout.plan(name, "prepare"), raw)
+    plan = read_json(layout.plan(name, "prepare"))
     if "own" in plan:
         data = _own.prepare(name, raw / plan["own"]["file"], **plan["own"]["settings"])
         digest = replace(data, y=None).digest  # labels that the user corrects reach the evaluation alone

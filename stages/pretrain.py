@@ -5,6 +5,7 @@ from typing import Any
 
 from deepclust import instructions, layout, nets
 from deepclust.files import read_json, read_samples, sha256, write_text
+from deepclust.integrity import intact
 from deepclust.methods._saving import versions
 from deepclust.runs import Seed, run_seeds
 from deepclust.script import run_as_script
@@ -18,12 +19,13 @@ import pandas as pd
 
 
 def main(dataset: str, name: str) -> None:
-    plan = read_json(layout.plan(dataset, "pretrain", name))
-    meta = read_json(layout.prepared(dataset) / "meta.json")
+    asked, facts = layout.plan(dataset, "pretrain", name), layout.prepared(dataset) / "meta.json"
+    samples = layout.prepared(dataset) / "X.npy"
+    intact(asked, facts, samples)
+    plan, meta = read_json(asked), read_json(facts)
     shape = tuple(meta["image_shape"]) if meta["image_shape"] else None
     compute = plan["compute"]
     instructions.agree(compute["instructions"])
-    samples = layout.prepared(dataset) / "X.npy"
     X = on_device(read_samples(samples), compute["device"])
     n_in_parallel = len(plan["seeds"]) if X.is_cuda else 1  # one training leaves most of a GPU idle
     progress = n_in_parallel == 1 and sys.stderr.isatty()
@@ -34,8 +36,8 @@ def main(dataset: str, name: str) -> None:
             network, outcome = pretrain(X, settings, seed=derive_seed(seed.number, dataset, name), image_shape=shape)
         save_tensors(seed.results / "weights.safetensors", network.state_dict())
         write_text(seed.results / "trace.csv", pd.DataFrame(outcome.trace).to_csv(index=False, lineterminator="\n"))
-        facts = {"n_features": X.shape[1], "image_shape": shape, "n_iter": outcome.n_iter, "device": X.device.type}
-        return facts | {"versions": versions("numpy", "torch")}
+        about = {"n_features": X.shape[1], "image_shape": shape, "n_iter": outcome.n_iter, "device": X.device.type}
+        return about | {"versions": versions("numpy", "torch")}
 
     digest = sha256(samples)
     with Runtime(compute["threads"], compute["precision"]).open():  # around all of them, for seeds in threads

@@ -4,6 +4,7 @@ from typing import Any
 
 from deepclust import layout
 from deepclust.files import read_json, read_yaml, write_text
+from deepclust.integrity import intact
 from deepclust.reporting import aggregate, figures, html, readme, tables
 from deepclust.reporting.finished import Grid
 from deepclust.script import run_as_script
@@ -13,6 +14,7 @@ import pandas as pd
 
 def main() -> None:
     root, grid = layout.REPORTS, read_yaml(layout.CELLS)
+    intact(*(file for name in ("scores", "runs", "traces", "sweeps") for file in (root / name).rglob("*.*")))
     datasets = grid["data_sets"]
     cells = [cell["cell"] for cell in grid["cells"].values() if cell["dataset"] == datasets[0]]
     results = aggregate.read_results(root, datasets, cells)

@@ -104,6 +104,26 @@ def test_finished_seeds_are_reused_to_the_byte(stage: Stage) -> None:
     assert {name: (stage.output / name).read_bytes() for name in stage.files()} == before
 
 
+@pytest.mark.parametrize("place", ["results/labels", "results/run.json", "finished"])
+def test_finished_seed_that_is_not_as_it_was_written_runs_anew(
+    place: str, stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    stage.run()
+    before = {name: (stage.output / name).read_bytes() for name in stage.files()}
+    (damaged,) = stage.work.glob(f"seed-1/*/{place}")
+    content = damaged.read_bytes()
+    damaged.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+    assert stage.run(PLAN | {"seeds": [0, 1, 2]}) == [1]
+    assert "results is damaged: its content is not what was written, and is computed anew" in caplog.text
+    assert {name: (stage.output / name).read_bytes() for name in stage.files()} == before
+
+
+def test_file_missing_from_a_finished_seed_makes_it_run_anew(stage: Stage) -> None:
+    stage.run()
+    next(stage.work.glob("seed-2/*/results/labels")).unlink()
+    assert stage.run() == [2]
+
+
 def test_new_seed_runs_alone(stage: Stage) -> None:
     stage.run()
     assert stage.run(PLAN | {"seeds": [0, 7, 1, 2]}) == [7]
@@ -242,7 +262,8 @@ def test_no_moment_of_a_kill_changes_a_result(stage: Stage, monkeypatch: pytest.
             stage.run(plan)
             found = {name: (stage.output / name).read_bytes() for name in stage.files()}
             assert found == expected[plan["settings"]["rate"]]
-            assert {path.name for path in stage.work.rglob("*") if path.is_file()} == {*stage.names, "run.json"}
+            left = {path.name for path in stage.work.rglob("*") if path.is_file()}
+            assert left == {*stage.names, "run.json", "finished"}
         kills += 1
 
 

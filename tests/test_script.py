@@ -5,6 +5,7 @@ import errno
 import fcntl
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -125,3 +126,43 @@ def test_file_system_without_locks_costs_a_warning(
     run_as_script(lambda: ran.append(True))
     assert ran == [True]
     assert "work/locks/some: no lock (No locks available)" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("stage", "given", "arguments"),
+    [
+        ("evaluate@digits-ae_kmeans", [], ["digits", "ae_kmeans"]),
+        ("fetch@digits", [], ["digits"]),
+        ("sweep@digits-gamma", ["sweep"], ["digits", "gamma", "sweep"]),
+        ("grids/x/dvc.yaml:fetch@digits", [], ["digits"]),
+        ("report", [], []),
+        ("", ["digits"], ["digits"]),
+    ],
+)
+def test_a_stage_works_on_what_its_name_in_dvc_says(
+    stage: str, given: list[str], arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DVC_STAGE", stage)
+    monkeypatch.setattr(sys, "argv", ["stages/some.py", *given])
+    found: list[str] = []
+    run_as_script(lambda *words: found.extend(words))
+    assert found == arguments
+
+
+def test_a_stage_of_no_proper_name_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DVC_STAGE", "own@x; touch y #")
+    with pytest.raises(SystemExit):
+        run_as_script(lambda name: None)
+    assert capsys.readouterr().err.startswith("error: the stage 'own@x; touch y #' is none of cells.yaml's")
+
+
+@pytest.mark.parametrize("where", ["while it loads", "while it works"])
+def test_ctrl_c_is_one_line(where: str, tmp_path: Path) -> None:
+    program = "import os, signal, threading; from deepclust.script import run_as_script\n"
+    wait = "threading.Thread(target=threading.Event().wait).start(); os.kill(os.getpid(), signal.SIGINT)"
+    program += wait if where == "while it loads" else f"def main():\n    {wait}\nrun_as_script(main, is_stage=False)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, timeout=60)
+    assert done.returncode == 130
+    assert done.stderr == "interrupted: what was finished is kept, and the same command goes on from there\n"

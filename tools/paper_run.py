@@ -40,20 +40,24 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExe
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from deepclust import config, grids, instructions, layout, planning
 from deepclust.errors import UserError
 from deepclust.files import atomic, read_json, read_yaml, sha256, write_json, write_text
-from deepclust.runs import RECORD
+from deepclust.runs import RECORD, is_finished
+from deepclust.script import run_as_script
 
 ASKED = Path("work/paper_run/params.yaml")  # the part of the grid that is run
 PLACES = {"pretrain": Path("data/pretrained"), "cluster": Path("data/runs")}
+UNPACKED = 4e9  # bytes: no archive unpacks to more
 KEPT = [RECORD, "trace.csv", "labels.npy", "readouts/*.npy"]
 NEXT = "cd {folder} && dvc commit -f plan fetch prepare graph pretrain cluster && dvc repro"
 
 
-def main() -> None:
+def main(*words: str) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=["run", "work", "import"], help=argparse.SUPPRESS)
     parser.add_argument("archive", type=Path)
@@ -63,18 +67,15 @@ def main() -> None:
     parser.add_argument("--rounds", default="1,3,5,10", help="seeds a cell after each round over the grid")
     parser.add_argument("--jobs", type=int, default=1, help="stages side by side")
     parser.add_argument("--limit", type=float, default=16, help="megabytes")
-    asked = parser.parse_args()
-    try:
-        if asked.command == "import":
-            bring(asked.archive)
-        elif asked.command == "work":
-            work(asked)
-        else:
-            asked.archive = asked.archive.absolute()
-            os.chdir(grids.folder(asked.grid))
-            run(asked)
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    asked = parser.parse_args(words)
+    if asked.command == "import":
+        bring(asked.archive)
+    elif asked.command == "work":
+        work(asked)
+    else:
+        asked.archive = asked.archive.absolute()
+        os.chdir(grids.folder(asked.grid))
+        run(asked)
 
 
 @functools.cache
@@ -254,10 +255,10 @@ def complete(
         files: dict[str, bytes] = {}
         for kind, name in units:
             asked = read_json(layout.plan(dataset, kind, name))
-            record = next(Path("work", kind, dataset, name, f"seed-{seed}").glob(f"*/results/{RECORD}"), None)
-            if record is None or difference(read_json(record), asked):
+            keys = Path("work", kind, dataset, name, f"seed-{seed}").glob("*")
+            folder = next((key / "results" for key in keys if is_finished(key)), None)
+            if folder is None or difference(read_json(folder / RECORD), asked):
                 return
-            folder = record.parent
             target = PLACES[kind] / dataset / name / f"seed-{seed}"
             for file in (file for pattern in KEPT for file in sorted(folder.glob(pattern))):
                 files[(target / file.relative_to(folder)).as_posix()] = file.read_bytes()
@@ -283,8 +284,8 @@ def zipped(files: dict[str, bytes]) -> bytes:
 def bring(archive: Path) -> None:
     """Check an archive and put its files where the stages would have; on any doubt nothing in git is changed."""
     files = read(archive)
-    content = YAML(typ="safe").load(files.pop("params.yaml"))
-    folder = grids.folder(str(content.get("grid")))
+    content = grid_of(archive, files.pop("params.yaml", b""))
+    folder = grids.folder(content["grid"])
     os.chdir(folder)
     os.environ[instructions.VARIABLE] = config.load().compute.instructions
     before, after = layout.PARAMS.read_text(encoding="utf-8"), reduced(content)
@@ -297,8 +298,11 @@ def bring(archive: Path) -> None:
         for k, n in units(params, d, list(params.methods))
         for s in params.seeds_of(d)
     ]
+    places = {PLACES[kind] / dataset / name / f"seed-{seed}" for dataset, kind, name, seed in folders}
+    if strays := sorted(name for name in files if places.isdisjoint(Path(name).parents)):
+        raise UserError(f"{archive}: {strays[0]} is of no seed that its params.yaml declares; pack it again")
     for dataset, kind, name, seed in folders:
-        check(files, dataset, kind, name, seed)
+        check(archive, files, dataset, kind, name, seed)
     for dataset, kind, name, _ in folders:
         shutil.rmtree(PLACES[kind] / dataset / name, ignore_errors=True)
     for name, found in files.items():
@@ -333,10 +337,16 @@ def read(archive: Path) -> dict[str, bytes]:
     """Return an archive's files by name, every digest checked, no name outside of the stages' folders."""
     try:
         with zipfile.ZipFile(archive) as content:
+            if (size := sum(entry.file_size for entry in content.infolist())) > UNPACKED:
+                raise UserError(f"{archive} unpacks to {size / 1e6:,.0f} MB, over {UNPACKED / 1e6:,.0f}; pack less")
             files = {name: content.read(name) for name in content.namelist()}
-            digests = json.loads(files.pop("digests.json"))
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        digests = json.loads(files.pop("digests.json"))
+    except UserError:
+        raise
+    except (OSError, KeyError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
         raise UserError(f"{archive} is no archive of this script ({error}); copy it again") from None
+    if not isinstance(digests, dict):
+        raise UserError(f"{archive}: digests.json is no table of names and digests; pack it again")
     found = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     if wrong := sorted(name for name in found.keys() | digests if found.get(name) != digests.get(name)):
         raise UserError(f"{archive}: {wrong[0]} is not what was packed; copy it again")
@@ -346,19 +356,45 @@ def read(archive: Path) -> dict[str, bytes]:
     return files
 
 
-def check(files: dict[str, bytes], dataset: str, kind: str, name: str, seed: int) -> None:
-    """Raise `UserError` for a record of other code, settings or data than are here."""
-    at = (PLACES[kind] / dataset / name / f"seed-{seed}" / RECORD).as_posix()
+def grid_of(archive: Path, text: bytes) -> dict[str, Any]:
+    """Return the part of a grid that an archive holds: its params.yaml, with the sections that `pack` writes."""
+    try:
+        content = YAML(typ="safe").load(text)
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{archive}: params.yaml is not YAML: {' '.join(str(error).split())}; pack it again") from None
+    sections = {"grid": str, "datasets": list, "methods": dict, "overrides": dict, "sweeps": dict}
+    for name, kind in sections.items():
+        if not isinstance(content, dict) or not isinstance(content.get(name), kind):
+            raise UserError(f"{archive}: params.yaml has no {name} as a {kind.__name__}; pack it again")
+    return dict(content)
+
+
+def check(archive: Path, files: dict[str, bytes], dataset: str, kind: str, name: str, seed: int) -> None:
+    """Raise `UserError` for a record of other code, settings or data than are here, or labels that are not its."""
+    folder = PLACES[kind] / dataset / name / f"seed-{seed}"
+    at = (folder / RECORD).as_posix()
     if at not in files:
-        raise UserError(f"{at} is not in the archive; pack it again")
-    record = json.loads(files[at])
+        raise UserError(f"{archive}: {at} is missing; pack it again")
+    try:
+        record = json.loads(files[at])
+        status, inputs = record["status"], dict(record["inputs"])
+    except (ValueError, TypeError, KeyError):
+        raise UserError(f"{archive}: {at} is no record of a seed; pack it again") from None
     if wrong := difference(record, read_json(layout.plan(dataset, kind, name))):
         raise UserError(f"{at} was made with another {' and '.join(wrong)}; check out the commit it was made with")
     here = {"X": layout.prepared(dataset) / "X.npy", "graph": layout.graph(dataset) / "weights.npz"}
     for part, path in here.items():
-        if part in record["inputs"] and record["inputs"][part] != sha256(path):
+        if part in inputs and inputs[part] != sha256(path):
             raise UserError(f"{at} was made from another {path}; prepare the data from the same source")
+    if kind == "cluster" and status == "ok":
+        try:
+            labels = np.load(io.BytesIO(files.get((folder / "labels.npy").as_posix(), b"")), allow_pickle=False)
+        except (ValueError, EOFError, OSError):
+            labels = np.empty(0)
+        n_samples = read_json(layout.prepared(dataset) / "meta.json")["n"]
+        if labels.shape != (n_samples,) or labels.dtype.kind not in "iu":
+            raise UserError(f"{archive}: {folder}/labels.npy is not of {n_samples} integers; pack it again")
 
 
 if __name__ == "__main__":
-    main()
+    run_as_script(main, is_stage=False)

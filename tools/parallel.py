@@ -9,6 +9,7 @@ its inputs are there, as `dvc repro` does.
 """
 
 import contextlib
+import json
 import logging
 import os
 import re
@@ -33,6 +34,7 @@ from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
 from dvc.rwlock import rwlock
 from dvc.stage.cache import RunCacheNotFoundError
 
+from deepclust import integrity
 from deepclust.errors import UserError
 from deepclust.script import run_as_script
 
@@ -237,7 +239,10 @@ def run_all(ledger: Ledger, client: Client, gpus: list[str], carried: dict[str, 
         else:
             name, outs = stage.addressing, [out.fs_path for out in stage.outs]
             key = f"{name}-{uuid.uuid4()}"  # which no other client of the cluster has
-            future = client.submit(run, name, stage.cmd, outs, ledger.root, carried, gpus, key=key, pure=False)
+            # what DVC tells a stage that it runs itself; dvc.lock may lag behind
+            known = {dep.def_path: dep.hash_info.value for dep in stage.deps if isinstance(dep.hash_info.value, str)}
+            told = {"DVC_STAGE": name, integrity.RECORDED: json.dumps(known)}
+            future = client.submit(run, name, stage.cmd, outs, ledger.root, carried | told, gpus, key=key, pure=False)
             running[future] = stage
 
     def start_ready() -> None:

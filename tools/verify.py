@@ -6,7 +6,8 @@ python tools/verify.py objects REMOTE    a remote, by its name in .dvc/config
 
 An object's name is the MD5 of its content. DVC trusts what is read-only in its cache, and that a remote which has a
 directory's list (HASH.dir) has all that it names, and neither fetches nor sends such objects again; hence lists that
-name what is not there are removed as well. Exit code 1 where anything was removed.
+name what is not there are removed as well. A stage refuses to read what is damaged; those that have read it before are
+named, with the command that runs them again. Exit code 1 where anything was removed.
 """
 
 import functools
@@ -16,6 +17,7 @@ import logging
 import os
 import sys
 from collections import defaultdict
+from collections.abc import Set
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -24,6 +26,7 @@ from tqdm import tqdm
 
 from deepclust import grids, provenance
 from deepclust.errors import UserError
+from deepclust.files import read_yaml
 from deepclust.script import run_as_script
 
 _log = logging.getLogger("deepclust.verify")
@@ -73,7 +76,7 @@ def read_objects(remote: str) -> None:
             found = pool.map(functools.partial(children, store), names)
             listed = dict(zip(names, tqdm(found, total=len(names), unit="object", disable=None), strict=True))
         whole = {name for name in names if listed[name] is not None}
-        removed = 0
+        removed: set[str] = set()
         for name, inside in listed.items():
             if inside is None or inside - whole:
                 store.fs.remove(store.oid_to_path(name))
@@ -81,11 +84,28 @@ def read_objects(remote: str) -> None:
                     "its content is another" if inside is None else f"{len(inside - whole)} of what it lists is gone"
                 )
                 _log.warning("%s removed: %s", name, reason)
-                removed += 1
+                removed.add(name)
 
-    _log.info("%d objects read, %d removed", len(names), removed)
+    _log.info("%d objects read, %d removed", len(names), len(removed))
+    if removed and not remote:
+        name_readers(removed)
     if removed:
         sys.exit(1)
+
+
+def name_readers(damaged: Set[str]) -> None:
+    """Say, grid by grid, which stages read an object with one of these names when they last ran."""
+    for grid in grids.names():
+        lock = grids.folder(grid) / "dvc.lock"
+        stages = read_yaml(lock)["stages"] if lock.exists() else {}
+        readers = [name for name, entry in stages.items() if damaged & {dep["md5"] for dep in entry.get("deps", [])}]
+        if readers:
+            folder = "" if grid == grids.default() else f" in grids/{grid}"
+            _log.warning(
+                "%s: `%s` makes anew what is gone. These stages have read it: %s. If one may have run after the "
+                "damage, by hand or in a version that did not check, also run `dvc repro --force --single-item %s`%s",
+                *(grid, grids.renewal(grid), ", ".join(readers), " ".join(readers), folder),
+            )
 
 
 def children(store: Any, name: str) -> set[str] | None:

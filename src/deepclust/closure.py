@@ -20,6 +20,7 @@ PLUMBING = {
     "config": "what it comes to is in the plan, value by value: tests/test_config.py",
     "errors.py": "classes of errors, without code: tests/test_script.py",
     "files.py": "a file holds the bits that were written: tests/test_files.py",
+    "integrity.py": "refuses a file or lets it be: tests/test_integrity.py",
     "layout.py": "names of places: tests/pipeline/test_label_wall.py",
     "mapped.py": "rows of a file are those of the array: tests/test_files.py, tests/training/test_rows.py",
     "metadata.py": "what it reads of a declaration is in the plan: tests/methods/test_discovery.py",

@@ -13,6 +13,7 @@ from typing import Any
 
 from deepclust import config, layout, planning
 from deepclust.files import read_json, read_yaml, to_json
+from deepclust.integrity import recorded
 from deepclust.reporting.aggregate import read_run
 
 Stages = Mapping[str, Any]
@@ -31,7 +32,7 @@ def judge() -> Iterator[Verdict]:
     """Yield a verdict on each cell of the grid in whose folder this runs."""
     params = config.load()
     locked = (read_yaml("dvc.lock") or {}).get("stages", {}) if Path("dvc.lock").exists() else {}
-    made = {out["path"]: out["md5"] for entry in locked.values() for out in entry.get("outs", [])}
+    made = recorded()
     for dataset in params.datasets:
         resolved = config.resolve(params, dataset)
         planned = {unit.path.as_posix(): unit for unit in planning.units(params, dataset)}

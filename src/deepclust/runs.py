@@ -2,7 +2,8 @@
 
 Work goes on in `work/STAGE/DATASET/UNIT/seed-S/KEY/`, outside DVC's outputs, which DVC deletes before a stage starts.
 KEY hashes the unit's plan (seeds apart) and the inputs of this seed, so nothing is ever resumed under other settings.
-A seed is finished once its record is there: that is written last and deleted first, whenever a kill comes.
+A seed is finished once the file `finished` is there, with a digest of its results: that is written last and deleted
+first, whenever a kill comes. Results that the digest does not fit are computed anew.
 """
 
 import hashlib
@@ -16,9 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from deepclust.errors import NotApplicable, SeedFailed
-from deepclust.files import read_json, write_json
+from deepclust.files import read_json, write_json, write_text
+from deepclust.integrity import md5
 
 RECORD = "run.json"
+_FINISHED = "finished"
 _log = logging.getLogger(__name__)
 
 
@@ -58,11 +61,14 @@ def run_seeds(
         key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
         folder = work / f"seed-{number}" / key
         seed = Seed(number, folder / "results", folder / "checkpoints")
-        if (seed.results / RECORD).exists():
+        if is_finished(folder):
             _log.info("%s, seed %d: finished before, reused", output, number)
         else:
             _log.info("%s, seed %d", output, number)
+            for marker in folder.glob(f"*{_FINISHED}*"):  # or half of one, which a kill left
+                marker.unlink()
             _run(seed, facts, body)
+            write_text(folder / _FINISHED, md5(seed.results))
         _remove(seed.checkpoints)
         for other in folder.parent.iterdir():  # superseded settings: DVC's own cache has their results
             if other != folder:
@@ -73,8 +79,25 @@ def run_seeds(
         for number in plan["seeds"]:
             run(number)
         return
-    with ThreadPoolExecutor(n_in_parallel) as pool:
+    pool, interrupted = ThreadPoolExecutor(n_in_parallel), False
+    try:
         list(pool.map(run, plan["seeds"]))  # raises what the first of them raised
+    except KeyboardInterrupt:
+        interrupted = True
+        raise
+    finally:
+        pool.shutdown(wait=not interrupted, cancel_futures=interrupted)
+
+
+def is_finished(folder: Path) -> bool:
+    """Return whether a folder of `work/STAGE/DATASET/UNIT/seed-S` has results, each file of them as it was written."""
+    marker, results = folder / _FINISHED, folder / "results"
+    if not marker.exists():
+        return False
+    whole = results.exists() and marker.read_bytes() == md5(results).encode()
+    if not whole:
+        _log.warning("%s is damaged: its content is not what was written, and is computed anew", results)
+    return whole
 
 
 def _run(seed: Seed, facts: dict[str, Any], body: Callable[[Seed], dict[str, Any]]) -> None:
@@ -101,8 +124,8 @@ def _remove(folder: Path) -> None:
 
 def discard(folder: Path) -> None:
     """Delete finished seeds and all else in a work folder; cut short, this leaves none that looks finished."""
-    for record in folder.rglob(RECORD):
-        record.unlink()
+    for marker in folder.rglob(_FINISHED):
+        marker.unlink()
     shutil.rmtree(folder)
 
 

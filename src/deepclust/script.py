@@ -6,10 +6,13 @@ import inspect
 import logging
 import os
 import platform
+import re
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import TracebackType
 
 from deepclust.errors import UserError
 
@@ -22,18 +25,21 @@ _STORAGE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, 
 def run_as_script(main: Callable[..., None], *, is_stage: bool = True) -> None:
     """Call `main` with the command line's arguments; a stage, while no other process runs it with the same ones.
 
-    A `UserError`, and storage that takes no more, end in one line on stderr and exit code 2.
+    Where DVC runs a stage, the parts of the stage's name come before them: `evaluate@digits-kmeans` stands for the
+    arguments `digits kmeans`. A `UserError`, and storage that takes no more, end in one line on stderr and exit code 2,
+    Ctrl-C, from the import of this module on, in one line and exit code 130.
     """
     logging.basicConfig(format="%(message)s")
     logging.getLogger("deepclust").setLevel(logging.INFO)
     try:
+        arguments = [*(_parts(os.environ.get("DVC_STAGE", "")) if is_stage else []), *sys.argv[1:]]
         try:
-            inspect.signature(main).bind(*sys.argv[1:])
+            inspect.signature(main).bind(*arguments)
         except TypeError as error:
-            raise UserError(f"{sys.argv[0]} {' '.join(sys.argv[1:])}: {error}; see the top of that file") from None
-        name = " ".join([Path(sys.argv[0]).stem, *sys.argv[1:]])
+            raise UserError(f"{' '.join([sys.argv[0], *arguments])}: {error}; see the top of that file") from None
+        name = " ".join([Path(sys.argv[0]).stem, *arguments])
         with _alone(name) if is_stage else contextlib.nullcontext():
-            main(*sys.argv[1:])
+            main(*arguments)
     except UserError as error:
         sys.exit(_complain(str(error)))
     except OSError as error:
@@ -42,6 +48,31 @@ def run_as_script(main: Callable[..., None], *, is_stage: bool = True) -> None:
         what = error.args[0][0][-1] if isinstance(error, shutil.Error) else error  # copytree lists every file
         line = " ".join([str(what), *getattr(error, "__notes__", [])])
         sys.exit(_complain(f"{line}; mend that and run the same command again: what was finished is kept"))
+
+
+def _hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    """End a script that nothing else ended: at Ctrl-C in a line, else in a traceback."""
+    if not issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, traceback)
+        return
+    sys.stderr.write("interrupted: what was finished is kept, and the same command goes on from there\n")
+    sys.stderr.flush()
+    os._exit(128 + signal.SIGINT)  # seeds that train in threads would hold up an exit until they are done
+
+
+sys.excepthook = _hook  # here, since a script loads libraries for seconds before it calls `run_as_script`
+
+
+def _parts(stage: str) -> list[str]:
+    """Return what the name of one of DVC's stages stands for: a data set, a cell; none where DVC runs nothing."""
+    key = stage.rpartition(":")[2].partition("@")[2]
+    parts = key.split("-") if key else []
+    if not all(re.fullmatch("[a-z0-9_]+", part) for part in parts):
+        raise UserError(
+            f"the stage {stage!r} is none of cells.yaml's: names are of a-z, 0-9 and _. Remove from params.yaml what "
+            "is no setting: cells, own_files, networks_read and sweeps_read are sections of cells.yaml"
+        )
+    return parts
 
 
 def _complain(message: str) -> int:

@@ -112,7 +112,9 @@ WITNESS = """
         if sys.argv[0].startswith("stages/"):
             modules = [module.__file__ for name, module in sys.modules.items() if name.split(".")[0] == "deepclust"]
             note = {{"opened": sorted(opened), "modules": sorted(map(os.path.relpath, modules))}}
-            with open(os.path.join({folder!r}, " ".join(sys.argv).replace("/", ":")), "w") as file:
+            names = os.environ["DVC_STAGE"].partition("@")[2].split("-")
+            command = " ".join(filter(None, [sys.argv[0], *names, *sys.argv[1:]]))
+            with open(os.path.join({folder!r}, command.replace("/", ":")), "w") as file:
                 json.dump(note, file)
 
     sys.addaudithook(hook)
@@ -260,7 +262,11 @@ def stages_of(workspace: Workspace, *cells: str, dataset: str = "few") -> set[st
 
 def sweeps_of(workspace: Workspace) -> set[str]:
     """Return the names of the stages that run and evaluate the sweeps."""
-    return {f"{stage}@{name}" for stage in ("sweep", "evaluate_sweep") for name in workspace.params["sweeps"]}
+    return {
+        f"{stage}@{sweep['dataset']}-{name}"
+        for stage in ("sweep", "evaluate_sweep")
+        for name, sweep in workspace.params["sweeps"].items()
+    }
 
 
 def add_wine(workspace: Workspace) -> None:

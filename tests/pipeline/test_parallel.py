@@ -196,7 +196,7 @@ def test_a_stage_whose_worker_is_killed_goes_on_from_its_checkpoints_on_another(
     process = start(killed, "2")
     log = killed.root / "work/log/pretrain@few-conv.log"
     wait_for(lambda: log.exists() and "seed 1\n" in log.read_text(encoding="utf-8"))
-    (stage,) = processes(killed, "python stages/pretrain.py few conv")
+    (stage,) = processes(killed, "python stages/pretrain.py")
     os.kill(stage, signal.SIGSTOP)
     for command in (["dvc", "repro"], ["python", "tools/parallel.py", "2"]):
         second = subprocess.run(command, cwd=killed.root, env=killed.environment, capture_output=True, text=True)
@@ -204,7 +204,7 @@ def test_a_stage_whose_worker_is_killed_goes_on_from_its_checkpoints_on_another(
         assert "is busy" in second.stderr
     os.kill(stage, signal.SIGCONT)
     os.kill(worker_of(stage), signal.SIGKILL)
-    wait_for(lambda: stage not in processes(killed, "python stages/pretrain.py few conv"))
+    wait_for(lambda: stage not in processes(killed, "python stages/pretrain.py"))
     run = finish(process)
 
     assert run.code == 0, run.log

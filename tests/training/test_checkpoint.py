@@ -1,5 +1,6 @@
 """A killed training goes on from its checkpoint to the bits of one that was never killed."""
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from deepclust.errors import SeedFailed
-from deepclust.training.checkpoint import load_tensors, save_tensors
+from deepclust.training.checkpoint import Damaged, load_tensors, save_tensors
 from deepclust.training.loop import Outcome, Refresh, in_chunks, make_optimizer, train
 from deepclust.training.runtime import Runtime
 
@@ -39,6 +40,10 @@ class Model(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.norm(self.linear(x))
         return out
+
+
+def flipped(whole: bytes, place: int, bit: int = 0) -> bytes:
+    return whole[:place] + bytes([whole[place] ^ 1 << bit]) + whole[place + 1 :]
 
 
 def fit(
@@ -111,10 +116,17 @@ def test_training_may_be_interrupted_again_and_again(optimizer: str, tmp_path: P
 
 @pytest.mark.parametrize(
     "damage",
-    [lambda whole: b"", lambda whole: whole[:100], lambda whole: whole[:-1], lambda whole: bytes(len(whole))],
-    ids=["empty", "half a header", "a byte short", "zeros"],
+    [
+        lambda whole: b"",
+        lambda whole: whole[:100],
+        lambda whole: whole[:-1],
+        lambda whole: bytes(len(whole)),
+        lambda whole: flipped(whole, len(whole) - 1),
+        lambda whole: flipped(whole, whole.index(b"learning_rates")),
+    ],
+    ids=["empty", "half a header", "a byte short", "zeros", "a bit of a tensor", "a bit of a fact"],
 )
-def test_checkpoint_that_is_not_whole_is_discarded_with_a_line(
+def test_checkpoint_that_is_not_what_was_written_is_set_aside_with_a_line(
     damage: Callable[[bytes], bytes], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(Interrupted):
@@ -122,7 +134,8 @@ def test_checkpoint_that_is_not_whole_is_discarded_with_a_line(
     (checkpoint,) = tmp_path.iterdir()
     checkpoint.write_bytes(damage(checkpoint.read_bytes()))
     found = fit(tmp_path, "adam")
-    assert f"{checkpoint}: not a whole checkpoint" in caplog.text
+    assert f"{checkpoint} is damaged" in caplog.text
+    assert checkpoint.with_suffix(".bad").exists()
     assert found[2] == EPOCHS * BATCHES
     assert_same(found, fit(None, "adam"))
 
@@ -194,3 +207,18 @@ def test_same_tensors_give_the_same_bytes(tmp_path: Path) -> None:
     for name, keys in [("x", "ab"), ("y", "ba")]:
         save_tensors(tmp_path / name, {key: torch.full((3,), ord(key)) for key in keys}, seed=1)
     assert (tmp_path / "x").read_bytes() == (tmp_path / "y").read_bytes()
+
+
+def test_no_flipped_bit_of_a_file_of_tensors_goes_unnoticed(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    tensors = {"a": torch.arange(3), "b": torch.tensor([True, False, True]), "c": torch.ones(1, 2)}
+    save_tensors(path, tensors, rate=0.25)
+    whole = path.read_bytes()
+    for place, bit in itertools.product(range(len(whole)), range(8)):
+        path.write_bytes(flipped(whole, place, bit))
+        try:
+            found, facts = load_tensors(path)
+        except Damaged:
+            continue
+        assert facts == {"rate": 0.25}  # harmless: a space between the entries of the header
+        assert all(torch.equal(found[name], tensor) for name, tensor in tensors.items())

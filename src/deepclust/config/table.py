@@ -36,7 +36,8 @@ def table(config: Config) -> str:
             entries["cells"][f"{dataset}-{name}"] = pair | _inputs(dataset, cell.graph, cell.network)
     for name, sweep in config.sweeps.items():
         cell = resolved[sweep.dataset].cells[sweep.cell]
-        entries["sweeps_read"][name] = {"dataset": sweep.dataset} | _inputs(sweep.dataset, cell.graph, cell.network)
+        pair = {"dataset": sweep.dataset, "sweep": name}
+        entries["sweeps_read"][f"{sweep.dataset}-{name}"] = pair | _inputs(sweep.dataset, cell.graph, cell.network)
     held = config.compute.instructions
     lines = [
         f"name: {json.dumps(config.grid)}",

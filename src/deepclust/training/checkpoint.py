@@ -1,32 +1,61 @@
-"""Training states in single safetensors files, written atomically."""
+"""Training states in single safetensors files, written atomically, each with a digest of all that is in it."""
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from deepclust.errors import UserError
 from deepclust.files import atomic
+
+
+class Damaged(UserError):
+    """A file of tensors is not what was written."""
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], **facts: Any) -> None:
     """Write tensors, and JSON facts beside them, to one safetensors file."""
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    metadata = {"facts": json.dumps(facts)} if facts else None  # in order: a trace's columns come from it
+    text = json.dumps(facts)  # in order: a trace's columns come from it
     with atomic(path) as file:
-        file.write(save(contiguous, metadata=metadata))
+        # under one name, since safetensors writes several in an order of chance
+        file.write(save(contiguous, metadata={"facts": f"{_digest(contiguous, text)} {text}"}))
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the tensors (on the CPU) and the facts of a file written by `save_tensors`."""
-    with safe_open(path, framework="pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-        facts = json.loads((file.metadata() or {}).get("facts", "{}"))
+    """Return the tensors (on the CPU) and the facts of a file written by `save_tensors`.
+
+    Raises
+    ------
+    Damaged
+        A byte that matters is not what was written.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+            metadata = file.metadata() or {}
+    except SafetensorError as error:
+        raise Damaged(f"{path} is damaged: {error}; remove it, and make it anew") from None
+    digest, _, text = metadata.get("facts", "").partition(" ")
+    if digest != _digest(tensors, text):
+        raise Damaged(f"{path} is damaged: its content does not fit its digest; remove it, and make it anew")
+    facts: dict[str, Any] = json.loads(text)
     return tensors, facts
+
+
+def _digest(tensors: Mapping[str, Tensor], facts: str) -> str:
+    """Return the hex SHA-256 of the facts, and of every contiguous tensor's name, type, shape and bytes."""
+    digest = hashlib.sha256(facts.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(repr((name, str(tensor.dtype), tuple(tensor.shape))).encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def save_state(
@@ -46,7 +75,7 @@ def save_state(
 def load_state(
     path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, generators: Sequence[torch.Generator]
 ) -> dict[str, Any]:
-    """Restore in place what `save_state` wrote, and return its facts."""
+    """Restore in place what `save_state` wrote, and return its facts; raise `Damaged` before anything is restored."""
     tensors, facts = load_tensors(path)
     weights = {name.removeprefix("module."): value for name, value in tensors.items() if name.startswith("module.")}
     module.load_state_dict(weights)

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from deepclust.errors import SeedFailed, UserError
 from deepclust.training import runtime
-from deepclust.training.checkpoint import load_state, save_state
+from deepclust.training.checkpoint import Damaged, load_state, save_state
 from deepclust.training.replay import Replayed, cuda_graphs, own_stream
 from deepclust.training.rows import Rows
 
@@ -123,8 +122,9 @@ def train(
         try:
             facts = load_state(path, nn.ModuleList([module, _Labels(labels)]), optimizer, [generator, noise])
             first, n_iter, converged, trace = (facts[key] for key in ("epoch", "n_iter", "converged", "trace"))
-        except SafetensorError as error:  # nothing is restored before all is read
-            _log.warning("%s: not a whole checkpoint (%s); this training begins anew", path, error)
+        except Damaged as error:  # nothing was restored
+            aside = path.replace(path.with_suffix(".bad"))
+            _log.warning("%s. It is now %s, and this training begins anew", error, aside)
 
     def store(epoch: int) -> None:
         if path is not None:
