@@ -10,15 +10,15 @@ run side by side: while one reads labels off on a CPU, another trains on the GPU
 that the same command goes on where the budget ended it. A stage that fails is named, and the others go on. No file in
 git is changed.
 
-The archive is a grid without gaps. It has the cells that finished a seed of the first data set; the further data sets
-on which all these cells finished a seed; and the seeds that all cells of a data set finished, fewer if the archive
-would exceed `--limit` megabytes. Whatever is left out is named. The archive holds run records, traces, labels and
+The archive is a grid without gaps: the cells that finished a seed of the first data set; the further data sets on which
+all these cells finished a seed; and the seeds that all cells of a data set finished, fewer if the archive would exceed
+`--limit` megabytes. The command names all that is left out. The archive holds run records, traces, labels and
 read-outs, no weights and no embeddings; metrics are computed at home, from the labels.
 
 `import` prepares the data and graphs, and checks the archive's digests and that every record is of the code, the
-settings and the data that are here. It then deletes from the grid's params.yaml what the archive lacks, puts the files
-where the stages would have put them, and prints the commands by which DVC records and evaluates them. These commands
-draw no figures of embeddings.
+settings and the data that are here. `import` then deletes from the grid's params.yaml what the archive lacks, puts the
+files where the stages would have put them, and prints the commands by which DVC records and evaluates them. These
+commands draw no figures of embeddings.
 """
 
 import argparse

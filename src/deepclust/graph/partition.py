@@ -391,7 +391,7 @@ def _best_moves(
     shape = (len(nodes), len(volumes))
     ties = _sums(rows * shape[1] + labels[edges.indices], edges.data, shape[0] * shape[1]).reshape(shape)
     ties -= degrees[:, None] * volumes
-    staying = ties[every, own] + degrees**2  # its own cluster's expected weight leaves the node itself out
+    staying = ties[every, own] + degrees**2  # the own cluster's expected weight leaves the node itself out
     ties[every, own] = -np.inf
     targets = ties.argmax(axis=1)
     return 2 * (ties[every, targets] - staying), targets

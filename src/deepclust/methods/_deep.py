@@ -28,7 +28,7 @@ _LARGEST_GRAPH = 200_000
 class DeepClusterer(Clusterer):
     """A method that reads a pretrained autoencoder, or pretrains its own with the settings `pretraining`.
 
-    `pretraining` holds settings as under `networks` in params.yaml. Its key `network` names the network, by default the
+    `pretraining` holds settings as under `networks` in params.yaml. The key `network` names the network, by default the
     method's own; rows of X have no image shape, so that the default for a method on images is `mlp`. None stands for
     the network as its file declares it.
     """

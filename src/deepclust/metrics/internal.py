@@ -1,4 +1,4 @@
-"""Internal metrics: how compact, separate and repeatable clusters are. They need no classes, and prove no truth.
+"""Internal metrics: how compact, separate and repeatable clusters are, without classes and so without the truth.
 
 Compactness is judged in the space of the samples, not in a method's own embedding, so that methods can be compared.
 """

@@ -24,7 +24,7 @@ Through = Callable[[Callable[[Tensor], Tensor], nn.Module, Tensor], Tensor]
 class Phase:
     """One training of a pretraining: its module, its data, and the loss of a batch."""
 
-    name: str  # in the trace
+    name: str  # the phase's name in the trace
     module: nn.Module
     X: Tensor
     terms: Terms  # as `training.loop.train` takes them

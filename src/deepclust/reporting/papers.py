@@ -9,7 +9,7 @@ class Paper:
     """A paper's printed name, its own methods, the NMI normaliser its numbers use, and its protocol in one clause."""
 
     title: str
-    methods: tuple[str, ...]  # its own proposals; the other methods in its tables are baselines
+    methods: tuple[str, ...]  # the paper's own; other methods in its tables are baselines
     nmi: Literal["arithmetic", "max"]
     protocol: str
 

@@ -35,7 +35,7 @@ class Result:
     objective: Tensor  # (B,) F(x)
     bound: Tensor  # (B,) the best lower bound found of min F
     residual: Tensor  # (B,) the duality gap relative to the objective
-    n_iter: int  # of the slowest problem
+    n_iter: int  # iterations of the slowest problem
     converged: bool  # every residual is at most the tolerance
     history: tuple[float, ...]  # largest residual after each check, the start's first
 

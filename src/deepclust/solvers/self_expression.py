@@ -43,7 +43,7 @@ class SelfExpression:
     coefficients: Tensor  # (N, k) z_i on its support, or (N, N); H's dtype
     objective: Tensor  # (N,) float64, each row's part of the objective at the coefficients
     gap: Tensor  # (N,) float64, at least (objective - minimum) / objective; 0 where the objective is 0
-    n_iter: int  # of the slowest row
+    n_iter: int  # iterations of the slowest row
     converged: bool  # every gap is at most the tolerance
 
 

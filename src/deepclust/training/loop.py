@@ -41,8 +41,8 @@ class Refresh:
 class EpochSteps:
     """A method's steps between epochs: half-steps of an alternating scheme, schedules.
 
-    Both functions run with the state of the epochs so far restored. They may change only that state: weights and
-    buffers of the module, the optimiser's state and its learning rate. A checkpoint is written after `after`.
+    Both functions run with the state of the epochs so far restored, and may change only that state: weights and buffers
+    of the module, the optimiser's state and its learning rate. A checkpoint is written after `after`.
     """
 
     before: Callable[[], None]

@@ -125,7 +125,7 @@ class DCGMM(GMMReadout, ADMMClusterer):
     def _settle(self, clustering: Mixture) -> None:
         super()._settle(clustering)
         self.covariances_, self.weights_ = clustering.covariances.cpu().numpy(), clustering.weights.cpu().numpy()
-        del self.precisions_cholesky_  # of the start's mixture
+        del self.precisions_cholesky_  # stale: of the start's mixture
 
     def _rho(self, clustering: Mixture) -> float:
         if self.rho is not None:
