@@ -21,7 +21,7 @@ from deepclust.training.pretrain import pretrain
 from deepclust.training.runtime import Runtime
 
 SETTINGS = MLP(epochs=1)
-SIDE = 2048  # of the square product that stands for the machine's peak
+SIDE = 2048  # side of the square product that stands for the machine's peak
 
 
 def main() -> None:
@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def compare(contestants: Mapping[str, Callable[[], object]], turns: int) -> Callable[[str, str], float]:
-    """Time all contestants in turn, after a warm-up; return what gives the median ratio of the times of two."""
+    """Time all contestants in turn, after a warm-up; return a function that gives the median ratio of two times."""
     for contestant in contestants.values():
         contestant()
     times: dict[str, list[float]] = {name: [] for name in contestants}

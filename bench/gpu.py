@@ -1,9 +1,9 @@
-"""What a GPU makes of the paper's sizes: pretraining of one seed and of five, the exact graph, the hybrid's iterations.
+"""A GPU at the papers' sizes: pretraining of one seed and of five, the exact graph, the hybrid's iterations.
 
-Pretraining is of 784-500-500-2000-10 in batches of 256: five seeds side by side, as a stage runs them, against one, and
-against five in turn whose steps are launched kernel by kernel (one of these is run, its time taken five times). The
-graph is that of the 10 nearest neighbours, on the GPU and on the CPU's --threads, which must be the same. An outer
-iteration of the hybrid is its convex step, a pass of Adam over all samples and an encoding of all; their median is
+Pretraining trains 784-500-500-2000-10 in batches of 256. Five seeds side by side, as a stage runs them, stand against
+one seed, and against five in turn whose steps are launched kernel by kernel (one of these is run, its time taken five
+times). The graph of the 10 nearest neighbours is built on the GPU and on the CPU's --threads, and must be the same. An
+outer iteration of the hybrid is its convex step, a pass of Adam over all samples and an encoding of all; the median is
 printed. Contestants take turns; ratios are medians over the turns.
 
     python bench/gpu.py [--samples N] [--epochs E] [--turns R] [--threads T]     # MNIST if DEEPCLUST_MIRROR is set

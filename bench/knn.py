@@ -1,10 +1,10 @@
 """Exact nearest neighbours: deepclust against faiss's flat index, scikit-learn's brute force and pynndescent.
 
 Every contender searches the k nearest other samples of all samples, in a process of its own, on the same number of
-threads, after a warm-up on a few hundred samples that takes imports and compilation out of the timing. Printed are wall
-and CPU seconds (best of --repeats, by wall), both as ratios to faiss's of the same run (below 1: faster), the memory
-the search took beyond the data (Linux), and the recall against deepclust's exact neighbours. Packages that are not
-installed are skipped with a line.
+threads, after a warm-up on a few hundred samples that takes imports and compilation out of the timing. The table has
+wall and CPU seconds (best of --repeats, by wall), both as ratios to faiss's of the same run (below 1: faster), the
+memory of the search beyond the data (Linux), and the recall against deepclust's exact neighbours. Packages that are
+not installed are skipped with a line.
 
     python bench/knn.py                              # MNIST if DEEPCLUST_MIRROR is set, else synthetic, 70,000 x 784
     python bench/knn.py --dataset synthetic --n 20000 --peers deepclust faiss
@@ -113,7 +113,7 @@ def contend(name: str, data: Path, k: int, repeats: int) -> None:
 
 
 def without_self(found: np.ndarray, k: int) -> np.ndarray:
-    """Return (N, k) of the neighbours; where a duplicate took the sample's own place, its last neighbour is dropped."""
+    """Return neighbours (N, k) without the sample; the last is dropped if a duplicate took the sample's place."""
     if found.shape[1] == k:
         return found
     own = found == np.arange(len(found))[:, None]

@@ -1,8 +1,8 @@
 """One epoch of each deep method: against training its network alone, against ClustPy, against a paper's time table.
 
-A pass is what no epoch can do without: forward, backward and the optimiser's step over all batches, of encoder and
-decoder on the squared reconstruction error, or of the encoder on its squared code where a method trains no more than
-that. It shares the method's network, optimiser, batches of 256 and threads, and does nothing else. An epoch should cost
+A pass is the least that an epoch has to do: forward, backward and the optimiser's step over all batches, for encoder
+and decoder on the squared reconstruction error, or for the encoder on its squared code where a method trains no more.
+A pass shares the method's network, optimiser, batches of 256 and threads, and does nothing else. An epoch should cost
 at most 1.3 times its pass. ULHE-DC's labels come from all samples once an epoch: forward alone is a third of its pass.
 
 All contestants take turns in one run; what counts are the medians of the turns' ratios. Epochs are timed by the
@@ -47,8 +47,8 @@ import torch.nn.functional as F
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 SIDE, N_CLUSTERS, BATCH = 16, 10, 256
-EPOCHS = 4  # of every training; the first is not timed
-MLP = Sphere(epochs=1)  # codes of the length that ULHE-DC asks for, and no other method minds
+EPOCHS = 4  # epochs of every training; the first is not timed
+MLP = Sphere(epochs=1)  # codes of about length 1, as ULHE-DC needs; no other method minds
 NETWORKS: dict[str, Network] = {
     "mlp": MLP,
     "sigmoid": Sigmoid(epochs=1, layerwise_epochs=0),
@@ -58,7 +58,7 @@ NETWORKS: dict[str, Network] = {
 
 @dataclass(frozen=True)
 class Pass:
-    """What an epoch trains."""
+    """The part of a network that an epoch trains."""
 
     network: str
     decoder: bool
@@ -141,7 +141,7 @@ def main() -> None:
 
 
 def seconds_an_epoch(fit: Callable[[], object], n_batches: int) -> float:
-    """Return the mean over a training's epochs but the first, whatever `fit` does before and after its batches."""
+    """Return the mean over a training's epochs but the first, without `fit`'s work before and after the batches."""
     ends: list[float] = []
     hook = register_optimizer_step_post_hook(lambda *_: ends.append(time.perf_counter()))
     try:

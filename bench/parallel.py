@@ -2,9 +2,9 @@
 
 In a temporary copy of the project everything but the cells is made first: data, graph, network. Then the cells of one
 method with the same settings, their evaluations and the report are timed, once in one go by DVC alone and once by
-tools/parallel.py, one thread a stage. Printed are seconds and how many times faster than DVC alone (higher is better);
-both must leave the same dvc.lock. The report and the last evaluations have nothing beside them, and starting Dask takes
-a few seconds: cells of minutes come closer to N than cells of seconds.
+tools/parallel.py, one thread a stage. The output is seconds, and how many times faster than DVC alone (higher is
+better); both must leave the same dvc.lock. The report and the last evaluations have nothing beside them, and starting
+Dask takes a few seconds: cells of minutes come closer to N than cells of seconds.
 
     python bench/parallel.py                           # 8 cells, two workers
     python bench/parallel.py --cells 2 --epochs 5      # does it run?

@@ -1,7 +1,7 @@
 """Partitions of a neighbourhood graph by modularity: deepclust against spectral clustering on the same graph.
 
 Contenders part one graph (local scaling) into K clusters in one process, on one thread: ours, scikit-learn's
-`SpectralClustering` with the read-out of each --assign-labels, and our own `sc_ncut`. Printed are seconds, also as a
+`SpectralClustering` with the read-out of each --assign-labels, and our own `sc_ncut`. The table has seconds, also as a
 ratio to those of --peer (below 1: faster), modularity (higher is better) and normalised cut (lower is better).
 scikit-learn's shift-invert eigensolver grows faster than the graph; on more than --limit samples it is left out.
 

@@ -1,9 +1,9 @@
-"""The same bits on two processors: digests of what the pipeline computes, as it is and held to AVX2; and the price.
+"""The same bits on two processors: digests of the pipeline's kernels, as it is and held to AVX2; and the price.
 
 Every kernel runs on the digits (1,797 x 64) in two processes, one with DEEPCLUST_INSTRUCTIONS=native and one with avx2,
 which take turns: each --pairs times, after a warm-up. Kernels that build on others (eigenvectors on a graph) take these
-from their own process. Printed are the digests, the seconds as it is, the median of the pairs' ratios (above 1: held to
-AVX2 takes longer), and which digests are those of the machines in docs/same_bits.json. Kernels whose package is not
+from their own process. The table has the digests, the seconds as it is, the median of the pairs' ratios (above 1: held
+to AVX2 takes longer), and which digests are those of the machines in docs/same_bits.json. Kernels whose package is not
 installed are left out.
 
     python bench/same_bits.py                # compares
@@ -40,7 +40,7 @@ CODE = ("graph", "losses", "nets", "solvers", "training")  # folders of the pack
 
 
 def kernels(threads: int) -> Iterator[tuple[str, Callable[[], Any]]]:
-    """Yield names and what each computes: an array, or several."""
+    """Yield the name of each kernel, and its function, which returns an array or several."""
     import numpy as np
     import torch
     from sklearn.cluster import AgglomerativeClustering, KMeans
@@ -177,7 +177,7 @@ def answer(content: Any) -> None:
 
 
 class Worker:
-    """A process of one mode, which computes what it is asked for."""
+    """A process of one mode, which computes kernels by name."""
 
     def __init__(self, mode: str, threads: int) -> None:
         ours = {*instructions.HELD, "NPY_ENABLE_CPU_FEATURES"}
@@ -207,7 +207,7 @@ class Worker:
 
 
 def machine() -> dict[str, Any]:
-    """Return what this machine is, as far as results depend on it."""
+    """Return the facts about this machine that results depend on."""
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").partition("\n\n")[0].splitlines()
     facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
     vectors = "AVX-512" if "avx512f" in facts["flags"].split() else "AVX2"

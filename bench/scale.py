@@ -1,15 +1,15 @@
-"""Every stage and method as the samples grow: seconds, memory beyond the data's file, and what ImageNet would cost.
+"""Every stage and method as the samples grow: seconds, memory beyond the data's file, and the cost of ImageNet.
 
 The data are made: 1,000 clusters in 32 directions of 2,048 features, with a little noise in all, float16 in a file, as
 someone's embeddings would be. Each piece of work is a process of its own. Seconds are from its call to its end, for one
-epoch and one start, at a rate at which nothing diverges; memory is the peak of what it holds of its own (`RssAnon`)
-beyond what it held before, and, apart, of the mapped file (`RssFile`). A piece is not started where a method says that
-memory is short (`NotApplicable`), or where its time at the last two sizes, carried on, is beyond the budget; the table
-says which.
+epoch and one start, at a rate at which nothing diverges. Memory is the peak of the process's own bytes (`RssAnon`)
+beyond those held before the call; the mapped file (`RssFile`) is counted apart. A piece is not started if a method says
+that memory is short (`NotApplicable`), or if its time at the last two sizes, carried on, is beyond the budget; the
+table says which.
 
-The exponent is that of N between the last two sizes measured, of seconds and of memory: 1 is linear. ImageNet's column
-carries the largest size measured on to its 1,281,167 x 2,048, by the exponent or 1, whichever is larger. All times are
-of this machine and this run.
+The exponent is the power of N with which seconds and memory grew between the last two sizes measured: 1 is linear.
+ImageNet's column carries the largest size measured on to 1,281,167 x 2,048, by the exponent or 1, whichever is larger.
+All times are of this machine and this run.
 
     python bench/scale.py [--sizes 10000,100000,1000000] [--clusters 10,1000] [--budget 900] [--only NAME,...]
 """
@@ -32,9 +32,9 @@ import numpy as np
 
 N_FEATURES, DIRECTIONS = 2048, 32
 IMAGENET = 1_281_167
-WIDTH = 26  # of a column
+WIDTH = 26  # characters of a column
 STAGES = ["prepare", "graph", "graph_approximate", "pretrain"]
-# of each method, the settings it has
+# settings for every method that declares them
 SHORT = {
     "epochs": 1,
     "n_init": 1,
@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--only", default="", help="names of stages and methods, in order; a method needs its stages")
-    parser.add_argument("--work", nargs=4, help=argparse.SUPPRESS)  # of the processes: name, N, K, folder
+    parser.add_argument("--work", nargs=4, help=argparse.SUPPRESS)  # for child processes: name, N, K, folder
     asked = parser.parse_args()
     if asked.work:
         name, n_samples, n_clusters, folder = asked.work
@@ -179,7 +179,7 @@ def resident() -> tuple[int, int]:
 def prepare_work(
     name: str, n_samples: int, n_clusters: int, folder: Path, asked: argparse.Namespace
 ) -> Callable[[], object]:
-    """Return what is to be measured; what earlier stages made is read here."""
+    """Return the function to be measured; results of earlier stages are read here."""
     from deepclust import files, methods
     from deepclust.datasets import _own
     from deepclust.graph import knn

@@ -2,10 +2,10 @@
 
 Codes of 10 features in --clusters anisotropic Gaussian clusters; candidates of a row are its 10 nearest neighbours;
 coefficients >= 0. All contestants solve the same problem of --n rows, in at most --max-iter iterations, in one run, on
-one thread. scikit-learn fits one row at a time and gets a sample of --rows rows, its time extrapolated to all
-of them; its tolerance makes its gaps about as large as FISTA's. Printed are seconds, ratios to ADMM's, and the relative
-duality gaps of the coefficients as returned, float32 or not, by one certificate for all (median, largest, and share
-of rows above 1e-4). Then ADMM alone solves --large rows; printed is the memory that took, too (Linux).
+one thread. scikit-learn fits one row at a time and gets a sample of --rows rows, its time extrapolated to all rows; its
+tolerance makes its gaps about as large as FISTA's. The table has seconds, ratios to ADMM's, and the relative duality
+gaps of the coefficients as returned, float32 or not, by one certificate for all (median, largest, and share of rows
+above 1e-4). Then ADMM alone solves --large rows; the memory is printed, too (Linux).
 
     python bench/self_expression.py
     python bench/self_expression.py --alpha 0.1 --large 20000

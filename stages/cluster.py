@@ -1,4 +1,4 @@
-"""Fit one cell of the grid on one data set, every seed of it: labels, embedding, trace, model and run record.
+"""Fit one cell of the grid on one data set with every seed: labels, embedding, trace, model and run record.
 
 python stages/cluster.py DATASET CELL           into data/runs/DATASET/CELL
 python stages/cluster.py DATASET SWEEP sweep    every point of a sweep, into data/sweeps/DATASET/SWEEP/POINT
@@ -33,7 +33,7 @@ def main(dataset: str, name: str, kind: str = "cluster") -> None:
     points = plan.pop("points")
     for point, settings in points.items():
         output = layout.sweep(dataset, name) / point
-        fit(plan | {"settings": settings}, output, work / point, keep_model=False)  # dozens, which nobody reads
+        fit(plan | {"settings": settings}, output, work / point, keep_model=False)  # dozens of models nobody reads
     for folder in work.iterdir():
         if folder.name not in points:
             discard(folder)
@@ -73,12 +73,12 @@ def fit(plan: dict[str, Any], output: Path, work: Path, *, keep_model: bool) -> 
             method.save(seed.results)
         return write(method, seed.results)
 
-    with execution.surroundings(cls, compute["threads"], compute["precision"]):  # around all, for seeds in threads
+    with execution.surroundings(cls, compute["threads"], compute["precision"]):  # around all: seeds may run in threads
         run_seeds(plan, output=output, work=work, inputs=inputs, body=body, n_in_parallel=n_in_parallel)
 
 
 def write(method: Any, folder: Path) -> dict[str, Any]:
-    """Write what a fitted method found, but for its model, and return what its record says of it."""
+    """Write a fitted method's results, except its model; return the method's part of the seed's record."""
     write_array(folder / "labels.npy", method.labels_)
     if hasattr(method, "embedding_"):
         write_array(folder / "embedding.npy", method.embedding_)

@@ -2,7 +2,7 @@
 
 python stages/evaluate.py DATASET CELL
 
-Unlabelled data, whose y is empty, has internal metrics only, and the figures that need no classes.
+Unlabelled data have an empty y: only internal metrics are computed, and only figures that need no classes are drawn.
 """
 
 from deepclust import layout
@@ -49,7 +49,7 @@ def main(dataset: str, cell: str) -> None:
     write_csv(reports / "confusion" / dataset / f"{cell}.csv", confusion(y, clusters))
 
     images, others = reports / "cells" / dataset / cell, reports / "files" / dataset / cell
-    images.mkdir(parents=True, exist_ok=True)  # a folder of images alone, as DVC plots whatever is in it
+    images.mkdir(parents=True, exist_ok=True)  # images alone: DVC plots every file of this folder
     drawn: list[str] = []
     if finished:
         shown = min(finished)

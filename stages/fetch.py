@@ -16,10 +16,10 @@ def main(dataset: str) -> None:
     if "own" in plan:
         _own.copy(plan["own"]["path"], plan["own"]["files"], layout.raw(dataset))
         return
-    # DVC empties data/raw/DATASET before this starts; downloads outlive that, and a killed run, in work/
+    # Downloads stay in work/: they outlive a killed run, and DVC's emptying of data/raw/DATASET before this stage.
     downloads = layout.DOWNLOADS / dataset
     mirror = os.environ.get("DEEPCLUST_MIRROR") or (read_yaml(layout.PARAMS).get("data") or {}).get("mirror")
-    for half in downloads.rglob(".*.tmp"):  # left by a kill
+    for half in downloads.rglob(".*.tmp"):  # left by a killed run
         half.unlink()
     datasets.fetch(dataset, downloads, mirror)
     shutil.copytree(downloads, layout.raw(dataset), dirs_exist_ok=True)

@@ -1,4 +1,4 @@
-"""Write the digests of the user's own files to data/digests/NAME.json, from which `plan` learns that they changed."""
+"""Write the digests of the user's own files to data/digests/NAME.json, from which `plan` sees that files changed."""
 
 from deepclust import layout
 from deepclust.datasets import _own

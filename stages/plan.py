@@ -42,7 +42,7 @@ def write(params: config.Config) -> None:
             write_json(path, content)
             code[content["code"]] = files
     write_json(layout.REPORTS / "code.json", code)
-    # the report depends on their folder, which has to exist in a grid without sweeps as well
+    # the report depends on the sweeps' folder, which has to exist in a grid without sweeps as well
     sweeps = [{"name": name, **sweep.model_dump()} for name, sweep in params.sweeps.items()]
     write_json(layout.REPORTS / "sweeps/index.json", sweeps)
 

@@ -1,4 +1,4 @@
-"""Read a data set's files into X (N, D) float32 in [0, 1], y (N,) int64 and meta.json: here data and labels part.
+"""Read a data set's files into X (N, D) float32 in [0, 1], y (N,) int64 and meta.json: labels leave the data here.
 
 Unlabelled data have an empty y. The names of the samples go with y, since an image's folder may be its label.
 """
@@ -26,7 +26,7 @@ def main(name: str) -> None:
         data = datasets.prepare(name, raw)
         digest = data.digest
     folder = layout.prepared(name)
-    shutil.rmtree(folder, ignore_errors=True)  # DVC deletes its outputs, but not the half-written file a kill leaves
+    shutil.rmtree(folder, ignore_errors=True)  # DVC deletes outputs, but not a killed run's half-written file
     write_array(folder / "X.npy", data.X)
     write_array(folder / "y.npy", np.empty(0, np.int64) if data.y is None else data.y)
     write_text(folder / "samples.txt", "".join(f"{sample}\n" for sample in data.samples))

@@ -1,4 +1,4 @@
-"""Pretrain one network on one data set, every seed of it: weights that all methods reading this network share."""
+"""Pretrain one network on one data set with every seed: weights shared by all methods that read this network."""
 
 import sys
 from typing import Any
@@ -40,7 +40,7 @@ def main(dataset: str, name: str) -> None:
         return about | {"versions": versions("numpy", "torch")}
 
     digest = sha256(samples)
-    with Runtime(compute["threads"], compute["precision"]).open():  # around all of them, for seeds in threads
+    with Runtime(compute["threads"], compute["precision"]).open():  # around all seeds, as these may run in threads
         run_seeds(
             plan,
             output=layout.network(dataset, name),

@@ -1,4 +1,4 @@
-"""Collect the grid's metrics into results.csv, tables beside the published numbers, figures and pages of them all."""
+"""Collect the grid's metrics into results.csv, tables beside the published numbers, figures and pages."""
 
 from typing import Any
 
@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def draw(dataset: str, summary: pd.DataFrame, reported: pd.DataFrame) -> dict[str, str]:
-    """Draw what there is of a data set and of each method on it; return the figures' captions by their stems."""
+    """Draw the figures of a data set and of each method on it; return the figures' captions by their stems."""
     captions: dict[str, str] = {}
     for method in (None, *summary["method"].unique()):
         run = Grid(dataset, layout.REPORTS / "traces" / dataset, summary, reported, method)
@@ -54,7 +54,7 @@ def draw(dataset: str, summary: pd.DataFrame, reported: pd.DataFrame) -> dict[st
 
 
 def of_sweeps(sweeps: list[dict[str, Any]]) -> tuple[tables.Table | None, dict[str, str]]:
-    """Return the table of the sweeps, None where there are none, and the captions of their figures by stem."""
+    """Return the table of the sweeps (None without sweeps), and the captions of the sweeps' figures by stem."""
     if not sweeps:
         return None, {}
     names = [sweep["name"] for sweep in sweeps]

@@ -4,21 +4,21 @@
                                           [--jobs 4]
     python tools/paper_run.py import ARCHIVE
 
-`run` calls the stages' own code in the order of the grid: every cell of the first data set, then of the next; with the
-first seed of each, then with as many as the next of `--rounds` says. With `--jobs`, so many stages run side by side:
-while one reads labels off on a CPU, another trains on the GPU. Finished seeds stay in `work/`, as always, so that
-the same command goes on where the budget ended it; a stage that fails is named, and the others go on. No file in git is
-changed.
+`run` calls the stages' own code in the order of the grid: every cell of the first data set, then of the next. Every
+round over the grid brings each cell to as many seeds as the next number of `--rounds`. With `--jobs`, that many stages
+run side by side: while one reads labels off on a CPU, another trains on the GPU. Finished seeds stay in `work/`, so
+that the same command goes on where the budget ended it. A stage that fails is named, and the others go on. No file in
+git is changed.
 
-The archive is a grid without gaps: the cells that have finished a seed of the first data set, the further data sets on
-which all of these have, and the seeds that all of a data set's cells have finished, fewer where these take more than
-`--limit` megabytes. Whatever is left out is named. The archive holds run records, traces, labels and read-outs, no
-weights and no embeddings; metrics are computed at home, from the labels.
+The archive is a grid without gaps: the cells that finished a seed of the first data set; the further data sets on which
+all these cells finished a seed; and the seeds that all cells of a data set finished, fewer if the archive would exceed
+`--limit` megabytes. The command names all that is left out. The archive holds run records, traces, labels and
+read-outs, no weights and no embeddings; metrics are computed at home, from the labels.
 
-`import` makes the data and graphs, and checks the archive's digests and that every record is of the code, the settings
-and the data that are here. It then takes out of the grid's params.yaml what the archive lacks, puts the files where the
-stages would have put them, and prints the commands by which DVC records and evaluates them. Figures of embeddings are
-not among what these draw.
+`import` prepares the data and graphs, and checks the archive's digests and that every record is of the code, the
+settings and the data that are here. `import` then deletes from the grid's params.yaml what the archive lacks, puts the
+files where the stages would have put them, and prints the commands by which DVC records and evaluates them. These
+commands draw no figures of embeddings.
 """
 
 import argparse
@@ -110,7 +110,7 @@ def run(asked: argparse.Namespace) -> None:
 
 
 def work(asked: argparse.Namespace) -> None:
-    """Run the grid in whose folder this is, round after round."""
+    """Run the grid of the current folder, round after round."""
     content = read_yaml(layout.PARAMS) | {"sweeps": {}}
     if asked.datasets:
         content["datasets"] = asked.datasets.split(",")
@@ -130,12 +130,12 @@ Task = tuple[str, ...]  # a stage, its data set and the name of its unit
 
 
 def tasks(params: config.Config) -> dict[Task, list[Task]]:
-    """Return what is to be done, most wanted first, each with what must be done before."""
+    """Return the tasks, most wanted first, each with the tasks that must be done before."""
     found: dict[Task, list[Task]] = {}
     for dataset in params.datasets:
         found[("data", dataset)] = []
         cells = config.resolve(params, dataset).cells
-        # cells without a network take one core, and long; of the others, labels of a graph are the slowest to read off
+        # cells without a network take one core for long; among the others, labels of a graph are slowest to read off
         for cell, settings in sorted(cells.items(), key=lambda item: (bool(item[1].network), not item[1].graph)):
             needed: list[Task] = [("data", dataset)]
             if settings.network:
@@ -146,9 +146,9 @@ def tasks(params: config.Config) -> dict[Task, list[Task]]:
 
 
 def in_order(pool: Executor, jobs: int, waiting: dict[Task, list[Task]], prepared: set[Task]) -> set[Task]:
-    """Do every task but those prepared once what it needs is done, `jobs` at a time, and return all that are done.
+    """Do the tasks that are not prepared, each after those it needs, `jobs` at a time; return all that are done.
 
-    Tasks that need a failed one are left out.
+    Tasks that need a failed task are left out.
     """
     done, running = set(prepared), dict[Future[float], Task]()
     waiting = {task: needed for task, needed in waiting.items() if task not in done}
@@ -169,7 +169,7 @@ def in_order(pool: Executor, jobs: int, waiting: dict[Task, list[Task]], prepare
 
 
 def perform(task: Task) -> float:
-    """Run a stage, or for "data" the three that prepare a data set; return its seconds."""
+    """Run a stage, or for "data" the three stages that prepare a data set; return the seconds taken."""
     began = time.monotonic()
     kind, *rest = task
     if kind == "data":
@@ -180,7 +180,7 @@ def perform(task: Task) -> float:
 
 
 def plan(content: dict[str, Any]) -> config.Config:
-    """Keep the part of the grid that is run, write its plan, and return it as it is checked."""
+    """Write down the part of the grid that is run, and its plan; return that part, checked."""
     with atomic(ASKED, "w") as file:
         YAML().dump(content, file)
     params = config.load(ASKED)
@@ -197,7 +197,7 @@ def data(dataset: str) -> None:
 
 
 def pack(archive: Path, limit: float) -> None:
-    """Write the archive: of each data set, as many seeds as all its cells have finished and as the limit allows."""
+    """Write the archive: for each data set, the seeds that all its cells have finished, as far as the limit allows."""
     params = config.load(ASKED if ASKED.exists() else layout.PARAMS)
     begun = params.datasets if ASKED.exists() else []
     every = list(params.methods) if begun else []
@@ -209,12 +209,12 @@ def pack(archive: Path, limit: float) -> None:
     chosen: dict[str, list[int]] = {}
     files: dict[str, bytes] = {}
     size = 0
-    for place in range(max(map(len, parts.values()), default=0)):  # every data set's first seed before any second one
+    for place in range(max(map(len, parts.values()), default=0)):  # every data set's first seed before a second one
         for dataset, seeds in parts.items():
             if place < len(seeds) and len(chosen.get(dataset, [])) == place:
                 seed, found = seeds[place]
                 needed = len(zipped(found))
-                if size + needed < 0.98 * limit:  # what remains is for the manifest
+                if size + needed < 0.98 * limit:  # the rest is for the manifest
                     size += needed
                     files |= found
                     chosen.setdefault(dataset, []).append(seed)
@@ -241,7 +241,7 @@ def finished(params: config.Config, dataset: str, cells: Sequence[str]) -> list[
 
 
 def units(params: config.Config, dataset: str, cells: Sequence[str]) -> list[tuple[str, str]]:
-    """Return the (stage, name) that some cells of a data set consist of."""
+    """Return (stage, name) of each unit that some cells of a data set consist of."""
     resolved = config.resolve(params, dataset).cells
     networks = dict.fromkeys(network for cell in cells if (network := resolved[cell].network))
     return [("pretrain", name) for name in networks] + [("cluster", name) for name in cells]
@@ -250,7 +250,7 @@ def units(params: config.Config, dataset: str, cells: Sequence[str]) -> list[tup
 def complete(
     dataset: str, seeds: Sequence[int], units: Sequence[tuple[str, str]]
 ) -> Iterator[tuple[int, dict[str, bytes]]]:
-    """Yield each seed, up to the first that some unit has not finished under the present plan, with its files."""
+    """Yield each seed with its files, up to the first seed that some unit has not finished under the present plan."""
     for seed in seeds:
         files: dict[str, bytes] = {}
         for kind, name in units:
@@ -266,7 +266,7 @@ def complete(
 
 
 def difference(record: dict[str, Any], plan: dict[str, Any]) -> list[str]:
-    """Return what a run record and its unit's plan disagree on."""
+    """Return the names on which a run record and its unit's plan disagree."""
     return [key for key, value in plan.items() if key != "seeds" and record.get(key) != value]
 
 
@@ -282,7 +282,7 @@ def zipped(files: dict[str, bytes]) -> bytes:
 
 
 def bring(archive: Path) -> None:
-    """Check an archive and put its files where the stages would have; on any doubt nothing in git is changed."""
+    """Check an archive and put its files where the stages would have; a failed check changes nothing in git."""
     files = read(archive)
     content = grid_of(archive, files.pop("params.yaml", b""))
     folder = grids.folder(content["grid"])
@@ -317,7 +317,7 @@ def bring(archive: Path) -> None:
 
 
 def reduced(content: dict[str, Any]) -> str:
-    """Return params.yaml without what the archive lacks, its comments kept."""
+    """Return params.yaml with its comments, without the methods and data sets that the archive lacks."""
     editor = YAML()
     editor.width, editor.preserve_quotes = 120, True
     document = editor.load(layout.PARAMS)
@@ -334,7 +334,7 @@ def reduced(content: dict[str, Any]) -> str:
 
 
 def read(archive: Path) -> dict[str, bytes]:
-    """Return an archive's files by name, every digest checked, no name outside of the stages' folders."""
+    """Return an archive's files by name; every digest is checked, and every name lies in the stages' folders."""
     try:
         with zipfile.ZipFile(archive) as content:
             if (size := sum(entry.file_size for entry in content.infolist())) > UNPACKED:
@@ -370,7 +370,7 @@ def grid_of(archive: Path, text: bytes) -> dict[str, Any]:
 
 
 def check(archive: Path, files: dict[str, bytes], dataset: str, kind: str, name: str, seed: int) -> None:
-    """Raise `UserError` for a record of other code, settings or data than are here, or labels that are not its."""
+    """Raise `UserError` if a record's code, settings or data are not those that are here, or its labels are none."""
     folder = PLACES[kind] / dataset / name / f"seed-{seed}"
     at = (folder / RECORD).as_posix()
     if at not in files:

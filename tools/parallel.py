@@ -3,9 +3,9 @@
 python tools/parallel.py 4                  four at a time on this machine, with a GPU each where there are any
 python tools/parallel.py tcp://HOST:8786    on the workers of a Dask cluster, which must see this folder at its path
 
-A worker runs a stage's bare command in this folder. DVC, in this process alone, judges what is stale and keeps hashes,
-the caches and dvc.lock: so nothing has to be locked between machines, and whether a stage is stale is asked when
-its inputs are there, as `dvc repro` does.
+A worker runs a stage's bare command in this folder. DVC runs in this process alone, which judges staleness and keeps
+hashes, the caches and dvc.lock: nothing has to be locked between machines. A stage is judged when its inputs are there,
+as `dvc repro` does.
 """
 
 import contextlib
@@ -38,8 +38,8 @@ from deepclust import integrity
 from deepclust.errors import UserError
 from deepclust.script import run_as_script
 
-# Dask sets the first five for its workers, and in this process while it starts them; a stage gets those that this
-# process began with, as it does under `dvc repro`. With Dask's, which trim the heap all the time, it is a third slower.
+# A stage gets the values that this process began with, as under `dvc repro`. Dask sets the first five for its workers,
+# and in this process while it starts workers. Stages are a third slower with Dask's, which trim the heap all the time.
 CARRIED = [
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -49,28 +49,28 @@ CARRIED = [
     "PYTHONPATH",
     "DEEPCLUST_MIRROR",
 ]
-# Runs a command in a shell, and ends with all its children if its own parent dies (prctl(2); 1 is PR_SET_PDEATHSIG):
-# a killed worker cannot stop its stage, which would go on writing beside its own second attempt.
+# Runs a command in a shell, and ends with all its children if its own parent dies (prctl(2); 1 is PR_SET_PDEATHSIG).
+# A killed worker cannot stop its stage: without this, the stage would go on writing beside its own second attempt.
 TIED = """
 import ctypes, os, signal, subprocess, sys
 signal.signal(signal.SIGTERM, lambda *_: os.killpg(0, signal.SIGKILL))
 ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 sys.exit(subprocess.call(["/bin/sh", "-c", sys.argv[1]]) & 255)
 """
-# Dask watches itself fifty times a second, for tasks of milliseconds; these are stages, and they need the cores.
+# Dask watches itself fifty times a second, as suits tasks of milliseconds. Stages take minutes, and need the cores.
 QUIET = {
     "distributed.worker.profile.enabled": False,
     "distributed.admin.tick.interval": "1s",
     "distributed.admin.system-monitor.interval": "5s",
 }
-TAIL = 2000  # bytes of a failed stage's output that are shown
+TAIL = 2000  # bytes shown of a failed stage's output
 _log = logging.getLogger("deepclust.parallel")
 
 
 def main(where: str) -> None:
     if not re.fullmatch(r"[1-9][0-9]*|[a-z]+://.+", where):
         raise UserError(f"give a number of jobs from 1 or a Dask scheduler's address, tcp://HOST:PORT; got {where!r}")
-    logging.getLogger("dvc").setLevel(logging.ERROR)  # it tells of every line of dvc.lock
+    logging.getLogger("dvc").setLevel(logging.ERROR)  # DVC logs every line of dvc.lock
     carried = {name: os.environ.get(name) for name in CARRIED}
     with Repo(_wait_for_lock=True) as repo, alone(repo):
         ledger = Ledger(repo)
@@ -96,8 +96,8 @@ def main(where: str) -> None:
 
 @contextlib.contextmanager
 def alone(repo: Repo) -> Iterator[None]:
-    """Keep other runs of DVC out of this folder, or be kept out by them; those that were killed do not count."""
-    command = " ".join(sys.argv)  # by which, and its process, DVC knows its own locks
+    """Lock this folder against other runs of DVC; raise UserError if one holds it. Killed runs do not count."""
+    command = " ".join(sys.argv)  # DVC knows its own locks by command and process
     hard = repo.config["core"].get("hardlink_lock", False)
     with contextlib.ExitStack() as stack:
         try:
@@ -109,7 +109,7 @@ def alone(repo: Repo) -> Iterator[None]:
 
 @contextlib.contextmanager
 def connect(where: str) -> Iterator[tuple[Client, list[str]]]:
-    """Start workers on this machine, or find a cluster's; yield a client, and the GPUs to be shared out."""
+    """Start workers on this machine, or find a cluster's; yield a client, and the GPUs for the workers to share."""
     if "://" in where:
         try:
             client = Client(where)
@@ -125,7 +125,7 @@ def connect(where: str) -> Iterator[tuple[Client, list[str]]]:
         n_workers=int(where),
         threads_per_worker=1,
         dashboard_address="127.0.0.1:0",  # a free port
-        security=True,  # certificates for this run; else anybody on the machine could have it run code
+        security=True,  # certificates for this run; otherwise anybody on the machine could run code in it
     )
     signal.signal(signal.SIGINT, handler)
     with cluster, Client(cluster) as client:
@@ -142,19 +142,19 @@ def visible_gpus() -> list[str]:
 
 
 def gpu_of(worker: Any, gpus: list[str]) -> dict[str, str]:
-    """Return what tells a worker's stages their GPU: one each, in turn where there are more workers than GPUs.
+    """Return the variable that names the GPU for a worker's stages: one each, or in turn with more workers than GPUs.
 
-    Where no GPUs are given, the worker's own surroundings say it. Local workers are named 0, 1, ...
+    Without `gpus`, the worker's own environment decides. Local workers are named 0, 1, ...
     """
     return {"CUDA_VISIBLE_DEVICES": gpus[worker % len(gpus)]} if gpus else {}
 
 
 class Ledger:
-    """DVC's account of a run: what is stale, what is in the cache, what dvc.lock says."""
+    """DVC's account of a run: stale stages, the cache, dvc.lock."""
 
     def __init__(self, repo: Repo) -> None:
-        self.graph = get_active_graph(repo.index.graph)  # edges lead from a stage to what it builds on
-        self.order = plan_repro(self.graph, collect_stages(repo, [PROJECT_FILE]))  # that of a serial run
+        self.graph = get_active_graph(repo.index.graph)  # edges lead from a stage to those it builds on
+        self.order = plan_repro(self.graph, collect_stages(repo, [PROJECT_FILE]))  # the order of a serial run
         self.root = repo.root_dir
         self._repo = repo
         self._unwritten = deque(self.order)
@@ -167,7 +167,7 @@ class Ledger:
             return any(stage.changed() for stage in self.order)
 
     def look_up(self, stage: Any) -> str:
-        """Say whether a stage is unchanged, now restored from the run-cache, or stale."""
+        """Return whether a stage is unchanged, now restored from the run-cache, or stale."""
         with self._repo.lock:
             if not stage.changed():
                 return "unchanged"
@@ -181,19 +181,19 @@ class Ledger:
         return "restored"
 
     def record(self, stage: Any) -> None:
-        """Put a stage's outputs into the cache, and what they were made of into the run-cache."""
-        # as dvc.stage.Stage.run ends: the run-cache knows no stage with outputs that are in git
+        """Put a stage's outputs into the cache, and its inputs and outputs into the run-cache."""
+        # as at the end of dvc.stage.Stage.run: the run-cache has no stage with outputs that are in git
         in_git = any(not out.use_cache for out in stage.outs if not (out.is_metric or out.is_plot))
         with self._repo.lock:
             stage.save(run_cache=not in_git)
             stage.commit()
 
     def settle(self, stage: Any, *, changed: bool) -> None:
-        """Note that a stage is done; write dvc.lock where that is due.
+        """Note that a stage is done; write dvc.lock when that is due.
 
-        DVC parses and writes the whole file for every change, 20 s at a thousand stages; so entries wait until a tenth
-        of the time at most goes into writing. Those next in order are written: at every moment the file is one that a
-        serial run has. The run-cache restores the entries that a kill takes with it.
+        DVC parses and writes the whole file for every change, 20 s at a thousand stages. Entries therefore wait, so
+        that at most a tenth of the time goes into writing. Entries are written in the order of a serial run: at every
+        moment the file is one that a serial run has. The run-cache restores the entries that a kill takes with it.
         """
         self._settled[stage] = changed
         while self._unwritten and self._unwritten[0] in self._settled:
@@ -203,7 +203,7 @@ class Ledger:
             self.write()
 
     def write(self) -> None:
-        """Put the entries that wait into dvc.lock."""
+        """Write the waiting entries into dvc.lock."""
         if not self._changed:
             return
         began = time.monotonic()
@@ -215,9 +215,9 @@ class Ledger:
 
 
 def run_all(ledger: Ledger, client: Client, gpus: list[str], carried: dict[str, str | None]) -> dict[Any, str]:
-    """Bring every stage up to date, each as soon as what it builds on is, and return what came of each.
+    """Bring every stage up to date, each as soon as the stages it builds on are; return each stage's outcome.
 
-    Dask finds a worker for a stage, and another one if that dies. A stage that fails holds up those that build on it.
+    Dask finds a worker for a stage, and another one if the first dies. Stages that build on a failed one do not run.
     """
     outcomes: dict[Any, str] = {}
     ready: deque[Any] = deque()
@@ -238,7 +238,7 @@ def run_all(ledger: Ledger, client: Client, gpus: list[str], carried: dict[str, 
             settle(stage, found)
         else:
             name, outs = stage.addressing, [out.fs_path for out in stage.outs]
-            key = f"{name}-{uuid.uuid4()}"  # which no other client of the cluster has
+            key = f"{name}-{uuid.uuid4()}"  # no other client of the cluster has this key
             # what DVC tells a stage that it runs itself; dvc.lock may lag behind
             known = {dep.def_path: dep.hash_info.value for dep in stage.deps if isinstance(dep.hash_info.value, str)}
             told = {"DVC_STAGE": name, integrity.RECORDED: json.dumps(known)}
@@ -246,7 +246,7 @@ def run_all(ledger: Ledger, client: Client, gpus: list[str], carried: dict[str, 
             running[future] = stage
 
     def start_ready() -> None:
-        """Give Dask no more stages than it has threads: it would line others up behind one of unknown length."""
+        """Give Dask no more stages than it has threads: further ones would wait behind one of unknown length."""
         threads = sum(client.nthreads().values())
         while len(running) < threads:
             ready.extend(graph.get_ready())
@@ -264,7 +264,7 @@ def run_all(ledger: Ledger, client: Client, gpus: list[str], carried: dict[str, 
             try:
                 future.result()
                 ledger.record(stage)
-            except Exception as error:  # the stage's, its worker's or DVC's: other stages have no part in it
+            except Exception as error:  # of the stage, its worker or DVC: other stages go on
                 settle(stage, "failed")
                 _log.error("%s", error)
             else:
@@ -273,7 +273,7 @@ def run_all(ledger: Ledger, client: Client, gpus: list[str], carried: dict[str, 
 
 
 def first_ended(futures: Collection[Future]) -> list[Future]:
-    """Wait until one of the futures has ended, but not for long: workers may have joined. Return those that have."""
+    """Wait until a future has ended, but not for long, as workers may join; return the futures that have ended."""
     if not futures:  # no worker yet
         time.sleep(1)
     try:
@@ -284,19 +284,19 @@ def first_ended(futures: Collection[Future]) -> list[Future]:
 
 
 def run(name: str, command: str, outs: list[str], root: str, carried: dict[str, str | None], gpus: list[str]) -> None:
-    """Run a stage's command on a worker, its output in work/log; kill it once nobody waits for it here any more.
+    """Run a stage's command on a worker, its output in work/log; kill the command if its result is no longer wanted.
 
     Raises
     ------
     RuntimeError
-        The command failed; with the end of its output.
+        The command failed; the message has the end of its output.
     """
     worker = get_worker()
     task = worker.state.tasks[worker.get_current_task()]
     log = Path(root, "work", "log", f"{name}.log")
     if not Path(root, PROJECT_FILE).exists():
         raise RuntimeError(f"the worker at {worker.address} sees no {root}: share it there under the same path")
-    for out in map(Path, outs):  # what an attempt left that died with its worker
+    for out in map(Path, outs):  # leftovers of an attempt that died with its worker
         shutil.rmtree(out) if out.is_dir() else out.unlink(missing_ok=True)
     here = {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])} | gpu_of(worker.name, gpus)
     surroundings = {key: value for key, value in (os.environ | carried | here).items() if value is not None}
@@ -312,7 +312,7 @@ def run(name: str, command: str, outs: list[str], root: str, carried: dict[str, 
             start_new_session=True,
         )
         while process.poll() is None:
-            if task.state != "executing" or worker.status == Status.closing:  # the client went away, or the worker goes
+            if task.state != "executing" or worker.status == Status.closing:  # client gone, or worker going
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
                 raise Reschedule

@@ -1,14 +1,17 @@
-"""Write what is generated from the sources: blocks of README.md and of the pages in docs, and the methods' stub.
+"""Generate from the sources: blocks of README.md and of the pages in docs, and the methods' stub.
 
-A block's first line says what it holds: `methods`, the methods there are; `results GRID`, what that grid came to,
-without the further read-outs of its cells, or `results GRID with read-outs`; `reported`, what the papers print for
-their own methods beside ours; `reported PAPER`, all that one paper prints, with baselines from the first grid that has
-them; `paired GRID OTHER`, two grids of the same cells, seed against seed.
+A block's first line names its content:
 
-The stub `src/deepclust/methods/__init__.pyi` tells editors and mypy where each class comes from that
-`from deepclust.methods import IDEC` imports when asked.
+- `methods`: the methods there are.
+- `results GRID`: the results of a grid, without the further read-outs of its cells; `results GRID with read-outs`.
+- `reported`: the papers' numbers for their own methods beside ours.
+- `reported PAPER`: all numbers of one paper, with baselines from the first grid that has them.
+- `paired GRID OTHER`: two grids of the same cells, seed against seed.
 
-Not a stage of the pipeline: `make readme` runs it. With the argument `check` it changes nothing and fails if a block or
+The stub `src/deepclust/methods/__init__.pyi` tells editors and mypy which file each class comes from, because
+`from deepclust.methods import IDEC` imports that file only when asked.
+
+This is no stage of the pipeline: `make readme` runs it. The argument `check` changes nothing, and fails if a block or
 the stub is stale.
 """
 
@@ -35,7 +38,7 @@ from deepclust.reporting.readme import (
 )
 from deepclust.script import run_as_script
 
-# whose numbers stand beside the papers'
+# grids whose numbers stand beside the papers'
 GRIDS = ["benchmark", "hybrid", "heldout", "large", "admm", "decs", "ulhe_dc", "ulhe_dc_long", "pc_x", "pc_x_mnist"]
 
 
@@ -74,7 +77,7 @@ def stub() -> str:
 
 
 def block(name: str, page: Path) -> str:
-    """Return what the block of that name holds on a page."""
+    """Return the content of the block of that name on a page."""
     reports = {
         grid: os.path.relpath(grids.folder(grid) / layout.REPORTS, page.absolute().parent) for grid in grids.names()
     }
@@ -99,7 +102,7 @@ def block(name: str, page: Path) -> str:
 
 @cache
 def comparison() -> pd.DataFrame:
-    """Return what the papers print beside what every grid came to, paper by paper; `own`: of the paper's methods."""
+    """Return the papers' numbers beside those of every grid, by paper; `own` marks a paper's own methods."""
     reported = read_reported(layout.REPORTED)
     by_grid = [compare(read_table(grid, "summary"), reported).assign(grid=grid) for grid in GRIDS]
     rows = pd.concat(by_grid).query("status == 'ok'").sort_values(["paper", "table"], kind="stable")

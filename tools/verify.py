@@ -1,13 +1,14 @@
-"""Say which committed results are of the code as it is; or read every object of DVC's cache, or of a remote.
+"""Say which committed results are those of the present code; or read every object of DVC's cache or of a remote.
 
 python tools/verify.py                   the results of every grid: how many cells are current, and why others are not
 python tools/verify.py objects           the cache: objects that are not what their names say are removed
 python tools/verify.py objects REMOTE    a remote, by its name in .dvc/config
 
-An object's name is the MD5 of its content. DVC trusts what is read-only in its cache, and that a remote which has a
-directory's list (HASH.dir) has all that it names, and neither fetches nor sends such objects again; hence lists that
-name what is not there are removed as well. A stage refuses to read what is damaged; those that have read it before are
-named, with the command that runs them again. Exit code 1 where anything was removed.
+An object's name is the MD5 of its content. DVC trusts read-only objects in its cache. DVC also trusts that a remote
+with a directory's list (HASH.dir) has all objects on the list, and neither fetches nor sends these again. Lists that
+name a missing object are therefore removed as well. A stage
+refuses to read a damaged file. The stages that read one before are named, with the command that runs them again. The
+exit code is 1 if anything was removed.
 """
 
 import functools
@@ -42,7 +43,7 @@ def main(what: str = "results", remote: str = "") -> None:
 
 
 def judge_results() -> None:
-    """Print, grid by grid, how many cells are current, and of the others each reason with its cells."""
+    """Print, grid by grid, how many cells are current, and each reason why others are not, with its cells."""
     for grid in grids.names():
         os.chdir(grids.folder(grid))
         try:
@@ -109,7 +110,7 @@ def name_readers(damaged: Set[str]) -> None:
 
 
 def children(store: Any, name: str) -> set[str] | None:
-    """Return the names in a directory's list, none for a file, or None where the content is not what `name` says."""
+    """Return the names in a directory's list, an empty set for a file, or None if `name` is not the content's MD5."""
     with store.fs.open(store.oid_to_path(name), "rb") as file:
         if not name.endswith(".dir"):
             return set() if hashlib.file_digest(file, "md5").hexdigest() == name else None

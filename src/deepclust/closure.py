@@ -1,7 +1,7 @@
-"""Which code decides a result: the files of this package that a script imports, directly or not, with their hashes.
+"""The code that decides a result: the files of this package that a script imports, directly or not, with their hashes.
 
-A hash is that of the code alone. Comments, docstrings and formatting may change, so may the texts of errors and log
-lines and Python's version, without a day of training being repeated. `PLUMBING` decides no result and has no hash.
+A hash is that of the code alone. Comments, docstrings, formatting, the texts of errors and log lines, and Python's
+version may change without a day of training being repeated. `PLUMBING` decides no result and has no hash.
 """
 
 import ast
@@ -14,7 +14,7 @@ from typing import Any
 
 _PACKAGE = Path(__file__).parent
 
-# File -> why a change of it changes no result, and the test that would tell if it did.
+# File -> the reason why its changes change no result, and the test that would notice if they did.
 PLUMBING = {
     "closure.py": "finds code and runs none of it: tests/test_closure.py",
     "config": "what it comes to is in the plan, value by value: tests/test_config.py",
@@ -39,9 +39,9 @@ PLUMBING = {
 def code_of(scripts: Iterable[Path], modules: Iterable[str] = ()) -> dict[str, str]:
     """Return path -> SHA-256 of the code of the scripts, the named modules and every deepclust module they import.
 
-    Imports are read from the source, those inside functions included; modules loaded by name at run time (methods,
-    networks, data sets, figures) are what `modules` is for. Paths are relative to the package's folder, or names of
-    scripts. Plumbing is left out, and what it imports is not.
+    Imports are read from the source, those inside functions included. `modules` is for modules that are loaded by name
+    at run time (methods, networks, data sets, figures). Paths are relative to the package's folder, or names of
+    scripts. Plumbing is left out, but its imports are not.
     """
     found: set[Path] = set()
     waiting = [*scripts, *(path for name in modules for path in _files_of(name))]
@@ -73,14 +73,14 @@ def _digest(path: Path) -> str:
 
 
 class _Bare(ast.NodeTransformer):
-    """Takes out of a syntax tree what people read and no result depends on."""
+    """Takes out of a syntax tree the parts that people read and no result depends on."""
 
     def visit(self, node: ast.AST) -> Any:
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node, False) is not None:
             node.body = node.body[1:] or [ast.Pass()]
         if isinstance(node, ast.JoinedStr):  # 3.12 ends some formats with an empty string
             node.values = [part for part in node.values if getattr(part, "value", None) != ""]
-        if isinstance(node, ast.Raise):  # its kind decides, its text and its cause do not
+        if isinstance(node, ast.Raise):  # the class of an error decides; text and cause do not
             node.cause = None
             node.exc = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
         if isinstance(node, ast.Expr) and _is_logging(node.value):

@@ -1,8 +1,8 @@
-"""What can go wrong, by who has to act: the user, one seed, or nobody."""
+"""Errors, by who has to act: the user, one seed, or nobody."""
 
 
 class UserError(ValueError):
-    """Bad input: one line saying what, where, the valid range and the remedy; a stage exits with code 2."""
+    """Bad input: one line with the fault, the place, the valid range and the remedy; a stage exits with code 2."""
 
 
 class SeedFailed(RuntimeError):

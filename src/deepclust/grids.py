@@ -2,7 +2,7 @@
 
 A grid's folder holds its params.yaml, which people write; cells.yaml and dvc.lock, which runs write; and a project of
 DVC: a copy of dvc.yaml (in older commits DVC reads no link), links to `src` and `stages`, and `.dvc/`, whose cache is
-the root's. So equal work is shared between grids, and no command of one looks at another.
+the root's. Equal work is therefore shared between grids, and no command of one grid looks at another.
 """
 
 import os
@@ -48,7 +48,7 @@ def renewal(grid: str) -> str:
 
 
 def complete(path: Path) -> None:
-    """Make a grid's folder a DVC project, or renew what it has of the root: dvc.yaml, links, the root's remotes."""
+    """Make a grid's folder a DVC project, or renew its parts of the root: dvc.yaml, links, the root's remotes."""
     if path.parent != layout.GRIDS:
         return
     for name in _LINKS:
@@ -67,11 +67,11 @@ def complete(path: Path) -> None:
 
 
 def _share_remotes(path: Path) -> None:
-    """Copy the root's remotes, its default one and its settings of the cache into the grid's own .dvc/config.local."""
+    """Copy the root's remotes, default remote and cache settings into the grid's own .dvc/config.local."""
     own = [layout.PROJECT / ".dvc" / name for name in ("config", "config.local")]
     if not any("remote" in file.read_text(encoding="utf-8") for file in own if file.exists()):
         return
-    from dvc.config import Config  # half a second, and few have remotes
+    from dvc.config import Config  # takes half a second, and few projects have remotes
 
     root = Config(str(layout.PROJECT / ".dvc"))
     with Config(str(path / ".dvc")).edit("local") as local:

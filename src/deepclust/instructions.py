@@ -1,8 +1,8 @@
-"""Which of a processor's instructions the numerical libraries may use: all it has, or AVX2 and below.
+"""The processor's instructions that the numerical libraries may use: all of them, or AVX2 and below.
 
-The width of its vectors is the order in which a processor adds, and so the last bits of nearly every result. Held to
-AVX2, processors with wider vectors add as those without: docs/same-bits.md says where that was found, and what it
-costs. The libraries read their variables once, when they load: nothing here imports one.
+The width of a processor's vectors decides the order in which it adds, and so the last bits of nearly every result.
+Held to AVX2, processors with wider vectors add as those without; docs/same-bits.md has the evidence and the cost. The
+libraries read their variables once, when they load: nothing here imports one of them.
 """
 
 import os
@@ -18,29 +18,29 @@ Instructions = Literal["avx2", "native"]
 
 HELD = {
     "ATEN_CPU_CAPABILITY": "avx2",  # torch's own kernels
-    "ONEDNN_MAX_CPU_ISA": "AVX2",  # its convolutions, and products in bfloat16
-    "MKL_CBWR": "AVX2,STRICT",  # its other products and factorisations
+    "ONEDNN_MAX_CPU_ISA": "AVX2",  # torch's convolutions, and products in bfloat16
+    "MKL_CBWR": "AVX2,STRICT",  # torch's other products and factorisations
     "OPENBLAS_CORETYPE": "Haswell",  # the products and factorisations of NumPy and SciPy
-    "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR",  # as NumPy 2.4 calls its groups above AVX2 (X86_V3)
+    "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR",  # NumPy 2.4's names of its groups above AVX2 (X86_V3)
     "NUMBA_CPU_NAME": "haswell",  # approximate neighbours, compiled where they run
-    "NUMBA_CPU_FEATURES": "",  # else those of the processor at hand join the named one's
+    "NUMBA_CPU_FEATURES": "",  # otherwise the features of the processor at hand join those of the named one
 }
 _EXCLUDED = "NPY_ENABLE_CPU_FEATURES"  # NumPy does not load where features are both enabled and disabled
-_NEEDED = {"abm", "avx2", "bmi1", "bmi2", "f16c", "fma", "movbe"}  # what the libraries' kernels for AVX2 are made of
+_NEEDED = {"abm", "avx2", "bmi1", "bmi2", "f16c", "fma", "movbe"}  # used by the libraries' kernels for AVX2
 
 _in_force: Instructions = "native"
 
 
 def hold(asked: str) -> None:
-    """Let the libraries of this process, and of those it starts, use no more than what is asked for.
+    """Let the libraries of this process and of its children use no more than the instructions asked for.
 
     Variables that say otherwise are replaced; "native" leaves all as they are.
 
     Raises
     ------
     UserError
-        The value is unknown, this processor lacks the instructions, or the libraries are loaded and it would have no
-        effect.
+        The value is unknown, this processor lacks the instructions, or the libraries are loaded already, so that the
+        value would have no effect.
     """
     global _in_force
     require(asked)
@@ -77,12 +77,12 @@ def require(asked: str) -> None:
 
 
 def held() -> Instructions:
-    """Return what this process was held to, for the record of a run.
+    """Return the instructions that this process was held to, for the record of a run.
 
     Raises
     ------
     UserError
-        NumPy was to be held and was not: a version that calls its groups otherwise ignores their names.
+        NumPy was to be held and was not: a version with other names for its groups ignores ours.
     """
     numpy = sys.modules.get("numpy._core._multiarray_umath")
     if _in_force == "avx2" and numpy is not None:
@@ -96,13 +96,13 @@ def held() -> Instructions:
 
 
 def agree(asked: str) -> None:
-    """Raise UserError unless this process is held to what a stage's plan asks for."""
+    """Raise UserError unless this process is held to the instructions that a stage's plan asks for."""
     if held() != asked:
         raise UserError(f"this stage's plan has compute.instructions: {asked}; start it with {VARIABLE}={asked}")
 
 
 def _flags() -> set[str]:
-    """Return what the first processor can do, by Linux's names."""
+    """Return the first processor's features, by Linux's names."""
     with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:  # a long file where processors are many
         return next((set(line.partition(":")[2].split()) for line in lines if line.startswith("flags")), set())
 

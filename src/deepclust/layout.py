@@ -1,23 +1,23 @@
-"""Where the files of a grid lie: one name for each place, relative to the grid's folder, in which every stage runs.
+"""Places of the files of a grid: one name for each, relative to the grid's folder, in which every stage runs.
 
-The default grid's folder is the project's root, another's is `grids/NAME`.
+The default grid's folder is the project's root; the folder of another grid is `grids/NAME`.
 """
 
 from pathlib import Path
 
 PARAMS = Path("params.yaml")
-CELLS = Path("cells.yaml")  # what there is to run, and what each cell reads: written by `plan`
-DIGESTS = Path("data/digests")  # of the user's own files
+CELLS = Path("cells.yaml")  # the table of cells and of their inputs: written by `plan`
+DIGESTS = Path("data/digests")  # digests of the user's own files
 REPORTS = Path("reports")
 PROJECT = Path(__file__).parents[2]  # the root, from wherever a stage runs
-DOWNLOADS = PROJECT / "work/downloads"  # of all grids
+DOWNLOADS = PROJECT / "work/downloads"  # shared by all grids
 STAGES = PROJECT / "stages"
 GRIDS = PROJECT / "grids"
 REPORTED = Path(__file__).with_name("reporting") / "reported.csv"  # all numbers that the papers print
 
 
 def plan(dataset: str, stage: str, name: str = "") -> Path:
-    """Return the file that holds what a stage is to do: its settings, and the digest of the code that it runs."""
+    """Return the file of a unit's plan: the settings, and the digest of the code that the stage runs."""
     return Path("data/plan", dataset, stage, f"{name}.json") if name else Path("data/plan", dataset, f"{stage}.json")
 
 

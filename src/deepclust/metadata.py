@@ -1,8 +1,8 @@
-"""What methods and networks declare, read from their source: names, settings, inputs; without importing torch.
+"""Declarations of methods and networks, read from their source: names, settings, inputs; without importing torch.
 
-A file is read as Python, and of its classes that derive from `Settings` only the declarations are run: docstring,
-settings, class variables. They are all that a class body may compute from `typing`, `deepclust.settings` and constants
-of the file. Where a declaration needs more than that, `declared` raises NameError, and the caller imports the file.
+A file is parsed, and of classes that derive from `Settings` only the declarations are run: docstring, settings, class
+variables. Declarations may use `typing`, `deepclust.settings` and constants of the file. If a declaration needs more,
+`declared` raises NameError, and the caller imports the file.
 """
 
 import ast
@@ -38,7 +38,7 @@ def _classes(path: Path) -> dict[str, type[Settings]]:
         elif isinstance(node, ast.Assign):
             try:
                 _run(node, space)
-            except (NameError, AttributeError):  # a constant that no declaration is made of
+            except (NameError, AttributeError):  # a constant that no declaration uses
                 continue
         elif isinstance(node, ast.ClassDef) and (bases := [base for base in node.bases if _has_settings(base, space)]):
             node.bases, node.decorator_list = bases, []

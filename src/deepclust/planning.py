@@ -66,7 +66,7 @@ def _code(script: str, modules: tuple[str, ...]) -> dict[str, str]:
 
 
 def _code_of(cell: Cell, resolved: Resolved) -> list[str]:
-    """Return the modules that fitting a cell loads by name: its method, what trains it, the network that it reads."""
+    """Return the modules that a fit loads by name: the cell's method, the code that trains it, the cell's network."""
     found = [methods.module(cell.method)]
     if execution.trains(methods.describe(cell.method)):
         found.append(execution.FOR_TRAININGS)

@@ -1,8 +1,8 @@
-"""Whether a grid's committed results are of the code, the settings and the data as they are, and if not, why.
+"""Verdicts on a grid's committed results: are they of the present code, settings and data, and if not, why?
 
-dvc.lock says of every stage by which plan it ran, on which inputs, to which outputs. A cell is current if every stage
-behind its numbers ran by the plan that is made of it now, on what the stage before it wrote, and if the files in
-`reports/` are those it wrote. Neither data nor cache is needed for that.
+dvc.lock holds the plan, the inputs and the outputs of every stage's last run. A cell is current if every stage behind
+its numbers ran by the plan that would be made now, on the outputs of the stages before it, and if the files in
+`reports/` are those that were written. The verdict needs neither data nor cache.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ Stages = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was found of one cell; a current one has no reason."""
+    """The verdict on one cell; a current cell has no reason."""
 
     dataset: str
     cell: str
@@ -67,7 +67,7 @@ def _why_stale(stage: str, locked: Stages, made: Mapping[str, str], planned: Map
 
 
 def _difference(stage: str, unit: planning.Unit) -> str:
-    """Return what a plan differs in from that of the committed run, as far as its record tells."""
+    """Return the names in which a plan differs from that of the committed run, as far as the run's record tells."""
     kind, _, names = stage.partition("@")
     dataset, _, cell = names.partition("-")
     record = layout.REPORTS / "runs" / dataset / f"{cell}.json"

@@ -1,4 +1,4 @@
-"""How a stage or a tool runs as a script: its arguments, its lock, its exit code, one line for an error."""
+"""Stages and tools as scripts: arguments, a lock, exit codes, one line for an error."""
 
 import contextlib
 import errno
@@ -18,12 +18,12 @@ from deepclust.errors import UserError
 
 _log = logging.getLogger(__name__)
 
-# Full, over quota, too large, or not to be written. None: NumPy's and shutil's errors, which carry no number
+# Storage is full, over quota, too large, or read-only. None: NumPy's and shutil's errors, which carry no number
 _STORAGE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, None}
 
 
 def run_as_script(main: Callable[..., None], *, is_stage: bool = True) -> None:
-    """Call `main` with the command line's arguments; a stage, while no other process runs it with the same ones.
+    """Call `main` with the command line's arguments; a stage waits while another process runs it with the same ones.
 
     Where DVC runs a stage, the parts of the stage's name come before them: `evaluate@digits-kmeans` stands for the
     arguments `digits kmeans`. A `UserError`, and storage that takes no more, end in one line on stderr and exit code 2,
@@ -82,12 +82,12 @@ def _complain(message: str) -> int:
 
 @contextlib.contextmanager
 def _alone(script: str) -> Iterator[None]:
-    """Wait, and say for which process, until no other runs the script: a killed `dvc` leaves its stage at work."""
+    """Wait until no other process runs the script, and name that process: a killed `dvc` leaves its stage at work."""
     import fcntl  # not on Windows, where the library works but no stage does
 
     path = Path("work/locks") / script.replace(os.sep, "_")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "ab+", buffering=0) as file:  # a lock goes with its process, however that ends
+    with open(path, "ab+", buffering=0) as file:  # the lock goes with its process, however the process ends
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -97,7 +97,7 @@ def _alone(script: str) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX)
         except OSError as error:
             _log.warning("%s: no lock (%s); see to it yourself that this runs once at a time", path, error.strerror)
-        with contextlib.suppress(OSError):  # a full disk stops what needs room, and says so there
+        with contextlib.suppress(OSError):  # a full disk is reported where room is needed
             file.truncate(0)
             file.write(f"process {os.getpid()} on {platform.node()}".encode())
         yield

@@ -6,7 +6,7 @@ import hashlib
 def derive_seed(base: int, *names: str) -> int:
     """Return a seed in [0, 2**32) that is a function of `base` and `names` alone.
 
-    The range is what scikit-learn's `random_state`, NumPy's and PyTorch's generators all take.
+    scikit-learn's `random_state` and the generators of NumPy and PyTorch all accept this range.
     """
     text = "\x1f".join([str(base), *names])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little")

@@ -3,8 +3,9 @@
     class IDEC(SelfTraining):
         gamma: Weight = setting("weight of KL(P || Q) against the reconstruction error", default=0.1)
 
-From that line follow the constructor's argument (keyword only), `get_params`, the check of values in params.yaml and in
-`fit`, and the documentation. A class of settings is a dataclass; its constructor checks nothing, as scikit-learn wants.
+The constructor's argument (keyword only), `get_params`, the check of values in params.yaml and in `fit`, and the
+documentation all follow from that line. A class of settings is a dataclass. The constructor checks nothing, as
+scikit-learn requires.
 """
 
 from collections.abc import Mapping
@@ -44,7 +45,7 @@ def setting(meaning: str, *, default: Any, kw_only: bool = True) -> Any:
 
 @dataclass_transform(eq_default=False, field_specifiers=(setting,))
 class Settings:
-    """The base of whatever has settings. A subclass inherits those of its bases, and may declare one anew."""
+    """The base of classes with settings. A subclass inherits the settings of its bases, and may declare one anew."""
 
     def __init_subclass__(cls, **given: Any) -> None:
         super().__init_subclass__(**given)
@@ -62,7 +63,7 @@ def defaults_of(cls: type) -> dict[str, Any]:
 
 
 def as_plain(value: Any) -> Any:
-    """Return a value that is a model of pydantic as a dictionary, any other as it is."""
+    """Return a pydantic model as a dictionary, and any other value as it is."""
     return value.model_dump() if isinstance(value, BaseModel) else value
 
 
@@ -72,14 +73,14 @@ def meanings_of(cls: type) -> dict[str, str]:
 
 
 def checked(cls: type, name: str, value: Any) -> Any:
-    """Return the value of a setting in its declared type: 1 for a number as 1.0, a list for a tuple as that.
+    """Return the value of a setting in its declared type: an integer becomes a declared float, a list a tuple.
 
     Words are not converted to numbers, nor 2.0 to an integer, and true is no number. NumPy's scalars pass for Python's.
 
     Raises
     ------
     UserError
-        The value is not of the declared type or out of its range: what it should be, and what it is.
+        The value is not of the declared type, or out of its range; the message has the range and the value.
     """
     value = _plain(value)
     try:
@@ -98,7 +99,7 @@ def _adapters(cls: type) -> dict[str, TypeAdapter[Any]]:
 
 
 def _plain(value: Any) -> Any:
-    """Return Python's own number for NumPy's, and tuples for the lists that YAML and JSON have in their place."""
+    """Return Python's own numbers for NumPy's, and tuples for the lists of YAML and JSON."""
     if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():
         return value.item()
     return tuple(map(_plain, value)) if isinstance(value, list) else value

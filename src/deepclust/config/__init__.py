@@ -1,4 +1,4 @@
-"""params.yaml: its schema, what it comes to for one data set, and the table of what there is to run."""
+"""params.yaml: its schema, the resolved settings for one data set, and the table of the cells to run."""
 
 from deepclust.config.resolution import Cell, Network, Resolved, check, points, resolve
 from deepclust.config.schema import Config, load

@@ -1,7 +1,7 @@
-"""What params.yaml comes to for one data set: every setting of every cell and network, checked by who declares it.
+"""Settings of params.yaml resolved for one data set: those of every cell and network, checked by their declarations.
 
-A setting has the value that the last of these gives it: its declaration in the code, `defaults`, the entry under
-`methods` or `networks`, the data set's own `defaults`, the data set's own entry.
+A setting has the last value given by: its declaration in the code, `defaults`, the entry under `methods` or `networks`,
+the data set's own `defaults`, the data set's own entry.
 """
 
 import itertools
@@ -27,7 +27,7 @@ class Network:
 
 @dataclass(frozen=True)
 class Cell:
-    """One row of a grid, resolved for one data set; `network` is the name of the network that it reads, if any."""
+    """One row of a grid, resolved for one data set; `network` names the network that the cell reads, if any."""
 
     method: str
     graph: bool
@@ -37,7 +37,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Resolved:
-    """All that is run on one data set; `networks` are those that some cell reads."""
+    """All units of one data set; `networks` are those that some cell reads."""
 
     graph: Graph
     networks: dict[str, Network]
@@ -95,7 +95,7 @@ def resolve(config: Config, dataset: str) -> Resolved:
 def points(config: Config, sweep: str) -> dict[str, Cell]:
     """Return every point of a sweep, checked: name -> the cell with this point's settings, its first setting slowest.
 
-    A name such as `alpha=0.01,code=unit` lists what varies, with values as YAML writes them, and is fit for a folder.
+    A name such as `alpha=0.01,code=unit` lists the settings that vary, as YAML writes values, and can name a folder.
     """
     asked, at = config.sweeps[sweep], f"params.yaml: sweeps.{sweep}"
     if asked.dataset not in config.datasets:
@@ -161,7 +161,7 @@ def _network(config: Config, dataset: str, name: str) -> Network:
     except UserError as error:
         raise UserError(f"params.yaml: networks.{name}: {error}; name a network, or say which with `uses`") from None
     settings = defaults_of(cls)
-    untrained = settings.get("epochs") == 0  # as declared: pretraining is no matter of defaults then
+    untrained = settings.get("epochs") == 0  # declared untrained: `defaults` do not train it
     for key, given, is_default in entries:
         for setting, value in given.items():
             if setting == "uses" or (is_default and (setting not in settings or (untrained and setting == "epochs"))):
@@ -170,11 +170,11 @@ def _network(config: Config, dataset: str, name: str) -> Network:
     return Network(uses, settings)
 
 
-Entry = tuple[str, Mapping[str, Any], bool]  # its place in the file, what stands there, whether it is one of defaults
+Entry = tuple[str, Mapping[str, Any], bool]  # place in the file, content, whether it is `defaults`
 
 
 def _entries(config: Config, dataset: str, section: str, name: str) -> list[Entry]:
-    """Return what speaks of a cell or a network, the later over the earlier."""
+    """Return the entries of params.yaml about a cell or a network; later ones stand over earlier ones."""
     changes = config.changes_of(dataset)
     here, there = f"params.yaml: {section}.{name}", f"params.yaml: overrides.{dataset}"
     return [
@@ -186,13 +186,13 @@ def _entries(config: Config, dataset: str, section: str, name: str) -> list[Entr
 
 
 def _used(entries: list[Entry], name: str) -> str:
-    """Return the file that a cell or a network is of: the one it names with `uses`, or that of its own name."""
+    """Return the file of a cell or a network: the one named by `uses`, or the one of the same name."""
     found = [given["uses"] for _, given, is_default in entries if "uses" in given and not is_default]
     return str(found[-1]) if found else name
 
 
 def _checked_all(key: str, method: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings of a method in the types that it declares."""
+    """Return settings of a method in their declared types."""
     cls = methods.describe(method)
     found: dict[str, Any] = {}
     for setting, value in given.items():

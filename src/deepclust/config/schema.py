@@ -1,4 +1,4 @@
-"""The schema of params.yaml: which keys there are, their types and their ranges, apart from methods' own settings."""
+"""The schema of params.yaml: keys, types and ranges, apart from methods' own settings."""
 
 import math
 import re
@@ -53,7 +53,7 @@ Name = Annotated[str, AfterValidator(_plain_name)]
 Seeds = Annotated[list[Natural], Field(min_length=1), AfterValidator(_distinct)]
 Value = Annotated[Any, AfterValidator(_fit_for_a_folder)]
 Values = Annotated[list[Value], Field(min_length=1), AfterValidator(_distinct)]
-Given = Annotated[dict[str, Any], BeforeValidator(_not_empty)]  # settings, which their method or network checks
+Given = Annotated[dict[str, Any], BeforeValidator(_not_empty)]  # settings that a method or network checks
 
 
 class Strict(BaseModel):
@@ -92,7 +92,7 @@ class Data(Strict):
 
 
 class Own(Strict):
-    """A data set of the user's: `deepclust.datasets._own.prepare` says what its settings mean."""
+    """A data set of the user's: `deepclust.datasets._own.prepare` explains its settings."""
 
     path: str
     n_clusters: Count
@@ -137,7 +137,7 @@ class Graph(Strict):
 
 
 class Overrides(Strict):
-    """What differs for one data set; stands over the grid's sections of the same names."""
+    """Changes for one data set, which stand over the grid's sections of the same names."""
 
     seeds: Seeds | None = Field(None, description="instead of the grid's")
     graph: Given = Field(default_factory=dict)
@@ -176,7 +176,7 @@ class Config(Strict):
     sweeps: Annotated[dict[Name, Sweep], BeforeValidator(_not_empty)] = Field(default_factory=dict)
 
     def changes_of(self, dataset: str) -> Overrides:
-        """Return what differs for a data set; nothing, where the grid says nothing of it."""
+        """Return the changes for a data set; none if the grid has none."""
         return self.overrides.get(dataset, Overrides())
 
     def seeds_of(self, dataset: str) -> list[int]:
@@ -191,7 +191,7 @@ def load(path: Path | str = layout.PARAMS) -> Config:
 
 
 def validated(schema: Any, content: Any, where: str) -> Any:
-    """Return the content as the schema has it, or raise a UserError of one line: key, rule and value."""
+    """Return the content as an object of the schema, or raise a UserError of one line: key, rule and value."""
     try:
         return TypeAdapter(schema).validate_python(content)
     except ValidationError as error:

@@ -1,7 +1,7 @@
-"""cells.yaml: what there is to run, and what each cell reads; from it dvc.yaml makes its stages.
+"""cells.yaml: the cells to run and their inputs, from which dvc.yaml makes its stages.
 
-DVC cannot pair a cell with its inputs, so the pairs are written down: generated from params.yaml, committed beside it.
-"Reads none" is X.npy once more, which every cell reads.
+DVC cannot pair a cell with its inputs. The pairs are therefore generated from params.yaml and committed beside it. A
+cell without a graph or a network has X.npy instead, which every cell reads anyway.
 """
 
 import json

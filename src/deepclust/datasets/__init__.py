@@ -44,12 +44,12 @@ def fetch(name: str, folder: Path | str, mirror: Path | str | None = None) -> No
         Created where missing.
     mirror : path, base URL or None
         Searched before the public sources, laid out as `MIRROR/NAME/FILE`. None reads the environment variable
-        DEEPCLUST_MIRROR; where that is unset or empty too, there is no mirror.
+        DEEPCLUST_MIRROR; unset or empty, there is no mirror.
 
     Raises
     ------
     UserError
-        For an unknown name, and where no source gave the expected content of a file.
+        The name is unknown, or no source gave the expected content of a file.
     """
     declared = spec(name)
     mirror = mirror or os.environ.get("DEEPCLUST_MIRROR") or None
@@ -75,7 +75,7 @@ def prepare(name: str, folder: Path | str) -> Dataset:
 
 
 def load(name: str, root: Path | str, mirror: Path | str | None = None) -> Dataset:
-    """Return data set `name`, fetching its files into `root/raw/NAME` where they are absent; see `fetch`."""
+    """Return data set `name`, fetching missing files into `root/raw/NAME`; see `fetch`."""
     folder = Path(root) / "raw" / name
     fetch(name, folder, mirror)
     return prepare(name, folder)

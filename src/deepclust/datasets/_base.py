@@ -1,4 +1,4 @@
-"""What a data set is once read (`Dataset`), and what its module declares about it (`DatasetSpec`)."""
+"""A data set in memory (`Dataset`), and its declaration by a module (`DatasetSpec`)."""
 
 import hashlib
 import math
@@ -15,7 +15,7 @@ from deepclust.mapped import chunks
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Samples, their labels where there are any, and where they come from; validated on construction.
+    """Samples, labels if there are any, and their source; validated on construction.
 
     Attributes
     ----------
@@ -49,7 +49,7 @@ class Dataset:
             return f"X must be a C-contiguous float32 array of shape (N, D), got {X.dtype} of shape {X.shape}"
         extremes = np.array([(rows.min(), rows.max()) for rows in chunks(X)])
         low, high = extremes[:, 0].min(), extremes[:, 1].max()
-        if not (low >= 0 and high <= 1):  # false for NaN too
+        if not (low >= 0 and high <= 1):  # False for NaN, too
             return f"X must be finite and in [0, 1], got [{low}, {high}]; scale it in the data set's reader"
         if not 1 <= K <= len(X):
             return f"n_clusters must be in [1, N={len(X)}], got {K}"
@@ -91,7 +91,7 @@ class DatasetSpec:
         Where the data was published, for people.
     files : tuple of PublishedFile
     read : function of the paths of `files`, in their order, returning X (N, D) in [0, 1] and the published labels (N,)
-        or None. It sees verified files only, so it checks nothing.
+        or None. The function sees verified files only, and need not check them.
     mirror_folder : str, optional
         The folder of a mirror that holds the files; the data set's own name where left out.
     """

@@ -1,7 +1,7 @@
-"""Published files: where they lie, how they are decoded, and the proof that their content is the expected one.
+"""Published files: their sources, decoding, and the proof that their content is the expected one.
 
-The decoded content is verified and kept. Sources compress one content in different ways, so only this makes a
-raw folder a function of the data set alone, whichever source or mirror it came from.
+The decoded content is verified and kept. Sources compress the same content in different ways. A raw folder of decoded
+files is therefore a function of the data set alone, not of the source or mirror.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from deepclust.errors import UserError
 
 _log = logging.getLogger(__name__)
 
-_TIMEOUT = 30  # seconds without a byte, not for the whole file
+_TIMEOUT = 30  # seconds without a byte, not for a whole file
 
 # Raised by a source that is unreachable, truncated or of another format, from opening to decoding.
 _FAILURES = (OSError, EOFError, ValueError, zlib.error, http.client.HTTPException)
@@ -52,14 +52,14 @@ class PublishedFile:
 
 
 def fetch_file(file: PublishedFile, folder: Path, *, mirror: Path | str | None, mirror_folder: str) -> None:
-    """Put `file` into `folder` from the first candidate with the expected content; keep it where it is there already.
+    """Put `file` into `folder` from the first candidate with the expected content, unless it is there already.
 
     The content is verified in memory (a prepared data set is larger than its files) before anything is written.
 
     Raises
     ------
     UserError
-        Where no candidate has the expected content, naming each and why.
+        No candidate has the expected content; the message names each, with the reason.
     """
     path = folder / file.name
     if path.exists() and files.sha256(path) == file.sha256:

@@ -1,4 +1,4 @@
-"""Digits: 1,797 handwritten digits of 8x8 pixels, read from the copy inside scikit-learn, so without a download."""
+"""Digits: 1,797 handwritten digits of 8x8 pixels, read without a download from the copy inside scikit-learn."""
 
 import gzip
 from importlib.util import find_spec

@@ -1,7 +1,8 @@
 """USPS: 9,298 digits of 16x16 pixels, the 7,291 training images followed by the 2,007 test images.
 
 Pixels have 2,001 levels: three decimals in [0, 2] in RWTH's `.jf` files, in [-1, 1] in the book page's and LIBSVM's
-copies. Those are rewritten as the `.jf` file, whose digest then proves that they hold the same images in one order.
+copies. The copies are rewritten as the `.jf` file, whose digest then proves that they hold the same images in one
+order.
 """
 
 import bz2
@@ -32,7 +33,7 @@ def _from_libsvm(raw: bytes) -> bytes:
     from sklearn.datasets import load_svmlight_file
 
     pixels, labels = load_svmlight_file(io.BytesIO(bz2.decompress(raw)), n_features=256)
-    return _as_jf(labels - 1, pixels.toarray())  # its classes are 1..10, for the digits 0..9
+    return _as_jf(labels - 1, pixels.toarray())  # LIBSVM's classes 1..10 are the digits 0..9
 
 
 def _file(split: str, libsvm_name: str, sha256: str) -> PublishedFile:

@@ -1,9 +1,9 @@
 """k-nearest-neighbour graphs: exact, by symmetric blocks with a certificate, or approximate.
 
 The exact search never trusts float32 arithmetic. A fast pass (matrix products in float32) keeps a few more candidates
-than asked for, their distances are recomputed in float64 from the differences, and a row is accepted only when an error
-bound proves that nothing dismissed can belong to it; the other rows are searched again in float64. The result is
-therefore a function of X alone: block size, number of threads and device do not change it.
+than asked for. The candidates' distances are recomputed in float64 from the differences. A row is accepted only when an
+error bound proves that no dismissed sample can be one of its neighbours; the other rows are searched again in float64.
+The result is therefore a function of X alone: block size, number of threads and device do not change it.
 """
 
 import hashlib
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
 Parallel = Callable[[Callable[..., None], Iterable], None]
 Neighbors = tuple[np.ndarray, np.ndarray]  # indices (N, k) int64 and distances (N, k) float32, nearest first
 
-_LARGEST = 1e30  # of an entry of X: squared distances then fit float64 and distances float32, whatever D is
+_LARGEST = 1e30  # largest entry of X: squared distances then fit float64 and distances float32, for every D
 _BLOCK = 1024  # rows of one side of a block: its 4 MB of distances stay in cache
 _SLACK = 6  # candidates kept beyond n_neighbors, so that rounding in the fast pass rarely calls for a second search
 _PAIR_BYTES = 1 << 22  # float64 differences one thread holds while distances are recomputed
-_MAPPED_BYTES = 1 << 27  # of the file of a mapped X, in memory for one thread's distances
+_MAPPED_BYTES = 1 << 27  # part of a mapped X's file that is in memory for one thread's distances
 _REPEAT_BYTES = 1 << 26  # float64 distances one thread holds in the second search
-_PROJECTED_BYTES = 1 << 30  # of X in float32, beyond which the approximate search looks at principal components
+_PROJECTED_BYTES = 1 << 30  # size of X in float32 beyond which the approximate search uses principal components
 _COMPONENTS = 128
-_SAMPLE = 10_000  # rows, whose covariance has the components
-_DEVICE_BYTES = 1 << 30  # of distances or differences held on an accelerator
+_SAMPLE = 10_000  # rows that the principal components are computed from
+_DEVICE_BYTES = 1 << 30  # distances or differences held on an accelerator
 _ROUNDING = float(np.finfo(np.float64).eps)
 
 
@@ -52,22 +52,22 @@ def knn_graph(
     """Return the graph of each sample's nearest neighbours, its entries the Euclidean distances (not squared).
 
     Row i holds exactly `n_neighbors` entries, never i itself; distances of 0 between duplicates are stored explicitly.
-    Columns ascend within a row, as in any canonical CSR matrix (they are not in order of distance), so the distances
-    to the last neighbours are ``knn.data.reshape(N, n_neighbors).max(axis=1)``.
+    Columns ascend within a row, as in any canonical CSR matrix; they are not in order of distance. The distances to the
+    last neighbours are therefore ``knn.data.reshape(N, n_neighbors).max(axis=1)``.
 
-    Ties. Neighbours are ranked by (stored distance, index): among samples whose distances agree after rounding to
-    float32, a smaller index counts as nearer. Distances that differ by less than float32 can tell are thus tied, and
-    two that are equal on paper can, rarely, round apart. Duplicates are at distance exactly 0.
+    Neighbours are ranked by (stored distance, index): among samples whose distances agree after rounding to float32, a
+    smaller index counts as nearer. Distances that differ by less than float32 can tell are thus tied. Two distances
+    that are equal on paper can, rarely, round apart. Duplicates are at distance exactly 0.
 
     Parameters
     ----------
     X : array or tensor of shape (N, D), real, with entries in [-1e30, 1e30]
     n_neighbors : int in [1, N-1]
     exact : bool
-        False searches by nearest-neighbour descent (package pynndescent) for max(25, n_neighbors + 15) neighbours and
-        keeps the nearest `n_neighbors`; distances are as accurate as in the exact search. Where so many neighbours
-        are half the data or more, the exact search is run instead. Where X would take more than 1 GiB in float32, the
-        descent sees 128 principal components of it, and the file of a mapped X is read as needed.
+        False searches by nearest-neighbour descent (package pynndescent) for m = max(25, n_neighbors + 15) neighbours
+        and keeps the nearest `n_neighbors`; distances are as accurate as in the exact search. Data of N <= 2 m are
+        searched exactly all the same. If X would take more than 1 GiB in float32, the descent sees 128 principal
+        components of X, and the file of a mapped X is read as needed.
     device : None or "cpu", or the CUDA device that the exact search runs on
     random_state : int in [0, 2**32)
         Seed of the approximate search. The exact search has no randomness.
@@ -110,7 +110,7 @@ def knn_graph(
 
 
 def _real_array(X: "np.ndarray | torch.Tensor") -> np.ndarray:
-    """Return X as a float32 or float64 NumPy array; one that is so already, or lies in a file, is not copied."""
+    """Return X as a NumPy array, float32 or float64; an array of these types, or one in a file, is not copied."""
     if not isinstance(X, np.ndarray) and hasattr(X, "detach"):
         X = X.detach().cpu()
         X = (X.float() if X.is_floating_point() and X.element_size() < 4 else X).numpy()  # NumPy has no bfloat16
@@ -137,8 +137,8 @@ def _real_array(X: "np.ndarray | torch.Tensor") -> np.ndarray:
 def _exact_search(X: np.ndarray, k: int, device: "str | torch.device | None") -> Neighbors:
     """Return the k nearest neighbours, after setting aside surplus duplicates.
 
-    Only the first k+1 of identical samples can be anyone's neighbours, as the others lose every tie against them, and
-    the neighbours of the others are the first k. Without this, m copies of a sample would cost m^2 exact distances.
+    Only the first k+1 of identical samples can be neighbours of any sample, as the other copies lose every tie. The
+    neighbours of the other copies are the first k. Without this step, m copies would cost m^2 exact distances.
     """
     copies: dict[bytes, list[int]] = {}  # the first k+1 samples with the same content
     surplus: dict[int, list[int]] = {}
@@ -161,7 +161,7 @@ def _exact_search(X: np.ndarray, k: int, device: "str | torch.device | None") ->
 
 
 def _perhaps_repeated(X: np.ndarray, times: int) -> list[int]:
-    """Return the samples, ascending, that may be among more than `times` identical ones; hardly any others."""
+    """Return, ascending, every sample of a group of more than `times` identical ones, and hardly any other."""
     weights = np.random.default_rng(0).integers(2**63, size=X.shape[1]).view(np.uint64)
     bits = np.dtype(f"u{X.dtype.itemsize}")
     sums = np.concatenate([(rows + rows.dtype.type(0)).view(bits) @ weights for rows in chunks(X, _BLOCK)])
@@ -180,7 +180,7 @@ def _distinct_search(X: np.ndarray, k: int, device: "str | torch.device | None")
         else:
             frame, bound, indices, distances = _device_search(X, m, k, device)
         if m < len(X) - 1:
-            # Each sample dismissed has a computed value of at least `bound`; could its distance still be a neighbour's?
+            # A dismissed sample's computed half is at least `bound`. The true half could still be a neighbour's.
             reach = frame.reach(distances[:, -1])
             doubtful = np.flatnonzero(bound <= reach + frame.error(reach, np.float32))
             indices[doubtful], distances[doubtful] = _repeat_search(X, frame, doubtful, k, parallel)
@@ -189,7 +189,7 @@ def _distinct_search(X: np.ndarray, k: int, device: "str | torch.device | None")
 
 @contextmanager
 def _threads() -> Iterator[Parallel]:
-    """Run blocks side by side on BLAS's number of threads, one thread each: what is not BLAS is then parallel too."""
+    """Run blocks side by side on BLAS's number of threads, one thread each: work outside BLAS is then parallel too."""
     blas = ThreadpoolController().select(user_api="blas")
     count = max((library.num_threads for library in blas.lib_controllers), default=1)
     with blas.limit(limits=1), ThreadPoolExecutor(count) as pool:
@@ -205,7 +205,7 @@ def _threads() -> Iterator[Parallel]:
 class _Frame:
     """X about its mean and scaled into [-1, 1]: there |z|^2/2 + |z'|^2/2 - z.z' cancels least and cannot overflow.
 
-    Values of that form, half the squared distances in this frame, are called halves below.
+    The code calls such a value a half: it is half the squared distance in this frame.
     """
 
     mean: np.ndarray  # (D,) float64
@@ -218,7 +218,7 @@ class _Frame:
         return Z, 0.5 * np.einsum("nd,nd->n", Z, Z)
 
     def reach(self, distance: np.ndarray) -> np.ndarray:
-        """Return halves above every half whose distance rounds to `distance` (float32) or less."""
+        """Return upper bounds on the halves of distances that round to `distance` (float32) or less."""
         above = np.nextafter(distance, np.float32(np.inf)).astype(np.float64)
         return np.asarray(0.5 * (above / self.scale) ** 2)
 
@@ -226,8 +226,8 @@ class _Frame:
         """Return a bound on the rounding error of the halves up to `reach` computed in `dtype`, row by row.
 
         A product sum of length D in any order of summation is off by at most D u |z||z'| <= D u (|z|^2 + |z'|^2) / 2,
-        u the unit roundoff (Higham, "Accuracy and stability of numerical algorithms", section 3.1); placing, norms and
-        sums add some ten u more. Within reach of z, |z'| <= |z| + |z - z'|: samples far away do not loosen the bound.
+        u the unit roundoff (Higham, "Accuracy and stability of numerical algorithms", section 3.1). Placing, norms and
+        sums add some ten u. Within reach of z, |z'| <= |z| + |z - z'|: samples far away do not loosen the bound.
         """
         D = len(self.mean)
         norms = self.norms[rows]
@@ -248,9 +248,9 @@ def _placed(X: np.ndarray) -> tuple[_Frame, np.ndarray]:
 
 
 def _block_search(Z: np.ndarray, exact_norms: np.ndarray, m: int, parallel: Parallel) -> tuple[np.ndarray, np.ndarray]:
-    """Return m candidates (N, m) of each sample, the smallest float32 halves, and the largest of them (N,).
+    """Return m candidates (N, m) of each sample, those of smallest float32 half, and their largest half (N,).
 
-    Each block pair is multiplied once and read from both sides; only what beats a row's current m-th is looked at.
+    Each pair of blocks is multiplied once and read from both sides; halves above a row's current m-th are skipped.
     """
     N = len(Z)
     norms = exact_norms.astype(np.float32)
@@ -261,7 +261,7 @@ def _block_search(Z: np.ndarray, exact_norms: np.ndarray, m: int, parallel: Para
     locks = [threading.Lock() for _ in blocks]
 
     def merge(rows: np.ndarray, columns: np.ndarray, values: np.ndarray) -> None:
-        """Merge finds, sorted by row, into the rows' candidates."""
+        """Merge new candidates, sorted by row, into the rows' candidates."""
         touched, first, counts = np.unique(rows, return_index=True, return_counts=True)
         padded = np.full((len(touched), m + counts.max(initial=0)), np.inf, dtype=np.float32)
         padded_indices = np.zeros(padded.shape, dtype=indices.dtype)
@@ -280,7 +280,7 @@ def _block_search(Z: np.ndarray, exact_norms: np.ndarray, m: int, parallel: Para
         block += norms[b]
         if a == b:
             np.fill_diagonal(block, np.inf)
-        # Another thread may be lowering the bounds: an old bound only lets more finds through.
+        # Another thread may be lowering the bounds: an outdated bound only lets more candidates through.
         i, j = np.divmod(np.flatnonzero(block < bound[a, None]), block.shape[1])
         with locks[pair[0]]:
             merge(a.start + i, b.start + j, block[i, j])
@@ -291,7 +291,7 @@ def _block_search(Z: np.ndarray, exact_norms: np.ndarray, m: int, parallel: Para
             with locks[pair[1]]:
                 merge(b.start + j, a.start + i, block[i, j])
 
-    # By diagonals: the first, each block with itself, sets every bound; then neighbouring visits share no rows.
+    # By diagonals: the first, each block with itself, sets every bound; on later ones, successive visits share no rows.
     parallel(visit, [(i, i + shift) for shift in range(len(blocks)) for i in range(len(blocks) - shift)])
     return indices, bound
 
@@ -299,10 +299,10 @@ def _block_search(Z: np.ndarray, exact_norms: np.ndarray, m: int, parallel: Para
 def _device_search(
     X: np.ndarray, m: int, k: int, device: "str | torch.device"
 ) -> "tuple[_Frame, np.ndarray, np.ndarray, np.ndarray]":
-    """Return what `_block_search` and `_nearest` find, from whole rows of products on a CUDA device.
+    """Return the results of `_block_search` and `_nearest`, from whole rows of products on a CUDA device.
 
-    Distances are summed in another order there than on a CPU; the few that may round to another float32 are computed on
-    the CPU, so that both give the same graph.
+    A GPU sums distances in another order than a CPU. The few distances that may round to another float32 are computed
+    on the CPU, so that both give the same graph.
     """
     import torch
 
@@ -352,7 +352,7 @@ def _device_search(
         length[rows] = differences.square_().sum(dim=2).sqrt_()
     found = length.float().cpu().numpy()
     indices = candidates.cpu().numpy()
-    off = (D + 10) * _ROUNDING  # by more two sums of D squares, and their roots, never differ
+    off = (D + 10) * _ROUNDING  # bound on how far two sums of D squares, and their roots, differ
     doubtful = np.nonzero(((length * (1 - off)).float() != (length * (1 + off)).float()).cpu().numpy())
     found[doubtful] = _distances(X, doubtful[0], indices[doubtful])
     order = np.lexsort((indices, found))[:, :k]
@@ -389,7 +389,7 @@ def _repeat_search(X: np.ndarray, frame: _Frame, rows: np.ndarray, k: int, paral
 
 
 def _nearest(X: np.ndarray, candidates: np.ndarray, k: int, parallel: Parallel) -> Neighbors:
-    """Return the k nearest of each sample's candidates (N, m); itself and negative indices count as infinitely far."""
+    """Return the k nearest of each sample's candidates (N, m); the sample and negative indices are infinitely far."""
     N, m = candidates.shape
     indices, distances = np.empty((N, k), dtype=np.int64), np.empty((N, k), dtype=np.float32)
 
@@ -408,7 +408,7 @@ def _nearest(X: np.ndarray, candidates: np.ndarray, k: int, parallel: Parallel) 
 
 
 def _distances(X: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Return the Euclidean distance (float32) of each pair, from its differences in float64: the same both ways."""
+    """Return the Euclidean distance (float32) of each pair, from differences in float64; symmetric in the pair."""
     squared = np.empty(len(rows))
     mapping = mapping_of(X)
     step = max(1, _PAIR_BYTES // (8 * X.shape[1]) if mapping is None else _MAPPED_BYTES // AROUND)
@@ -416,7 +416,7 @@ def _distances(X: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarr
         some = slice(start, start + step)
         differences = np.subtract(X[rows[some]], X[columns[some]], dtype=np.float64)
         squared[some] = np.einsum("pd,pd->p", differences, differences)
-        if mapping is not None:  # rows of a file are gathered from all over it: the pages read stay in the cache alone
+        if mapping is not None:  # rows lie all over the file: the system's cache keeps the pages, this process does not
             mapping.madvise(mmap.MADV_DONTNEED)
     return np.sqrt(squared).astype(np.float32)
 
@@ -434,20 +434,20 @@ def _approximate_search(X: np.ndarray, k: int, random_state: int) -> Neighbors:
         return _exact_search(X, k, None)
     searched = X if 4 * X.size <= _PROJECTED_BYTES else _principal_components(X)
     frame, Z = _placed(searched)
-    # Its result depends on the number of threads, from which it gains little: one, always.
+    # The descent gains little from threads, and its result depends on their number: always one.
     candidates, _ = NNDescent(Z, n_neighbors=m + 1, random_state=random_state, n_jobs=1).neighbor_graph
     found = (candidates >= 0) & (candidates != np.arange(len(X))[:, None])
-    short = np.flatnonzero(found.sum(axis=1) < k)  # the descent may leave places of a row empty
+    short = np.flatnonzero(found.sum(axis=1) < k)  # the descent may leave a row incomplete
     with _threads() as parallel:
         candidates[short, :k], candidates[short, k:] = _repeat_search(searched, frame, short, k, parallel)[0], -1
         return _nearest(X, candidates, k, parallel)
 
 
 def _principal_components(X: np.ndarray) -> np.ndarray:
-    """Return X (N, D) about its mean along the `_COMPONENTS` directions in which a sample of rows varies most, float32.
+    """Return centred X (N, D) along the `_COMPONENTS` directions in which a sample of rows varies most, in float32.
 
-    Where the features' variance lies in fewer directions, nearest neighbours are nearly those of all features;
-    candidates found here are ranked by their true distances.
+    If the features' variance lies in fewer directions, nearest neighbours are nearly those of all features. Candidates
+    found along these directions are ranked by their true distances.
     """
     sample = X[:: max(1, len(X) // _SAMPLE)]
     some = np.concatenate([rows.astype(np.float64) for rows in chunks(sample, _MAPPED_BYTES // AROUND)])

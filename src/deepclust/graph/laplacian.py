@@ -9,13 +9,13 @@ from deepclust.errors import UserError
 def laplacian(W: sp.csr_matrix, *, normalized: bool = True) -> sp.csr_matrix:
     """Return the Laplacian of a weighted graph: D^-1/2 (D - W) D^-1/2, or D - W; D holds the row sums of W.
 
-    Symmetric and positive semi-definite, with a zero eigenvalue for every connected component. Both have a zero row for
-    an isolated node. With columns h_i of H' (one per sample), each pair of samples counted once,
+    Both are symmetric and positive semi-definite, with a zero eigenvalue for every connected component and a zero row
+    for an isolated node. With columns h_i of H' (one per sample), each pair of samples counted once,
 
         Tr(H' L H) = sum over i < j of w_ij ||h_i - h_j||^2                              for D - W,
-        Tr(H' L H) = sum over i < j of w_ij ||h_i / sqrt(D_ii) - h_j / sqrt(D_jj)||^2    normalised:
+        Tr(H' L H) = sum over i < j of w_ij ||h_i / sqrt(D_ii) - h_j / sqrt(D_jj)||^2    normalised.
 
-    sums over edges (not means) of squared distances. The normalised spectrum lies in [0, 2].
+    Both are sums over edges (not means) of squared distances. The normalised spectrum lies in [0, 2].
 
     Parameters
     ----------
@@ -61,5 +61,5 @@ def scaled_weights(W: sp.csr_matrix) -> tuple[np.ndarray, sp.csr_matrix]:
     degrees = weighted_degrees(W)
     roots = np.sqrt(degrees)
     rows = np.repeat(np.arange(len(roots)), np.diff(W.indptr))
-    # w / (r r') and not (w / r) / r', whose rounding depends on the side.
+    # w / (r r') is exactly symmetric; the rounding of (w / r) / r' depends on which node comes first.
     return degrees, sp.csr_matrix((W.data / (roots[rows] * roots[W.indices]), W.indices, W.indptr), shape=W.shape)

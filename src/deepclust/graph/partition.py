@@ -21,20 +21,20 @@ from deepclust.errors import UserError
 from deepclust.graph.laplacian import weighted_degrees
 from deepclust.graph.spectral import smallest_eigenvectors
 
-_RISE = 1e-12  # of modularity, that counts as one: above rounding, so that no search runs in circles
-_BLOCKS = 16  # of a sweep: nodes of one block choose at once, knowing only the others' labels of before
+_RISE = 1e-12  # smallest rise of modularity that counts: above rounding, so that no search runs in circles
+_BLOCKS = 16  # blocks in a sweep: the nodes of a block choose at once, from the labels before any of them moved
 _SWEEPS = 200
-_STARTS = 10  # of k-means on the eigenvectors
+_STARTS = 10  # starts of k-means on the eigenvectors
 _IMPROVED = 3  # candidates that go through split-merge
-_APART = 5_000  # nodes, beyond which a process of its own is worth its start
-_TRIALS = 20  # clusters of a partition whose cut is tried, those first that gain most by it
+_APART = 5_000  # nodes beyond which a search in a process of its own is worth the start of the process
+_TRIALS = 20  # clusters of a partition whose cut is tried, beginning with the one that gains most
 _LIGHTEST = 1e-9  # share of a cluster's volume below which a side of its cut is rounding rather than volume
-_DUST = 0.1  # of a mean cluster's volume: smaller components are set aside until the clusters are found
+_DUST = 0.1  # share of a mean cluster's volume: smaller components are set aside until the clusters are found
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One partition that was found on the way; `origin` says how, as in "merge 3K by modularity + split-merge"."""
+    """One partition found on the way; `origin` says how, as in "merge 3K by modularity + split-merge"."""
 
     origin: str
     modularity: float
@@ -44,7 +44,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Partition:
-    """The candidate of largest modularity (the first of equals), beside all of them."""
+    """The candidate of largest modularity (the first of equals), and all candidates."""
 
     labels: np.ndarray  # (N,) int64 in [0, K), named in order of first appearance, none of them empty
     modularity: float
@@ -55,9 +55,9 @@ class Partition:
 def modularity(W: sp.csr_matrix, labels: ArrayLike) -> float:
     """Return Newman's modularity of a partition, in [-1/2, 1); 0 for a graph without edges.
 
-    Q = sum over clusters C of w(C, C) / w - (vol(C) / w)^2, with w(C, C) the sum of w_ij over the ordered pairs of
-    members, vol(C) the sum of their degrees and w that of all degrees: the share of weight inside clusters less the
-    share expected at random. It does not depend on the weights' scale.
+    Q = sum over clusters C of w(C, C) / w - (vol(C) / w)^2: the share of weight inside clusters less the share expected
+    at random. w(C, C) is the sum of w_ij over the ordered pairs of members, vol(C) the sum of the members' degrees, and
+    w the sum of all degrees. Q does not depend on the weights' scale.
 
     Parameters
     ----------
@@ -89,17 +89,21 @@ def normalized_cut(W: sp.csr_matrix, labels: ArrayLike) -> float:
 def partition(W: sp.csr_matrix, n_clusters: int, *, random_state: int = 0) -> Partition:
     """Return the partition of a graph into exactly K clusters, none empty, of highest modularity among candidates.
 
-    Candidates are k-means on the first m in {K, K+2, 1.5 K, 2K} eigenvectors of the normalised Laplacian (rows of norm
-    1), and 3K and 5K such clusters merged greedily, by modularity gained or by the share of the smaller one's volume
-    that leads to the other; also the graph's components, where there are K or more. Each is refined: nodes move to the
-    cluster that gains most, until none would. The best three go through split-merge: one cluster is cut at its best
-    sweep cut, the best pair of others merged, all refined, and the result kept if modularity rose, for as long as that
-    goes. Neither step ever lowers modularity.
+    Candidates come from three sources:
 
-    Components of less than a tenth of a mean cluster's volume, isolated nodes among them, tell nothing about the others
-    and would take up the eigenvectors. They are set aside and put back whole at the end, largest first, each into the
-    cluster that then has the least volume, where it costs least. (Where the other components have fewer than K nodes in
-    all, the K largest components stay.)
+    - k-means on the first m in {K, K+2, 1.5 K, 2K} eigenvectors of the normalised Laplacian (rows of norm 1);
+    - 3K and 5K such clusters, merged greedily by modularity gained or by the share of the smaller cluster's volume that
+      leads to the other;
+    - the graph's components, if there are K or more.
+
+    Each candidate is refined: nodes move to the cluster that gains most, until no move gains. The best three go through
+    split-merge: one cluster is cut in two, the best pair of others merged, and all refined. The result is kept if
+    modularity rose, and split-merge is repeated for as long as it rises. No step ever lowers modularity.
+
+    Small components, of less than a tenth of a mean cluster's volume, say nothing about the others and would take up
+    the eigenvectors; isolated nodes are such components. Small components are set aside and put back whole at the end,
+    largest first, each into the cluster of then least volume, where modularity falls least. (If the other components
+    have fewer than K nodes in all, the K largest components stay.)
 
     Parameters
     ----------
@@ -111,9 +115,9 @@ def partition(W: sp.csr_matrix, n_clusters: int, *, random_state: int = 0) -> Pa
     Returns
     -------
     Partition
-        A function of the arguments alone: the number of threads does not change it. Where several good optima exist,
-        which of them is found can depend on `random_state` and on the order of the nodes. In a thread other than the
-        main one the search on a large graph runs in a process of its own, so that several go on side by side.
+        The result is a function of the arguments alone: the number of threads does not change it. If several good
+        optima exist, `random_state` and the order of the nodes can decide which one is found. Outside the main thread,
+        the search on a large graph runs in a process of its own, so that several searches go on side by side.
 
     Raises
     ------
@@ -123,10 +127,10 @@ def partition(W: sp.csr_matrix, n_clusters: int, *, random_state: int = 0) -> Pa
     Notes
     -----
     Modularity is the only judge, and not a perfect one: on some image graphs partitions that disagree on a seventh of
-    the samples differ by less than 0.001. Look at `candidates` before reading much into the one returned.
+    the samples differ by less than 0.001. Look at `candidates` before reading much into the returned partition.
     Greedy merging: Clauset, Newman and Moore, "Finding community structure in very large networks", 2004. Moving nodes:
-    Blondel et al., "Fast unfolding of communities in large networks", 2008. The near ties: Good, de Montjoye and
-    Clauset, "Performance of modularity maximization in practical contexts", 2010.
+    Blondel et al., "Fast unfolding of communities in large networks", 2008. Near ties of modularity: Good, de Montjoye
+    and Clauset, "Performance of modularity maximization in practical contexts", 2010.
     """
     N = W.shape[0]
     if not (isinstance(n_clusters, int | np.integer) and 1 <= n_clusters <= N):
@@ -134,7 +138,7 @@ def partition(W: sp.csr_matrix, n_clusters: int, *, random_state: int = 0) -> Pa
     graph, K = _Graph.scaled(W), int(n_clusters)
     if N <= _APART or threading.current_thread() is threading.main_thread():
         return _search(graph, K, random_state)
-    # of many small NumPy calls: three threads side by side take longer than in turn
+    # A search is many small NumPy calls: three of them in threads side by side take longer than one after the other.
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, spawn, initializer=threadpool_limits, initargs=(1,)) as pool:
         return pool.submit(_search, graph, K, random_state).result()
@@ -183,7 +187,7 @@ def _by_appearance(labels: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Graph:
-    """A graph, or a part of one, with weights divided by the whole one's sum of degrees."""
+    """A graph or a part of one; weights are divided by the sum of degrees of the whole graph."""
 
     W: sp.csr_matrix
     degrees: np.ndarray  # (n,), edges to the other parts included
@@ -200,7 +204,7 @@ class _Graph:
         return _Graph(self.W[nodes][:, nodes], self.degrees[nodes])
 
     def between(self, labels: np.ndarray, K: int) -> np.ndarray:
-        """Return the weight between every two clusters (K, K), from both ends on the diagonal."""
+        """Return the weight between every two clusters (K, K); the diagonal counts inner edges from both ends."""
         rows = np.repeat(labels, np.diff(self.W.indptr))
         return _sums(rows * K + labels[self.W.indices], self.W.data, K * K).reshape(K, K)
 
@@ -220,7 +224,7 @@ class _Graph:
 
 
 def _sums(names: np.ndarray, values: np.ndarray, count: int) -> np.ndarray:
-    """Return the sum (count,) of the values under each name in [0, count), in float64 where there are none, too."""
+    """Return the sum (count,) of the values under each name in [0, count); float64 even if there are no values."""
     return np.bincount(names, values, count).astype(np.float64, copy=False)
 
 
@@ -236,13 +240,13 @@ def _components(graph: _Graph) -> list[np.ndarray]:
 
 
 def _n_kept(graph: _Graph, components: list[np.ndarray], K: int) -> int:
-    """Return how many of the components are to be clustered, those of largest volume."""
+    """Return how many components, from the largest volume on, are to be clustered."""
     large = [nodes for nodes in components if K * graph.degrees[nodes].sum() >= _DUST]
     return len(large) if sum(map(len, large)) >= K else min(K, len(components))
 
 
 def _put_into_smallest(graph: _Graph, labels: np.ndarray, K: int, components: list[np.ndarray]) -> None:
-    """Label these components, as yet unlabelled (< 0), each as the cluster that then has the least volume."""
+    """Put each of these unlabelled (< 0) components into the cluster of then least volume, in place."""
     labelled = labels >= 0
     smallest = [(volume, k) for k, volume in enumerate(_sums(labels[labelled], graph.degrees[labelled], K))]
     heapq.heapify(smallest)
@@ -269,7 +273,7 @@ def _starts(graph: _Graph, K: int, random_state: int) -> Iterator[tuple[str, np.
         _put_into_smallest(graph, labels, K, components[K:])
         yield "components", labels
     n_components = max(len(components), K)
-    most = min(n, n_components + K)  # K beyond those that only tell components apart
+    most = min(n, n_components + K)  # K more than tell components apart
     vectors = smallest_eigenvectors(graph.W, most, random_state=random_state).vectors
     for m in sorted({min(m, most) for m in (K, K + 2, 3 * K // 2, 2 * K)}):
         yield f"spectral m={m}", _k_means(vectors[:, :m], K, _STARTS, random_state)
@@ -281,29 +285,29 @@ def _starts(graph: _Graph, K: int, random_state: int) -> Iterator[tuple[str, np.
 
 
 def _k_means(vectors: np.ndarray, K: int, n_init: int, random_state: int) -> np.ndarray:
-    """Return k-means labels of rows scaled to norm 1; on one thread, as scikit-learn's sums depend on their number."""
+    """Return k-means labels of rows scaled to norm 1, on one thread: more threads change scikit-learn's sums."""
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     rows = np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0)
     with threadpool_limits(1), warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct rows than K: `_exactly` sees to it
+        warnings.simplefilter("ignore", ConvergenceWarning)  # `_exactly` handles fewer distinct rows than K
         labels: np.ndarray = KMeans(K, n_init=n_init, random_state=random_state).fit(rows).labels_
     return labels.astype(np.int64)
 
 
 def _modularity_gain(between: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Return half the modularity that merging clusters of these volumes, with this weight between them, would add."""
+    """Return half the gain of modularity from merging clusters, given the weight between them and their volumes."""
     gain: np.ndarray = between - one * other
     return gain
 
 
 def _share_joined(between: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Return the share of the smaller cluster's volume that leads to the other; where none does, what Q would lose."""
+    """Return the share of the smaller cluster's volume that leads to the other; if 0, half the gain (< 0) of Q."""
     shares: np.ndarray = np.divide(between, np.minimum(one, other), out=-one * other, where=between > 0)
     return shares
 
 
 def _merge(graph: _Graph, labels: np.ndarray, K: int, score: Callable[..., np.ndarray]) -> np.ndarray:
-    """Return the partition after merging the pair of clusters of highest score again and again until K are left."""
+    """Return the partition after merging the pair of clusters of highest score, repeatedly, until K are left."""
     count = int(labels.max()) + 1
     between, volumes = graph.between(labels, count), graph.volumes(labels, count)
     names = np.arange(count)
@@ -322,7 +326,7 @@ def _merge(graph: _Graph, labels: np.ndarray, K: int, score: Callable[..., np.nd
 
 
 def _exactly(graph: _Graph, labels: np.ndarray, K: int) -> np.ndarray:
-    """Return the partition with clusters split, those first that gain most modularity, until there are K."""
+    """Return the partition after splitting the cluster that gains most modularity, repeatedly, until there are K."""
     labels = _by_appearance(labels)
     count = int(labels.max()) + 1
     if count == K:
@@ -342,8 +346,8 @@ def _exactly(graph: _Graph, labels: np.ndarray, K: int) -> np.ndarray:
 def _refine(graph: _Graph, labels: np.ndarray, random_state: int) -> np.ndarray:
     """Return labels from which no single node's move raises modularity; none of the K clusters is ever emptied.
 
-    After a first sweep over all nodes only those are looked at again that have a neighbour which moved, until all stay;
-    then everyone is asked once more, as the clusters' volumes have changed too.
+    The first sweep visits all nodes. Further sweeps visit only neighbours of nodes that moved, until no node moves. All
+    nodes are then visited again, because the clusters' volumes have changed too.
     """
     rng = np.random.default_rng(random_state)
     labels = labels.copy()
@@ -357,7 +361,7 @@ def _refine(graph: _Graph, labels: np.ndarray, random_state: int) -> np.ndarray:
             gains, targets = _best_moves(graph, block, labels, volumes)
             order = np.argsort(-gains, kind="stable")[: np.count_nonzero(gains > _RISE)]
             order = order[_leaves_none_empty(labels[block[order]], sizes)]
-            # Moves chosen at once may interact; the best half of them less so, and a single one is exact.
+            # Moves chosen at once may interact; the best half interacts less, and a single move's gain is exact.
             while len(order):
                 movers, old, new = block[order], labels[block[order]], targets[order]
                 edges = graph.W[movers]
@@ -380,21 +384,21 @@ def _refine(graph: _Graph, labels: np.ndarray, random_state: int) -> np.ndarray:
 def _best_moves(
     graph: _Graph, nodes: np.ndarray, labels: np.ndarray, volumes: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return by how much each node's best move alone raises modularity, and the cluster it leads to."""
+    """Return the rise of modularity by each node's best move, made alone, and the cluster that the move leads to."""
     edges, degrees, own = graph.W[nodes], graph.degrees[nodes], labels[nodes]
     every = np.arange(len(nodes))
     rows = np.repeat(every, np.diff(edges.indptr))
     shape = (len(nodes), len(volumes))
     ties = _sums(rows * shape[1] + labels[edges.indices], edges.data, shape[0] * shape[1]).reshape(shape)
     ties -= degrees[:, None] * volumes
-    staying = ties[every, own] + degrees**2  # a node is not its own neighbour at random either
+    staying = ties[every, own] + degrees**2  # the own cluster's expected weight leaves the node itself out
     ties[every, own] = -np.inf
     targets = ties.argmax(axis=1)
     return 2 * (ties[every, targets] - staying), targets
 
 
 def _leaves_none_empty(old: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Return which of the moves out of `old`, best first, may be made: all, or all but a cluster's worst."""
+    """Return a mask of the moves out of `old`, best first, that empty no cluster: a cluster's worst move may go."""
     allowed = np.ones(len(old), dtype=bool)
     for k in np.flatnonzero(np.bincount(old, minlength=len(sizes)) == sizes):
         allowed[np.flatnonzero(old == k)[-1]] = False
@@ -404,27 +408,27 @@ def _leaves_none_empty(old: np.ndarray, sizes: np.ndarray) -> np.ndarray:
 def _rise(
     graph: _Graph, edges: sp.csr_matrix, movers: np.ndarray, new: np.ndarray, labels: np.ndarray, volumes: np.ndarray
 ) -> float:
-    """Return by how much modularity rises if all `movers` (m,), whose rows are `edges` (m, n), move at once."""
+    """Return the rise of modularity if all `movers` (m,), whose rows are `edges` (m, n), move at once."""
     after = labels.copy()
     after[movers] = new
     rows, columns = np.repeat(movers, np.diff(edges.indptr)), edges.indices
     change = (after[rows] == after[columns]).astype(np.float64) - (labels[rows] == labels[columns])
-    both = after[columns] != labels[columns]  # then the edge is here from its other end, too
+    both = after[columns] != labels[columns]  # both ends move: `edges` has the edge twice
     volumes_after = graph.volumes(after, len(volumes))
     inside = (edges.data * change * np.where(both, 1, 2)).sum()
     return float(inside - ((volumes_after - volumes) * (volumes_after + volumes)).sum())
 
 
 class _Cut(NamedTuple):
-    gain: float  # of modularity
+    gain: float  # rise of modularity
     side: np.ndarray  # the nodes on one side
 
 
 def _cut_in_two(graph: _Graph, nodes: np.ndarray) -> _Cut:
-    """Return a cut through a cluster: the better by modularity of two, where it has both.
+    """Return a cut of a cluster in two: of two kinds of cut, the one that gains more modularity.
 
-    One is the sweep cut of smallest normalised cut along the Fiedler vector of its largest component, the other that
-    between its components, largest first, which gains most modularity.
+    The first is the sweep cut of smallest normalised cut along the Fiedler vector of the largest component. The second
+    lies between the components, largest first, where it gains most modularity.
     """
     if len(nodes) < 2:
         return _Cut(-np.inf, nodes[:0])
@@ -442,7 +446,7 @@ def _cut_in_two(graph: _Graph, nodes: np.ndarray) -> _Cut:
     start, end = np.repeat(place, np.diff(W.indptr)), place[W.indices]
     once = start < end
     opened, closed = (_sums(ends[once], W.data[once], len(nodes)) for ends in (start, end))
-    # Entry t is about the first t + 1 nodes against the others.
+    # Entry t describes the cut between the first t + 1 nodes and the others.
     cut = np.cumsum(opened - closed)[:-1]
     one, other = np.cumsum(degrees[order])[:-1], np.cumsum(degrees[order][::-1])[-2::-1]
     gain = 2 * (one * other - cut)
@@ -461,7 +465,7 @@ def _split_merge(graph: _Graph, labels: np.ndarray, random_state: int) -> np.nda
     K, reached = int(labels.max()) + 1, graph.modularity(labels)
     if K < 2:
         return labels
-    known: dict[bytes, _Cut] = {}  # most clusters stay what they were
+    known: dict[bytes, _Cut] = {}  # cuts by cluster: a step leaves most clusters as they were
     improved = True
     while improved:
         improved = False
@@ -484,7 +488,7 @@ def _split_merge(graph: _Graph, labels: np.ndarray, random_state: int) -> np.nda
 
 
 def _merge_once(graph: _Graph, labels: np.ndarray, K: int, k: int) -> np.ndarray:
-    """Return K clusters of the K + 1: the best pair by modularity is merged, but not k with K, just cut apart."""
+    """Return K clusters made of K + 1: the best pair by modularity is merged, except k and K, just cut apart."""
     volumes = graph.volumes(labels, K + 1)
     gains = _modularity_gain(graph.between(labels, K + 1), volumes[:, None], volumes)
     np.fill_diagonal(gains, -np.inf)

@@ -25,13 +25,12 @@ class Eigenpairs(NamedTuple):
 def smallest_eigenvectors(W: sp.csr_matrix, n_components: int, *, random_state: int = 0) -> Eigenpairs:
     """Return the smallest eigenvalues of the normalised Laplacian I - D^-1/2 W D^-1/2 and their eigenvectors.
 
-    Every connected component is decomposed by itself, so that an eigenvalue which several of them share is found once
-    for each; Lanczos iterations on the whole graph can miss copies. A component's eigenvector of eigenvalue 0, D^1/2
-    times its indicator, is written down; these come first, from the largest component (then smallest index) to the
-    smallest, an isolated node being a component. The others come from ARPACK, as the largest eigenpairs of
-    D^-1/2 W D^-1/2, on which it converges in a fraction of the time of shift-invert (no factorisation); small
-    components are decomposed densely. The sign of a vector is such that its entry of largest modulus (the first such)
-    is positive.
+    Every connected component is decomposed by itself: an eigenvalue shared by several components is then found once for
+    each, whereas Lanczos iterations on the whole graph can miss copies. The eigenvector of eigenvalue 0 of a component
+    is known: D^1/2 times the component's indicator. These eigenvectors come first, from the largest component (then
+    smallest index) to the smallest; an isolated node is a component. The others come from ARPACK, as the largest
+    eigenpairs of D^-1/2 W D^-1/2, which takes a fraction of the time of shift-invert (no factorisation). Small
+    components are decomposed densely. Signs make a vector's entry of largest modulus (the first such) positive.
 
     Parameters
     ----------
@@ -76,10 +75,10 @@ def smallest_eigenvectors(W: sp.csr_matrix, n_components: int, *, random_state: 
 
 
 def _largest(S: sp.csr_matrix, null: np.ndarray, count: int, random_state: int) -> Eigenpairs:
-    """Return the `count` largest eigenpairs of S but for that of `null`, its eigenvector of the largest eigenvalue, 1.
+    """Return the `count` largest eigenpairs of S after that of `null`, the eigenvector of the largest eigenvalue, 1.
 
     Deflation: S - 3 u u' moves the eigenvalue 1 of u = `null` to -2, below all others. BLAS is held to one thread: on
-    vectors its threads cost more than they give, and the result does not depend on their number.
+    vectors more threads cost more than they give, and the result would depend on their number.
     """
     n = S.shape[0]
     with threadpool_limits(1, user_api="blas"):

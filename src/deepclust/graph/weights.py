@@ -1,4 +1,4 @@
-"""Gaussian edge weights on a nearest-neighbour graph, and what a graph looks like in numbers."""
+"""Gaussian edge weights on a nearest-neighbour graph, and a summary of a graph in numbers."""
 
 from typing import Literal
 
@@ -27,8 +27,8 @@ def gaussian_weights(
         Distances (not squared) of a `knn_graph`: the same number of entries in every row; explicit zeros are edges.
     bandwidth : {"median", "local"}
     symmetrize : {"max", "mean"}
-        As w_ij = w_ji wherever both are edges, "max" joins i and j if either is a neighbour of the other, with the full
-        weight, and "mean" gives the edges that only one of them sees half of it.
+        "max" joins i and j with the full weight if either is a neighbour of the other. "mean" gives half the weight to
+        an edge that only one of the two has. Mutual neighbours have the full weight, w_ij = w_ji, in both.
 
     Returns
     -------
@@ -41,8 +41,8 @@ def gaussian_weights(
 
     Notes
     -----
-    Local scaling: Zelnik-Manor and Perona, "Self-tuning spectral clustering", NIPS 2004, whose s_i is the distance to
-    the 7th neighbour; here it is the last one's.
+    Local scaling: Zelnik-Manor and Perona, "Self-tuning spectral clustering", NIPS 2004. The paper's s_i is the
+    distance to the 7th neighbour; here s_i is the distance to the last neighbour.
     """
     distances = _distances(knn)
     N, k = distances.shape
@@ -71,8 +71,8 @@ def gaussian_weights(
 def median_scale(knn: sp.csr_matrix) -> float:
     """Return the median of the N k distances in a nearest-neighbour graph.
 
-    Every entry counts once: a pair of mutual neighbours counts twice, and the zeros between duplicates count too. Where
-    they are more than half, the median is that of the positive distances; with none of those either, it is 1.
+    Every entry counts once: a pair of mutual neighbours counts twice, and the zeros between duplicates count too. If
+    the median would be 0, the median of the positive distances is returned; without a positive distance, 1.
     """
     distances = _distances(knn)
     median = float(np.median(distances))
@@ -93,7 +93,7 @@ def summary(knn: sp.csr_matrix, W: sp.csr_matrix, *, bandwidth: Bandwidth) -> di
     """Return the size, components, degrees and scales of a graph as plain numbers.
 
     Edges are those of W, each pair counted once; a degree is a number of edges, not a sum of weights. The scales are
-    the local ones, or sigma three times over.
+    the local ones; for bandwidth "median" all three are sigma.
     """
     n_components, component = connected_components(W, directed=False)
     sizes = np.bincount(component)

@@ -6,9 +6,9 @@ _ENTRIES = 2**24  # 128 MB in float64
 
 
 def blocks(n_samples: int, n_clusters: int) -> list[slice]:
-    """Return all rows, in order, as slices of which a matrix (rows, K) has at most 2^24 entries, and at least one row.
+    """Return slices of all rows, in order: a matrix (rows, K) of one slice has at most 2^24 entries, or one row.
 
-    So memory does not grow with N K. Most data are a single block: at K = 10 there are 1.7 million rows in one.
+    Memory then does not grow with N K. Most data are a single slice: at K = 10 a slice has 1.7 million rows.
     """
     size = max(1, _ENTRIES // n_clusters)
     return [slice(start, start + size) for start in range(0, n_samples, size)]

@@ -25,7 +25,7 @@ def assignment_entropy(squared: Tensor, tau: float) -> Tensor:
 def inverse_sizes(sizes: Tensor, smoothing: float) -> Tensor:
     """Return 1 / omega_k (K,), omega_k the size of cluster k over the mean size (PC-X, Eq. (10) and (14)).
 
-    `smoothing` > 0 is added to every size (K,), and the total kept (Laplace): an empty cluster's weight is finite.
+    `smoothing` > 0 is added to every size (K,), and the total is kept (Laplace): an empty cluster's weight is finite.
     With the exact sizes and no smoothing, `clustering_loss` is the mean over clusters of their mean squared distances.
     """
     smoothed = (sizes + smoothing) * sizes.sum() / (sizes + smoothing).sum()
@@ -35,7 +35,7 @@ def inverse_sizes(sizes: Tensor, smoothing: float) -> Tensor:
 def moving_average(centroids: Tensor, z: Tensor, labels: Tensor, kappa: float) -> tuple[Tensor, Tensor]:
     """Return the centroids (K, P) moved towards the batch, and how many of its samples each has (K,).
 
-    mu_k <- kappa mu_k + (1 - kappa) mean of the z_i with labels_i = k (PC-X, Eq. (6)); without one, mu_k is kept.
+    mu_k <- kappa mu_k + (1 - kappa) mean of the z_i with labels_i = k (PC-X, Eq. (6)); without such z_i, mu_k is kept.
     """
     counts = z.new_zeros(len(centroids)).index_add_(0, labels, z.new_ones(len(z)))
     sums = torch.zeros_like(centroids).index_add_(0, labels, z)

@@ -44,11 +44,12 @@ def uniformity(centroids: Tensor, present: Tensor, at_most: int | None = None) -
     Parameters
     ----------
     centroids : Tensor of shape (K, P)
-        Rows of norm 1. K <= P + 1 of them are lowest at a simplex, all cosines -1/(K-1): K (K-1)^2 / K = (K-1)^2.
+        Rows of norm 1. For K <= P + 1 the minimum, (K-1)^2, is a simplex: all cosines are -1/(K-1).
     present : Tensor of shape (K,), bool
-        Clusters left out of the sum are those absent from the batch.
+        Whether a cluster is in the batch; the sum leaves out clusters that are not.
     at_most : int, optional
-        How many can be present: the batch's size. Where K is larger, so many are compared and not K; same value.
+        The most clusters that can be present: the batch's size. If K is larger, only so many centroids are compared,
+        with the same value.
 
     Notes
     -----
@@ -69,8 +70,8 @@ def compactness(u: Tensor, labels: Tensor, n_clusters: int, reduction: Reduction
     """Return 1/K times the sum over clusters of 1 - u_i'u_j over the pairs of members (ULHE-DC, Eq. (12)).
 
     u : (B, P), rows of norm 1; labels : (B,) int64 in [0, K). `reduction` is over a cluster's n^2 ordered pairs, each
-    member with itself among them: "sum" is what is printed and grows with n^2, "mean" lies in [0, 1]. Absent clusters
-    count as 0.
+    member with itself among them: "sum" is the paper's and grows with n^2, "mean" lies in [0, 1]. Absent clusters count
+    as 0.
 
     Notes
     -----
@@ -86,7 +87,7 @@ def compactness(u: Tensor, labels: Tensor, n_clusters: int, reduction: Reduction
 def _sums(u: Tensor, labels: Tensor, n_clusters: int) -> tuple[Tensor, Tensor, Tensor]:
     """Return the membership (B, K) as 0 and 1, the sums of the members (K, P) and the sizes (K,).
 
-    By matrix products: sums of scattered rows would depend on their order on a GPU.
+    The sums are matrix products: sums of scattered rows would depend on the rows' order on a GPU.
     """
     members = (labels.unsqueeze(1) == torch.arange(n_clusters, device=u.device)).to(u.dtype)
     return members, members.T @ u, members.sum(dim=0)

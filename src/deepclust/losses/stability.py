@@ -1,18 +1,18 @@
-"""Sample stability: how surely a soft assignment says of each cluster that a sample is in it, or is not (DECS)."""
+"""Sample stability: how surely a soft assignment puts a sample inside or outside of each cluster (DECS)."""
 
 import torch
 from torch import Tensor
 
 _BINS = 256
-_MARGIN = 1e-6  # by this much t stays inside (0, 1): both sides of the determinacy divide by its distance to the end
+_MARGIN = 1e-6  # least distance of t from 0 and 1: the determinacy divides by t and by 1 - t
 
 
 def otsu_threshold(q: Tensor) -> Tensor:
     """Return t (scalar), which cuts the entries of q into two classes with the largest variance between them.
 
     Otsu's method on a histogram of 256 bins from the smallest to the largest entry; t is the centre of the lower
-    class's last bin. Where several cuts are best, because no entry lies between the classes, t is the mean of theirs,
-    so that it does not sit at the edge of one class. Entries that are all equal give t = their value. t is kept within
+    class's last bin. If several cuts are best, because no entry lies between the classes, t is the mean of these cuts
+    and not at the edge of one class. Entries that are all equal give t = their value. t is kept within
     [1e-6, 1 - 1e-6]. No gradient, no synchronisation: counts are integers, so that equal cuts are exactly equal.
 
     Parameters
@@ -22,7 +22,7 @@ def otsu_threshold(q: Tensor) -> Tensor:
     values = q.detach().double().flatten().sort().values
     total, low, width = len(values), values[0], (values[-1] - values[0]) / _BINS
     cut = torch.arange(_BINS - 1, device=q.device)  # the last bin of the lower class
-    below = torch.searchsorted(values, low + width * (cut + 1))  # its size
+    below = torch.searchsorted(values, low + width * (cut + 1))  # the size of that class
     # sums of bin numbers, by parts: Otsu's cut depends neither on the origin of the entries nor on their unit
     lower_sum = cut * below - (below.cumsum(0) - below)
     whole_sum = (_BINS - 1) * total - below.sum()

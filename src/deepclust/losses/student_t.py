@@ -33,5 +33,5 @@ def kl_divergence(p: Tensor, q: Tensor) -> Tensor:
     """
     tiny = torch.finfo(q.dtype).tiny
     p = p.clamp_min(tiny)  # at exactly 0 the gradient would be 0 / 0
-    q = q.clamp_min(tiny**0.5)  # its square is in the gradient
+    q = q.clamp_min(tiny**0.5)  # the gradient has the square of q
     return torch.xlogy(p, p / q).sum(dim=1).mean()

@@ -1,4 +1,4 @@
-"""What methods on an autoencoder's code share: getting the network, encoding, and labelling new samples."""
+"""Shared code of methods on an autoencoder's code: getting the network, encoding, and labelling new samples."""
 
 import copy
 from collections.abc import Callable
@@ -28,9 +28,9 @@ _LARGEST_GRAPH = 200_000
 class DeepClusterer(Clusterer):
     """A method that reads a pretrained autoencoder, or pretrains its own with the settings `pretraining`.
 
-    `pretraining` holds settings as under `networks` in params.yaml, of the network that its key `network` names. Where
-    it names none, that is the method's own; but rows of X have no image shape, so that `mlp` stands for one that needs
-    images. None: the network as its file declares it.
+    `pretraining` holds settings as under `networks` in params.yaml. The key `network` names the network, by default the
+    method's own; rows of X have no image shape, so that the default for a method on images is `mlp`. None stands for
+    the network as its file declares it.
     """
 
     default_network: ClassVar[str] = "mlp"
@@ -40,7 +40,7 @@ class DeepClusterer(Clusterer):
     pretraining: dict[str, Any] | None = setting("of the network that `fit` pretrains if given none", default=None)
 
     def _start(self, X: np.ndarray, network: Autoencoder | None) -> Tensor:
-        """Set `network_`, a copy of the one given or a new one, and return X on the device in float32."""
+        """Set `network_`, a copy of the given network or a new one, and return X on the device in float32."""
         data = on_device(X, self.device)
         self.device_ = data.device.type
         if network is None:
@@ -62,7 +62,7 @@ class DeepClusterer(Clusterer):
         return codes
 
     def _augmenter(self, wanted: bool) -> Callable[[Tensor, torch.Generator], Tensor]:
-        """Return what a batch goes through before it is encoded: random affine maps where `wanted`, else nothing."""
+        """Return the map of a batch before it is encoded: random affine maps if `wanted`, else the identity."""
         shape = self.network_.image_shape
         if not wanted:
             return lambda x, _: x
@@ -71,9 +71,9 @@ class DeepClusterer(Clusterer):
         return lambda x, generator: augment(x, Augmentation(), generator, shape)
 
     def _modularity(self, codes: np.ndarray) -> dict[str, np.ndarray]:
-        """Return as `modularity` the labels (N,) of the highest on the graph of 10 nearest neighbours of codes (N, P).
+        """Return, as `modularity`, the labels (N,) of highest modularity on the 10-neighbour graph of codes (N, P).
 
-        Beyond `_LARGEST_GRAPH` samples there is none: the exact graph takes a time of N^2.
+        Beyond `_LARGEST_GRAPH` samples nothing is returned: the exact graph takes time in proportion to N^2.
         """
         if len(codes) < 2:
             return {"modularity": np.zeros(len(codes), dtype=np.int64)}

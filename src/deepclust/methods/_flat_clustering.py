@@ -1,4 +1,4 @@
-"""k-means and Gaussian mixtures, shared by the methods that differ in the features alone."""
+"""k-means and Gaussian mixtures, shared by methods that differ in their features alone."""
 
 from typing import Literal
 
@@ -11,17 +11,17 @@ from deepclust.errors import SeedFailed
 from deepclust.methods.base import Clusterer
 from deepclust.settings import Count, Weight, setting
 
-_LLOYD = 200_000  # samples
-_DISTANCES = 20_000_000  # of samples to centres
+_LLOYD = 200_000  # largest number of samples
+_DISTANCES = 20_000_000  # largest number of distances from samples to centres
 _BATCH = 8192
 
 
 def k_means(n_samples: int, n_clusters: int, *, n_init: int, random_state: int) -> KMeans | MiniBatchKMeans:
-    """Return scikit-learn's k-means for so many samples: k-means++ starts, Lloyd's, the best of `n_init` by inertia.
+    """Return scikit-learn's k-means: k-means++ starts, Lloyd's algorithm, the best of `n_init` starts by inertia.
 
-    Beyond 200,000 samples, or N K = 20 million distances, by mini-batches (Sculley 2010), of which the starts see
-    three: every one of Lloyd's up to 300 iterations and 20 starts is a pass over these distances, an hour at a million
-    samples and K = 1,000.
+    Beyond 200,000 samples, or N K = 20 million distances, k-means runs by mini-batches (Sculley 2010), and the starts
+    see three of these. Each of Lloyd's up to 300 iterations and 20 starts would be a pass over all distances: an hour
+    at a million samples and K = 1,000.
     """
     if n_samples <= _LLOYD and n_samples * n_clusters <= _DISTANCES:
         return KMeans(n_clusters, n_init=n_init, random_state=random_state)
@@ -30,7 +30,7 @@ def k_means(n_samples: int, n_clusters: int, *, n_init: int, random_state: int) 
 
 
 class KMeansReadout(Clusterer):
-    """k-means on the features, as `k_means` has it."""
+    """k-means on the features, by `k_means`."""
 
     n_init: Count = setting("starts of k-means; the best by inertia is kept", default=20)
 

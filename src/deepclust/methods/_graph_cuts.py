@@ -1,4 +1,4 @@
-"""A graph from features, and what is read off a graph: shared by the methods that cut one."""
+"""A graph from features, and eigenvectors and partitions of a graph: shared by methods that cut a graph."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from deepclust.graph.weights import Bandwidth, gaussian_weights
 def neighbour_graph(
     features: np.ndarray, n_neighbors: int, bandwidth: Bandwidth = "local", device: str | None = None
 ) -> sp.csr_matrix:
-    """Return edge weights (N, N) between each row of features (N, P) and its nearest ones, all where they are fewer.
+    """Return edge weights (N, N) between each row of features (N, P) and its nearest rows, or all if there are fewer.
 
     The search runs on `device`: None, "cpu" or "cuda", with the same result.
 

@@ -12,11 +12,11 @@ from safetensors.numpy import load, save
 from deepclust.errors import UserError
 from deepclust.files import atomic, read_json, write_text
 
-FORMAT = 1  # of the two files; to be raised when an older deepclust could not read them
+FORMAT = 1  # version of the two files; to be raised when an older deepclust could not read them
 
 
 def write(folder: Path, facts: dict[str, Any], fitted: dict[str, Any]) -> None:
-    """Write what JSON can hold about a method, and its fitted attributes: arrays, dictionaries of arrays, or JSON."""
+    """Write facts about a method as JSON, and its fitted attributes: arrays, dictionaries of arrays, or JSON."""
     arrays: dict[str, np.ndarray] = {}
     others: dict[str, Any] = {}
     for name, value in fitted.items():

@@ -26,9 +26,10 @@ def accuracy(y: ArrayLike, labels: ArrayLike) -> float:
 def nmi(y: ArrayLike, labels: ArrayLike, normalizer: Literal["arithmetic", "max"] = "arithmetic") -> float:
     """Return the mutual information divided by the mean or the larger of the two entropies, in [0, 1].
 
-    1.0 if both labelings are constant, 0.0 if one of them is. Papers differ in the normaliser; `max` is never larger.
+    The value is 1.0 if both labelings are constant, 0.0 if only one is. Papers differ in the normaliser; the value by
+    `max` is never larger.
     """
-    from sklearn.metrics import normalized_mutual_info_score  # half a second that reading results need not pay
+    from sklearn.metrics import normalized_mutual_info_score  # half a second, not for readers of results
 
     if normalizer not in ("arithmetic", "max"):
         raise UserError(f"normalizer must be 'arithmetic' or 'max', got {normalizer!r}")
@@ -45,7 +46,7 @@ def ari(y: ArrayLike, labels: ArrayLike) -> float:
 def purity(y: ArrayLike, labels: ArrayLike) -> float:
     """Return the share of samples that belong to the largest class of their cluster, in (0, 1].
 
-    It never falls when clusters are split: compare it at equal numbers of clusters only.
+    Purity never falls when clusters are split: compare it at equal numbers of clusters only.
     """
     _, _, counts = _contingency(y, labels)
     return float(counts.max(axis=0).sum() / counts.sum())

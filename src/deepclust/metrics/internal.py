@@ -1,4 +1,4 @@
-"""Internal metrics: how compact, separate and repeatable clusters are. They need no classes, and do not tell the truth.
+"""Internal metrics: how compact, separate and repeatable clusters are, without classes and so without the truth.
 
 Compactness is judged in the space of the samples, not in a method's own embedding, so that methods can be compared.
 """
@@ -29,12 +29,12 @@ def internal(X: np.ndarray, W: sp.csr_matrix, labels: ArrayLike) -> dict[str, fl
     X : array of shape (N, D)
     W : csr_matrix of shape (N, N), the weights of the nearest-neighbour graph
     labels : array of shape (N,), integers
-        One cluster, or as many as samples, leave the first two undefined.
+        The first two metrics are undefined for one cluster, and for as many clusters as samples.
 
     Notes
     -----
-    Rousseeuw, "Silhouettes", 1987; Davies and Bouldin, "A cluster separation measure", 1979. On one thread, as sums on
-    more differ in their last bits.
+    Rousseeuw, "Silhouettes", 1987; Davies and Bouldin, "A cluster separation measure", 1979. The metrics are computed
+    on one thread, because sums on several threads differ in their last bits.
     """
     from sklearn.metrics import davies_bouldin_score, silhouette_score
     from threadpoolctl import threadpool_limits
@@ -55,9 +55,9 @@ def internal(X: np.ndarray, W: sp.csr_matrix, labels: ArrayLike) -> dict[str, fl
 
 
 def stability(labelings: Sequence[ArrayLike]) -> list[float]:
-    """Return of each labeling its mean adjusted Rand index with the others, in [-0.5, 1]; of a single one nothing.
+    """Return each labeling's mean adjusted Rand index with the others, in [-0.5, 1]; nothing for a single labeling.
 
-    The mean of what is returned is the mean over all pairs.
+    The mean of the returned values is the mean over all pairs.
     """
     n = len(labelings)
     if n < 2:

@@ -1,7 +1,7 @@
 """Networks by name: `names` lists them, `load` imports one, `make` gives one its settings.
 
-A network is a file of this folder: the settings, how it is built, and the terms of its pretraining. Its name is the
-file's. Files whose names begin with an underscore, and `base`, are shared code.
+A network is a file of this folder: the settings, how it is built, and the terms of its pretraining. The file's name is
+the network's. Files whose names begin with an underscore, and `base`, are shared code.
 """
 
 import importlib

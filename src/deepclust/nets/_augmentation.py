@@ -1,4 +1,4 @@
-"""Random affine maps of image batches, one of its own for every image, in one interpolation."""
+"""Random affine maps of image batches: every image has its own map, in one interpolation."""
 
 import math
 
@@ -14,15 +14,15 @@ def augment(
 ) -> Tensor:
     """Return randomly rotated, shifted and cropped copies of flat images.
 
-    torchvision's v2 transforms draw one map for a whole batch; looping over images to get one each would cost more
-    than the training step. The same maps (rotation and shift of `v2.functional.affine`, cropping as a zoom) are drawn
-    here for all images at once; a test holds them equal to torchvision's, image by image.
+    torchvision's v2 transforms draw one map for a whole batch, and a loop over images would cost more than the training
+    step. The same maps (rotation and shift of `v2.functional.affine`, cropping as a zoom) are drawn here for all images
+    at once. A test holds them equal to torchvision's, image by image.
 
     Parameters
     ----------
     images : Tensor of shape (B, C*H*W)
     settings : largest angle (degrees), shift and crop (shares of the side)
-    generator : the maps are drawn from it, on its device
+    generator : source of the maps, on the generator's device
     image_shape : (C, H, W)
     """
     draws = torch.rand(4, len(images), generator=generator, device=generator.device).to(images.device)
@@ -34,7 +34,7 @@ def augment(
 
 def affine(images: Tensor, angle: Tensor, shift: Tensor, zoom: Tensor, image_shape: tuple[int, int, int]) -> Tensor:
     """Return each image rotated clockwise by `angle` (B,) degrees and enlarged by `zoom` (B,) about its centre, then
-    moved by `shift` (2, B), shares of its width and height. Bilinear; what comes from outside the image is 0.
+    moved by `shift` (2, B), shares of width and height. Interpolation is bilinear; the outside of an image is 0.
     """
     _, height, width = image_shape
     radians = angle * (math.pi / 180)

@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 
 class Autoencoder(nn.Module):
-    """An encoder (B, D) -> (B, P) and a decoder (B, P) -> (B, D); images are flat outside, whatever is inside.
+    """An encoder (B, D) -> (B, P) and a decoder (B, P) -> (B, D); inputs and outputs are flat even for images.
 
-    `facts` is what JSON holds of it, all but the weights: the name of its network, the settings, D and the images'
-    shape (C, H, W), which fully connected networks know too, since augmentation asks for it.
+    `facts` is the part that JSON can hold, all but the weights: the name of the network, the settings, D and the
+    images' shape (C, H, W). Fully connected networks have the shape too, because augmentation asks for it.
     """
 
     def __init__(self, encoder: nn.Sequential, decoder: nn.Sequential, facts: Mapping[str, Any]) -> None:

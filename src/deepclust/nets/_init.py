@@ -1,4 +1,4 @@
-"""Initial weights from a generator of our own, so that the global RNG is never touched."""
+"""Initial weights from a given generator, so that the global one is never touched."""
 
 import torch
 from torch import nn

@@ -1,4 +1,4 @@
-"""What every network has: the size of its code, the settings of its pretraining, and the phases that consists of."""
+"""The base of every network: the size of its code, the settings of its pretraining, and the pretraining's phases."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,21 +22,21 @@ Through = Callable[[Callable[[Tensor], Tensor], nn.Module, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Phase:
-    """One training of a pretraining: what is trained, on what, and what one batch minimises."""
+    """One training of a pretraining: its module, its data, and the loss of a batch."""
 
-    name: str  # in the trace
+    name: str  # the phase's name in the trace
     module: nn.Module
     X: Tensor
     terms: Terms  # as `training.loop.train` takes them
     epochs: int
-    stream: tuple[str, ...]  # names that the seed of the batches is derived from
+    stream: tuple[str, ...]  # names from which the seed of the batches is derived
 
 
 class Network(Settings):
-    """An autoencoder's settings, how it is built from them and how it is pretrained.
+    """The settings, the construction and the pretraining of an autoencoder.
 
-    Subclasses write `layers`, and say in `needs_images` if these are for images alone. Where their pretraining has
-    other terms they write `losses`, where it has other phases `phases`.
+    Subclasses define `layers`, and `needs_images` if the layers are for images alone. A pretraining with other terms is
+    defined in `losses`, and a pretraining with other phases in `phases`.
     """
 
     needs_images: ClassVar[bool] = False
@@ -64,7 +64,7 @@ class Network(Settings):
         Raises
         ------
         NotApplicable
-            The network or its augmentation is for images, and the data are none, or too small ones.
+            The network or its augmentation is for images, and the data are no images, or too small.
         """
         if image_shape is None and (self.needs_images or self.augmentation is not None):
             what = "a convolutional network" if self.needs_images else "augmentation"
@@ -78,7 +78,7 @@ class Network(Settings):
         return network
 
     def as_dict(self) -> dict[str, Any]:
-        """Return every setting, as JSON can hold it."""
+        """Return every setting in a form that JSON can hold."""
         return {name: as_plain(getattr(self, name)) for name in names_of(type(self))}
 
     def phases(self, network: Autoencoder, X: Tensor, image_shape: ImageShape, through: Through) -> Iterator[Phase]:

@@ -1,7 +1,7 @@
 """The convolutional autoencoder of DECS: 3 x 3 convolutions of 32-64-128-256 channels and a dense code.
 
-The paper prints stride 2 *and* max pooling after every layer, which leaves nothing of a 28 x 28 image after four of
-them; its released code uses stride 1 and pools after all but the last, and so do we.
+The paper prints stride 2 *and* max pooling after every layer; four such layers leave nothing of a 28 x 28 image. The
+released code uses stride 1 and pools after all layers but the last, and so do we.
 """
 
 from typing import Annotated, ClassVar

@@ -27,7 +27,7 @@ class MLP(Network):
 
     `layerwise_epochs` first trains each pair of mirrored layers to restore the layer below from a corrupted copy
     (DEC, Eq. (4)-(7)): inputs and hidden units are both dropped with probability `corruption`; the first pair restores
-    the data and the last makes the code, so these two have no activation there.
+    the data and the last makes the code, so these two outputs have no activation.
     """
 
     hidden: Annotated[tuple[Count, ...], Field(min_length=1)] = setting("of the encoder", default=(500, 500, 2000))

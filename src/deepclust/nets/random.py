@@ -1,4 +1,4 @@
-"""The start of PC-X: a fully connected network of initial weights."""
+"""The network that PC-X starts from: fully connected, with initial weights."""
 
 from typing import Literal
 

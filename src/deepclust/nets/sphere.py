@@ -1,4 +1,4 @@
-"""The network of ULHE-DC, whose codes pretraining draws to the unit sphere."""
+"""The network of ULHE-DC: pretraining draws its codes to the unit sphere."""
 
 from torch import Tensor
 

@@ -1,4 +1,4 @@
-"""From the files of a grid's cells to long tables: per seed, summarised over seeds, and beside published numbers."""
+"""Long tables made of the files of a grid's cells: per seed, summarised over seeds, and beside published numbers."""
 
 import itertools
 import json
@@ -18,8 +18,8 @@ from deepclust.metrics import EXTERNAL, INTERNAL, external, internal, match, sta
 from deepclust.reporting.papers import PAPERS
 
 NOT_RUN = "not run"
-SHOWN = ("acc", "nmi", "ari", "silhouette", "modularity", "stability")  # by `dvc metrics`, a column each
-_ABOUT = ("dataset", "cell", "method")  # of a run record: alike in all seeds
+SHOWN = ("acc", "nmi", "ari", "silhouette", "modularity", "stability")  # the columns of `dvc metrics`
+_ABOUT = ("dataset", "cell", "method")  # keys of a run record that are alike in all seeds
 _KEY = ["dataset", "cell", "metric"]
 _REPORTED = ["paper", "table", "dataset", "method", "method_id", "metric", "value", "std", "unit", "note"]
 
@@ -38,7 +38,7 @@ def scores(
 
 
 def confusion(y: np.ndarray | None, labelings: Mapping[str, np.ndarray]) -> pd.DataFrame:
-    """Count the samples of each class in each cluster, named by the class it is matched to; summed over the seeds."""
+    """Count the samples of each class in each cluster, summed over the seeds; clusters bear their matched classes."""
     counts: Counter[tuple[int, int]] = Counter()
     if y is not None:
         for labels in labelings.values():
@@ -48,14 +48,14 @@ def confusion(y: np.ndarray | None, labelings: Mapping[str, np.ndarray]) -> pd.D
 
 
 def cell_means(per_seed: Mapping[str, Mapping[str, float]], failed: int) -> dict[str, float]:
-    """Return what DVC compares of a cell: means of the `SHOWN` metrics, finished seeds `n` and broken ones `failed`.
+    """Return a cell's numbers that DVC compares: means of the `SHOWN` metrics, seeds finished (`n`) and `failed`.
 
     Parameters
     ----------
     per_seed
-        The metrics of each finished seed. One that is not defined for a seed is absent there and enters no mean.
+        The metrics of each finished seed. A metric that is not defined for a seed is absent there and enters no mean.
     failed
-        How many seeds broke down; they enter no mean. A cell without a finished seed has no means.
+        The number of seeds that broke down; they enter no mean. A cell without a finished seed has no means.
     """
     values = {name: [scores[name] for scores in per_seed.values() if name in scores] for name in SHOWN}
     means = {name: fmean(found) for name, found in values.items() if found}
@@ -65,9 +65,9 @@ def cell_means(per_seed: Mapping[str, Mapping[str, float]], failed: int) -> dict
 def run_record(
     dataset: str, cell: str, figures: Iterable[str], records: Mapping[int, Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """Return what `runs/DS/CELL.json` says of a cell: the names of its figures, and the records of its seeds.
+    """Return the content of `runs/DS/CELL.json`: the names of a cell's figures, and the records of its seeds.
 
-    Facts that all seeds share stand once, under `shared`; `seeds` has the rest of each.
+    Facts that all seeds share stand once, under `shared`; `seeds` has the rest of each record.
     """
     method = next((record["method"] for record in records.values()), None)
     about = dict(zip(_ABOUT, (dataset, cell, method), strict=True))
@@ -78,7 +78,7 @@ def run_record(
 
 
 def read_run(path: Path | str) -> dict[str, Any]:
-    """Return what a file that holds a `run_record` says, with every seed's record whole: nothing is under `shared`.
+    """Return the `run_record` in a file, with every seed's record whole: nothing is under `shared`.
 
     Raises
     ------
@@ -97,9 +97,9 @@ def write_csv(path: Path | str, table: pd.DataFrame) -> None:
 def read_results(root: Path | str, datasets: Sequence[str], cells: Sequence[str]) -> pd.DataFrame:
     """Return one row per dataset, cell, seed and metric: dataset, cell, method, seed, status, reason, metric, value.
 
-    `value` is a fraction, or what the internal metric is. A failed or skipped seed keeps its row for every metric, with
-    value NaN; so does a metric that needs labels on data without, and one that is not defined. Alternative read-outs of
-    a cell follow it as `CELL/READOUT`.
+    `value` is a fraction, or an internal metric on its own scale. A failed or skipped seed keeps its row for every
+    metric, with value NaN. A metric that is not defined, or needs labels where there are none, is NaN as well. The
+    read-outs of a cell follow it as `CELL/READOUT`.
 
     Parameters
     ----------
@@ -107,12 +107,12 @@ def read_results(root: Path | str, datasets: Sequence[str], cells: Sequence[str]
         The folder of a grid's reports, with `scores/DS/CELL.json` (row -> seed -> metric -> value) and
         `runs/DS/CELL.json`.
     datasets, cells
-        The data sets and cells that were asked for, in the order of the tables; files of other cells are not looked at.
+        The data sets and cells that were asked for, in the order of the tables; files of other cells are not read.
 
     Raises
     ------
     UserError
-        If a cell's file is missing, names no seed, or its scores and its run records disagree on what finished.
+        If a cell's file is missing, names no seed, or its scores and its run records disagree on which seeds finished.
     """
     rows = []
     for dataset, cell in itertools.product(datasets, cells):
@@ -187,7 +187,7 @@ def read_reported(path: Path | str) -> pd.DataFrame:
     Raises
     ------
     UserError
-        If a column is missing, or a paper is unknown to `PAPERS`, which has to say what its numbers mean.
+        If a column is missing, or a paper is not in `PAPERS`, which says what a paper's numbers mean.
     """
     reported = pd.read_csv(path, dtype={"table": str, "note": str, "std": float})
     if missing := sorted(set(_REPORTED) - set(reported.columns)):
@@ -205,9 +205,9 @@ def compare(summary: pd.DataFrame, reported: pd.DataFrame) -> pd.DataFrame:
 
     One row per published number, in the order of `reported`: dataset, cell (our name), metric, paper, table, method (as
     the paper prints it), setting, reported, reported_std, reproduced, std, difference (reproduced - reported), n,
-    failed, status, reason, note. Percent and points. NMI is set against the normaliser of the paper. A method that is
-    not among the cells has status `not run` and no numbers of ours. So has a number that shares paper, table, dataset,
-    method and metric with another: a sweep, whose `setting` the cell of that name does not stand for.
+    failed, status, reason, note. Numbers are in percent, differences in points. Our NMI uses the paper's normaliser. A
+    method that is not among the cells has status `not run` and no numbers of ours. The same holds for numbers that
+    share paper, table, dataset, method and metric: they are a sweep over `setting`, for which no cell stands.
     """
     wanted = reported["metric"].isin(["acc", "nmi", "ari", "purity"]) & reported["dataset"].isin(summary["dataset"])
     rows = reported[wanted].rename(columns={"value": "reported", "std": "reported_std", "method_id": "cell"})
@@ -234,7 +234,7 @@ def _read_cell(path: Path) -> Any:
 
 
 def _parted(records: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Return what all records have in common, within nested mappings too, and what each has besides."""
+    """Return the entries that all records share, within nested mappings too, and the other entries of each record."""
     shared: dict[str, Any] = {}
     own: list[dict[str, Any]] = [{} for _ in records]
     for key in dict.fromkeys(itertools.chain(*records)):
@@ -255,6 +255,6 @@ def _parted(records: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], list[
 
 
 def _joined(shared: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """Return one record of two, what `_parted` took apart."""
+    """Return the record that `_parted` split into shared and own entries."""
     both = {key: _joined(shared[key], own[key]) for key in shared.keys() & own.keys()}
     return {**shared, **own, **both}

@@ -1,4 +1,4 @@
-"""What figures are drawn of: a cell on one data set, a sweep, a grid on one data set; and what a figure may need."""
+"""Results that figures show: a cell on one data set, a sweep, a grid on one data set; and a figure's needs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,24 +15,24 @@ from deepclust.reporting.aggregate import is_unlabelled
 
 @dataclass(frozen=True)
 class Needs:
-    """What a figure cannot do without. Whatever else it needs, it looks for itself, and draws nothing."""
+    """Results without which a figure is not drawn. A figure checks further needs itself, and returns None."""
 
-    classes: bool = False  # of the samples
-    files: tuple[str, ...] = ()  # in the folder of a cell's seed
-    columns: frozenset[str] = frozenset()  # of the traces: of a cell's seed, of all points of a sweep
-    one_method: bool = False  # of a grid: the cells of a method, instead of all
+    classes: bool = False  # the samples have classes
+    files: tuple[str, ...] = ()  # names of files in the folder of a cell's seed
+    columns: frozenset[str] = frozenset()  # columns of some trace of a cell, or of the traces of all points of a sweep
+    one_method: bool = False  # for a grid: the cells of one method, instead of all
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What a cell found on a data set: the files of one finished seed, and the traces of all.
+    """The results of a cell on a data set: the files of one finished seed, and the traces of all.
 
     Attributes
     ----------
     X, y, image_shape, n_clusters
         The data set; `y` is None without classes, `image_shape` (C, H, W) is None where samples are no images.
     seed, folder
-        The seed that is shown, and its files.
+        The seed that is shown, and the folder of its files.
     traces
         The trace of each finished seed that left one.
     """
@@ -97,7 +97,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Sweep:
-    """What a sweep found.
+    """The results of a sweep.
 
     Attributes
     ----------
@@ -126,14 +126,14 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Grid:
-    """What a grid found on a data set, with all its cells or with those of one method.
+    """The results of a grid on a data set, for all cells or for those of one method.
 
     Attributes
     ----------
     folder
-        The traces, `CELL.csv` each.
+        The folder of the traces, one `CELL.csv` for each cell.
     summary
-        What `summarise` returned, of the whole grid.
+        The result of `summarise` for the whole grid.
     reported
         The papers' numbers.
     """
@@ -154,7 +154,7 @@ class Grid:
 
     @cached_property
     def traces(self) -> dict[str, pd.DataFrame]:
-        """The traces of its cells, of all seeds, where there are any."""
+        """The traces of the cells that have any, with all seeds."""
         chosen = self.summary[self.summary["method"] == self.method] if self.method else self.summary
         paths = {cell: self.folder / f"{cell}.csv" for cell in chosen["cell"].unique()}
         return {cell: pd.read_csv(path) for cell, path in paths.items() if path.exists()}

@@ -20,7 +20,7 @@ from deepclust.reporting.tables import HEADINGS, OURS, Entry, Table, number
 _HERE = Path(__file__).parent
 _VOID = {"img", "input", "meta"}
 _LINES = {"div", "figure", "h1", "h2", "h3", "h4", "head", "li", "p", "section", "summary", "table", "tr", "ul"}
-_TOLD = {"cell", "dataset", "method", "seed", "status", "reason"}  # of a seed's record: has a place of its own
+_TOLD = {"cell", "dataset", "method", "seed", "status", "reason"}  # keys of a record that the page shows elsewhere
 _EXPLAINED = {
     "code": "code, by its SHA-256",
     "inputs": "inputs, by their SHA-256 (X: the data set)",
@@ -29,7 +29,7 @@ _EXPLAINED = {
 
 
 class _Html(str):
-    """Text that is markup; any other text is escaped where an element takes it in."""
+    """Text that is markup already; any other text is escaped when it goes into an element."""
 
 
 def page(
@@ -43,28 +43,29 @@ def page(
     sweeps: Table | None = None,
     sweep_figures: Mapping[str, str] | None = None,
 ) -> str:
-    """Return the page: summary, what did not finish, every result, then data sets, papers and sweeps one by one.
+    """Return the page: summary, unfinished cells, every result, then data sets, papers and sweeps one by one.
 
     Scripts, styles and figures are in the page, and its content security policy forbids the browser to fetch anything.
-    Links lead to files beside the page; those to a cell's figures and to PDFs work where DVC's cache was pulled.
+    Links lead to files beside the page. Links to a cell's figures and to PDFs need the files of DVC's cache (`dvc
+    pull`).
 
     Parameters
     ----------
     grid
         The name of the grid.
     root
-        The folder of its reports. Read are `runs/DS/CELL.json` of each cell, and the figures named below.
+        The folder of its reports. The page reads `runs/DS/CELL.json` of each cell, and the figures named below.
     results, summary
-        What `read_results` and `summarise` returned.
+        The results of `read_results` and `summarise`.
     tables
         The table of each data set, which lies at `tables/DATASET.md`, `.csv` and `.tex`.
     papers
         For each file stem under `tables/` the parts of a paper's table.
     figures, sweep_figures
-        Captions by the figure's stem relative to the page (of each data set); `STEM.png` exists, and its PDF is
-        `files/STEM.pdf`.
+        Captions by the figure's stem relative to the page, `figures` for each data set. `STEM.png` exists, and its PDF
+        is `files/STEM.pdf`.
     sweeps
-        What `sweeps_table` returned, where the grid has sweeps.
+        The result of `sweeps_table`; None for a grid without sweeps.
     """
     root = Path(root)
     by_paper: dict[str, dict[str, Sequence[Table]]] = {}
@@ -135,7 +136,7 @@ def _menu(key: str, names: Mapping[str, str]) -> _Html:
 
 
 def _summary(summary: pd.DataFrame, tables: Mapping[str, Table], papers: Mapping[str, Sequence[Table]]) -> list[_Html]:
-    own = summary[~summary["cell"].str.contains("/")]  # a read-out ends as its cell does
+    own = summary[~summary["cell"].str.contains("/")]  # a read-out has the status of its cell
     cells = own.drop_duplicates(["dataset", "cell"])
     compared = sum(int(part.data["difference"].notna().sum()) for parts in papers.values() for part in parts)
     facts = {
@@ -197,7 +198,7 @@ def _results(summary: pd.DataFrame, tables: Mapping[str, Table]) -> list[_Html]:
     notes = _Notes("results")
     bodies = []
     for dataset, table in tables.items():
-        starts = [place for place, row in enumerate(table.rows) if row[0].link]  # only rows of ours link to a record
+        starts = [place for place, row in enumerate(table.rows) if row[0].link]  # only our rows link to a record
         for start, end in itertools.pairwise([*starts, len(table.rows)]):
             lines = []
             for name, *entries in table.rows[start:end]:
@@ -227,7 +228,7 @@ def _filters(datasets: Sequence[str]) -> _Html:
         _tag("label", _tag("input", type="checkbox", name="published", checked=""), " published numbers"),
         _tag("output", name="count"),
         id="filters",
-        hidden="",  # shown by the script, without which they could do nothing
+        hidden="",  # the script shows the filters: without it they do nothing
         aria_label="Filter the results",
     )
 
@@ -246,7 +247,7 @@ def _dataset(root: Path, dataset: str, results: pd.DataFrame, figures: Mapping[s
 
 
 def _cell(root: Path, dataset: str, cell: str, results: pd.DataFrame) -> _Html:
-    """Return what a reader needs of a cell's record: what all its seeds share, then a row a seed."""
+    """Return a cell's record for readers: the facts that all its seeds share, then a row for each seed."""
     path = f"runs/{dataset}/{cell}.json"
     run = read_run(root / path)
     facts = {
@@ -256,7 +257,7 @@ def _cell(root: Path, dataset: str, cell: str, results: pd.DataFrame) -> _Html:
     keys = sorted({*itertools.chain(*facts.values())}, key=lambda key: key.split("."))
     found = {
         key: {of_seed[key] for of_seed in facts.values() if key in of_seed} for key in keys
-    }  # a failed seed has less
+    }  # a failed seed has fewer facts
     shared = {key: next(iter(texts)) for key, texts in found.items() if len(texts) == 1}
     terms = [
         _tag("div", _tag("dt", _EXPLAINED.get(name, name)), _tag("dd", *(_setting(key, shared[key]) for key in group)))
@@ -275,12 +276,12 @@ def _cell(root: Path, dataset: str, cell: str, results: pd.DataFrame) -> _Html:
         links = [_tag("li", _tag("a", name, href=f"cells/{dataset}/{cell}/{name}.png")) for name in drawn]
         parts.append(_tag("p", "Its figures, in DVC's cache (", _tag("code", "dvc pull"), " brings them):"))
         parts.append(_tag("ul", *links, class_="files"))
-    # the address is inside, since a browser opens the details around the target of a link
+    # the id is inside the details: a browser opens the details around the target of a link
     return _details(f"{cell}: {counts}", _tag("div", *parts, id=_cell_id(dataset, cell)))
 
 
 def _seeds(cell: str, results: pd.DataFrame, facts: Mapping[int, Mapping[str, str]], varying: Sequence[str]) -> _Html:
-    """Return a row for every seed, and one for each of its read-outs: status, metrics in percent, what varies."""
+    """Return a row for every seed and one for each of its read-outs: status, metrics in percent, facts that vary."""
     metrics = [metric for metric in results["metric"].unique() if metric in HEADINGS]
     reasons = ["reason"] if results["reason"].any() else []
     lines = []
@@ -328,7 +329,7 @@ def _sweeps(root: Path, table: Table, figures: Mapping[str, str]) -> list[_Html]
 
 
 class _Notes:
-    """The footnotes of one table, numbered in order of appearance; `key` tells them from those of other tables."""
+    """The footnotes of one table, numbered in order of appearance; `key` keeps the ids of different tables apart."""
 
     def __init__(self, key: str) -> None:
         self.key = key
@@ -346,7 +347,7 @@ class _Notes:
 
 
 def _row(name: Entry, entries: Iterable[Entry], notes: _Notes, class_: str | None = None) -> _Html:
-    """Return a row whose name leads to its cell or, where it stands for none, whose numbers do."""
+    """Return a row. The name links to its cell; if the name has no cell, the entries link to theirs."""
     places = [
         _tag(
             "td",
@@ -433,5 +434,5 @@ def _tag(element: str, *children: str, **attributes: str | None) -> _Html:
     if element in _VOID:
         return _Html(start)
     inner = "".join(child if isinstance(child, _Html) else escape(child, quote=False) for child in children)
-    end = "\n" if element in _LINES else ""  # a line for each, so that git shows which results changed
+    end = "\n" if element in _LINES else ""  # one line each, so that git shows which results changed
     return _Html(f"{start}{inner}</{element}>{end}")

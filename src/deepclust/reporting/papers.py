@@ -1,4 +1,4 @@
-"""What has to be known about a paper before its numbers stand beside ours."""
+"""Facts about the papers that their numbers need to stand beside ours."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,12 +9,12 @@ class Paper:
     """A paper's printed name, its own methods, the NMI normaliser its numbers use, and its protocol in one clause."""
 
     title: str
-    methods: tuple[str, ...]  # that it proposes; the others in its tables are baselines
+    methods: tuple[str, ...]  # the paper's own; other methods in its tables are baselines
     nmi: Literal["arithmetic", "max"]
     protocol: str
 
     def metric(self, name: str) -> str:
-        """Return which of our metrics stands against the paper's metric `name`."""
+        """Return our metric that is compared with the paper's metric `name`."""
         return "nmi_max" if name == "nmi" and self.nmi == "max" else name
 
 

@@ -77,10 +77,10 @@ def results_block(summary: pd.DataFrame, reports: str) -> str:
 
 
 def reported_block(comparison: pd.DataFrame, reports: Mapping[str, str]) -> str:
-    """Return the published numbers that ours stand beside: a row per paper's table, data set, method and grid.
+    """Return published numbers beside ours: a row for each paper's table, data set, method and grid.
 
-    `comparison` is what `aggregate.compare` returned of one or more grids, with the name of each in the column `grid`;
-    `reports` has the folder of each one's reports. Without a finished seed there is no row, nor for a sweep.
+    `comparison` is the result of `aggregate.compare` for one or more grids, each named in the column `grid`. `reports`
+    has the folder of each grid's reports. Methods without a finished seed and sweeps have no row.
     """
     metrics = ["acc", "nmi", "ari"]
     ours = comparison[comparison["status"] == "ok"]
@@ -106,10 +106,10 @@ def reported_block(comparison: pd.DataFrame, reports: Mapping[str, str]) -> str:
 
 
 def paired_block(results: Mapping[str, pd.DataFrame]) -> str:
-    """Return two grids' results seed against seed: each one's mean, and mean ± std of the differences of the seeds.
+    """Return two grids' results seed against seed: the mean of each, and mean ± std of the seeds' differences.
 
-    `results` are the rows of their `results.csv` by the grid's name, in the order: second minus first. A seed that
-    finished in one alone is left out of all three.
+    `results` has the rows of each grid's `results.csv` by the grid's name; differences are the second grid minus the
+    first. A seed that finished in one grid alone enters neither the means nor the differences.
     """
     metrics = ["acc", "nmi"]
     keys = ["dataset", "cell", "metric", "seed"]
@@ -147,7 +147,7 @@ def index(
     drawn: Mapping[str, Mapping[str, Sequence[str]]] | None = None,
     sweeps: str = "",
 ) -> str:
-    """Return the page `reports/README.md`: each data set's table and figures, and what did not finish.
+    """Return the page `reports/README.md`: each data set's table and figures, and the unfinished cells.
 
     Parameters
     ----------
@@ -156,12 +156,12 @@ def index(
     papers
         For each file stem under `tables/` the parts of a paper's table.
     figures
-        For each data set captions by the figure's stem relative to the page; `STEM.png` and `files/STEM.pdf` exist.
+        For each data set, captions by the figure's stem relative to the page; `STEM.png` and `files/STEM.pdf` exist.
     drawn
-        The names of each cell's own figures by data set and cell, `cells/DATASET/CELL/NAME.png`. They are in DVC's
-        cache, not in git, so that the page names them instead of showing them; no names, where they are in no cache.
+        The names of each cell's own figures by data set and cell, `cells/DATASET/CELL/NAME.png`. The page names these
+        figures instead of showing them, because they are in DVC's cache and not in git.
     sweeps
-        What `sweeps_block` returned, where the grid has sweeps.
+        The result of `sweeps_block`; empty for a grid without sweeps.
     """
     blocks = [
         f"# Results of the grid `{grid}`",
@@ -227,7 +227,7 @@ def sweeps_table(sweeps: Sequence[Mapping[str, Any]], results: Mapping[str, pd.D
 
 
 def sweeps_block(table: Table, figures: Mapping[str, str]) -> str:
-    """Return what `sweeps_table` returned, with its figures: captions by the figure's stem relative to the page."""
+    """Return the table of `sweeps_table`, then figures; `figures` has captions by stem relative to the page."""
     rows = [
         [f"[`{name}`](sweeps/{name}/results.csv)", f"`{cell}`", *map(markdown_text, texts)]
         for name, cell, *texts in ([entry.text for entry in row] for row in table.rows)
@@ -268,8 +268,8 @@ def _drawn(dataset: str, cells: Mapping[str, Sequence[str]]) -> str:
 
 
 def unfinished(summary: pd.DataFrame) -> list[dict[Any, Any]]:
-    """Return the first of the summary's rows of each cell with a failed or skipped seed."""
-    own = summary[~summary["cell"].str.contains("/")]  # a read-out ends as its cell does
+    """Return one row of the summary, the first, for each cell with a failed or skipped seed."""
+    own = summary[~summary["cell"].str.contains("/")]  # a read-out has the status of its cell
     rows = own[(own["failed"] > 0) | (own["status"] != "ok")].drop_duplicates(["dataset", "cell"])
     return rows.to_dict("records")
 

@@ -51,7 +51,7 @@ _LATEX = {character: f"\\{character}" for character in "&%$#_{}"} | {
 
 @dataclass(frozen=True)
 class Entry:
-    """What stands in one place of a table: a text, the run record it links to (`DS/CELL.json`), a footnote."""
+    """One entry of a table: a text, the run record that it links to (`DS/CELL.json`), a footnote."""
 
     text: str = ""
     link: str = ""
@@ -71,7 +71,7 @@ class Table:
 
     @property
     def footnotes(self) -> list[str]:
-        """The distinct footnotes in order of appearance; the number of one is its position, from 1."""
+        """The distinct footnotes in order of appearance; a footnote's number is its position, from 1."""
         return list(dict.fromkeys(entry.note for entry in itertools.chain(*self.rows) if entry.note))
 
     def markdown(self, runs: str = "../runs") -> str:
@@ -114,7 +114,7 @@ class Table:
             r"\centering",
             rf"\caption{{{_latex(f'{self.title}. {self.caption}')}}}",
             r"\scriptsize\setlength{\tabcolsep}{2.5pt}" if wide else r"\footnotesize\setlength{\tabcolsep}{4pt}",
-            # centred on the text even where it is wider, as a paper's table beside ours is
+            # a table wider than the text, such as a paper's beside ours, is centred on the text
             rf"\makebox[\linewidth][c]{{\begin{{tabular}}{{@{{}}l{'r' * (len(self.columns) - 1)}@{{}}}}",
             r"\toprule",
             *head,
@@ -139,9 +139,9 @@ def write(tables: Sequence[Table], stem: Path | str) -> None:
 def dataset_table(dataset: str, summary: pd.DataFrame, comparison: pd.DataFrame) -> Table:
     """Return every cell's row on one data set and, under it, a line for each paper's table that has this method.
 
-    Data without labels has the columns of the internal metrics instead, and no papers.
-    A paper's line stands in the columns its metrics are comparable with: the value as reported and, in brackets, ours
-    minus reported. `comparison` is what `compare` returned for this summary. Raises UserError for an unknown data set.
+    A paper's line stands in the columns that its metrics are comparable with: the value as reported and, in brackets,
+    ours minus reported. Unlabelled data have the columns of the internal metrics instead, and no papers. `comparison`
+    is the result of `compare` for this summary. Raises UserError for an unknown data set.
     """
     ours = summary[summary["dataset"] == dataset]
     if ours.empty:
@@ -191,7 +191,7 @@ def paper_stem(paper: str, table: str) -> str:
 
 
 def number(value: float, *, signed: bool = False, decimals: int = 1) -> str:
-    """Return a value, one in percent or points with one decimal, an em dash for NaN; never a negative zero."""
+    """Return a value as text, by default with one decimal as for percent; an em dash for NaN, no negative zero."""
     if math.isnan(value):
         return _DASH
     text = f"{round(value, decimals) + 0.0:{'+' if signed else ''}.{decimals}f}"
@@ -199,7 +199,7 @@ def number(value: float, *, signed: bool = False, decimals: int = 1) -> str:
 
 
 def spread(value: float, std: float, *, signed: bool = False, decimals: int = 1) -> str:
-    """Return `66.8 ± 0.4`, without the second part where it is NaN (one seed, or none reported)."""
+    """Return a text such as `66.8 ± 0.4`, without the second part if `std` is NaN (one seed, or none reported)."""
     shown = number(value, signed=signed, decimals=decimals)
     return shown if math.isnan(std) else f"{shown} ± {number(std, decimals=decimals)}"
 
@@ -247,14 +247,14 @@ def _paper_part(paper: str, table: str, dataset: str, comparison: pd.DataFrame) 
 
 
 def _score(record: Mapping[Any, Any], value: str, scale: float, decimals: int = 1) -> Entry:
-    """Return our score of a summary's or comparison's row, or the status that stands in its place."""
+    """Return our score in a row of a summary or a comparison, or the row's status instead."""
     if record["status"] == NOT_RUN:
         return Entry(_DASH)
     link = _link(record["dataset"], record["cell"])
     if record["status"] != "ok":
         return Entry(record["status"], link, _because(record))
     if math.isnan(record[value]):
-        return Entry(_DASH)  # it ran, and the metric is not defined
+        return Entry(_DASH)  # the cell ran, but the metric is not defined
     return Entry(spread(scale * record[value], scale * record["std"], decimals=decimals), link)
 
 
@@ -289,7 +289,7 @@ def _tidy(ours: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
 
 
 def _because(record: Mapping[Any, Any]) -> str:
-    cell = record["cell"].split("/")[0]  # one footnote for a cell and its read-outs, which end as it does
+    cell = record["cell"].split("/")[0]  # one footnote for a cell and its read-outs, which share its status
     return f"{cell} on {record['dataset']}: {record['reason'] or 'no reason recorded'}"
 
 
@@ -298,11 +298,11 @@ def _link(dataset: str, cell: str) -> str:
 
 
 def numbered(table: str) -> str:
-    """Return how a paper's table is called: `Table 1`, or its place in the text."""
+    """Return the name of a paper's table: `Table 1`, or its place in the text."""
     return f"Table {table}" if table.isdigit() else table
 
 
 def _latex(text: str) -> str:
-    # pdflatex stops at characters its fonts lack: a reason may hold any
+    # pdflatex stops at characters that its fonts lack, and a reason may hold any character
     safe = "".join(_LATEX.get(character, character) for character in " ".join(text.split()))
     return safe.encode("ascii", "replace").decode()

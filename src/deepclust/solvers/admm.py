@@ -13,13 +13,13 @@ _SMALLEST_CHANGE = 2.0  # below this factor a new factorisation is not worth it
 
 class Splitting(Composite, Protocol):
     def factor(self, penalty: Tensor) -> Tensor:
-        """Return what `minimize` needs once per penalty (B, 1), its first dimension B."""
+        """Return the tensor (B, ...) that `minimize` reuses for as long as the penalties (B, 1) stay the same."""
 
     def minimize(self, factor: Tensor, w: Tensor, penalty: Tensor) -> Tensor:
         """Return argmin over v of f(v) + penalty/2 ||v - w||^2, (B, n)."""
 
     def polish(self, z: Tensor) -> Tensor:
-        """Return points that may be better than z, such as minimisers on the active set it suggests, (B, n); or z."""
+        """Return points (B, n) that may be better than z, such as minimisers on z's active set; z if there are none."""
 
 
 def admm(
@@ -38,23 +38,23 @@ def admm(
         z <- argmin g(z) + rho/2 ||z - r v - (1 - r) z - u||^2    (r: relaxation)
         u <- u + r v + (1 - r) z_before - z
 
-    The point returned is z, on which g's zeros and bounds hold exactly. Each problem has its own penalty rho: where the
-    relative residuals ||v - z|| and ||z - z_before|| differ by more than a factor of 4, it is changed to balance them,
-    at intervals that grow by half, since convergence is proved for penalties that settle. At every check a point
-    polished by the problem is tried beside z.
+    The point returned is z, on which g's zeros and bounds hold exactly. Each problem has its own penalty rho. Balancing
+    changes rho where the relative residuals ||v - z|| and ||z - z_before|| differ by more than a factor of 4. Intervals
+    between changes grow by half, because convergence is proved for penalties that settle. Every check also tries a
+    point polished by the problem.
 
     Parameters
     ----------
     problem : Splitting
     start : Tensor of shape (B, n)
-        The multiplier starts at what a proximal gradient step from there gives, which at a minimiser is the final one.
+        First z. The multiplier u starts from a proximal gradient step at `start`; at a minimiser that u is final.
     penalty : Tensor > 0 of shape (B, 1)
         First rho, on the scale of f's curvature.
     tolerance : float
-        On the relative duality gap; problems that reach it drop out of the batch.
+        Largest relative duality gap; problems that reach it drop out of the batch.
     relaxation : float in (0, 2)
     check_every : int
-        Iterations between checks; the start and the last iterate are checked, too.
+        Iterations between checks; the start and the last iterate are checked as well.
 
     Notes
     -----
@@ -65,7 +65,7 @@ def admm(
     work = WorkingSet(start, tolerance)
     w = start - problem.gradient(start) / penalty
     u = w - problem.prox(w, 1 / penalty)
-    # A start at 0 suggests no active set.
+    # A start at 0 has no active set to polish on.
     state = _State(start, start, start, u, penalty, start[:, :0])
     problem, state = _check(work, problem, state, polish=bool(start.any()))
     state = state._replace(factor=problem.factor(state.rho))
@@ -98,7 +98,7 @@ P = TypeVar("P", bound=Splitting)
 
 
 def _check(work: WorkingSet, problem: P, state: _State, *, polish: bool = True) -> tuple[P, _State]:
-    """Record z, and for the problems it leaves open the polished z; return the problems then open and their state."""
+    """Record z, then the polished z of the problems still open; return the open problems and their state."""
     for polished in (False, True)[: 1 + polish]:
         candidate = problem.polish(state.z) if polished else state.z
         keep = work.record(candidate, problem.certificate(candidate))
@@ -111,7 +111,7 @@ def _check(work: WorkingSet, problem: P, state: _State, *, polish: bool = True) 
 
 
 def _balance(problem: Splitting, state: _State) -> _State:
-    """Return the state with its penalties changed, and u with them, where the relative residuals lie apart."""
+    """Return the state with rho and u rescaled where the relative residuals differ by more than a factor of 4."""
     z, before, v, u, rho, factor = state
     tiny = torch.finfo(z.dtype).tiny
     size_v, size_z = v.norm(dim=1, keepdim=True), z.norm(dim=1, keepdim=True)

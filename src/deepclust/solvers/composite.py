@@ -1,4 +1,4 @@
-"""What FISTA and ADMM are given, a batch of composite problems, and what they return."""
+"""The interface of FISTA and ADMM: a batch of composite problems goes in, a `Result` comes out."""
 
 import warnings
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ from torch import Tensor
 
 
 class Composite(Protocol):
-    """B independent problems, each min over x of f(x) + g(x): f convex and smooth, g convex with a closed prox.
+    """B independent problems, each min over x of f(x) + g(x): f convex and smooth, g convex with a closed-form prox.
 
-    Points are the rows of tensors of shape (B, n). A problem whose variables all hang together is a batch of one.
+    Points are the rows of tensors of shape (B, n). A problem whose variables are all coupled is a batch of one.
     """
 
     def gradient(self, x: Tensor) -> Tensor:
@@ -21,7 +21,7 @@ class Composite(Protocol):
         """Return argmin over z of step g(z) + 1/2 ||z - x||^2, (B, n); step is positive, (B, 1) or (B, n)."""
 
     def certificate(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return F = f + g at x and a lower bound of its minimum, usually the dual objective at a point x suggests."""
+        """Return F(x) = f(x) + g(x) and a lower bound of min F, both (B,); the bound is usually a dual objective."""
 
     def subset(self, rows: Tensor) -> Self:
         """Return the problems that a boolean mask (B,) selects."""
@@ -29,13 +29,13 @@ class Composite(Protocol):
 
 @dataclass(frozen=True)
 class Result:
-    """Where a solver stopped."""
+    """The point at which a solver stopped, and how far from the minimum it can be."""
 
-    x: Tensor  # (B, n), for each problem the best of the points checked, the start among them
+    x: Tensor  # (B, n), each problem's best point among those checked, the start included
     objective: Tensor  # (B,) F(x)
     bound: Tensor  # (B,) the best lower bound found of min F
     residual: Tensor  # (B,) the duality gap relative to the objective
-    n_iter: int  # of the slowest problem
+    n_iter: int  # iterations of the slowest problem
     converged: bool  # every residual is at most the tolerance
     history: tuple[float, ...]  # largest residual after each check, the start's first
 
@@ -47,7 +47,7 @@ def relative_gap(objective: Tensor, bound: Tensor) -> Tensor:
 
 
 class WorkingSet:
-    """The problems still open, and the best point and bound of each: who has converged costs no further iteration."""
+    """The problems still open, and the best point and bound of every problem: a converged one costs no iteration."""
 
     def __init__(self, start: Tensor, tolerance: float) -> None:
         self._x = start.clone()
@@ -58,7 +58,7 @@ class WorkingSet:
         self.rows = torch.arange(len(start), device=start.device)
 
     def record(self, x: Tensor, certificate: tuple[Tensor, Tensor]) -> Tensor:
-        """Take in points of the open problems; return which of these stay open, a mask of x's rows."""
+        """Record points x of the open problems; return a mask of x's rows: the problems that stay open."""
         objective, bound = certificate
         better = objective < self._objective[self.rows]
         improved = self.rows[better]
@@ -79,7 +79,7 @@ class WorkingSet:
 
 
 def warn_unconverged(what: str, residual: Tensor, tolerance: float, n_iter: int) -> None:
-    """Warn with the numbers, in the name of the caller's caller, if any residual is above the tolerance."""
+    """Warn if any residual is above the tolerance; the warning points at the line that called the solver."""
     above = int((~(residual <= tolerance)).sum())
     if above:
         warnings.warn(

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from deepclust.solvers.composite import Composite, Result, WorkingSet
 
-_GROWTH = 2.0  # of the curvature estimate where a step was too long
-_ROUNDING = 1e-10  # by this share a step may seem too long and be accepted
+_GROWTH = 2.0  # factor on the curvature estimate where a step was too long
+_ROUNDING = 1e-10  # share by which the divergence may exceed its bound: rounding, not a step too long
 
 
 class Smooth(Composite, Protocol):
@@ -30,22 +30,22 @@ def fista(
 
     Each problem has its own steps, momentum and restarts. Without restart, and while no step had to be shortened,
 
-        F(x_t) - F* <= 2 L ||x_0 - x*||^2 / (t + 1)^2    for every t, with L the curvature,
+        F(x_t) - F* <= 2 L ||x_0 - x*||^2 / (t + 1)^2    for every t, with L the curvature.
 
-    a sum as F is; a curvature found by doubling may exceed the smallest valid one by that factor.
+    Both sides are sums, as F is. A curvature found by doubling may be twice the smallest valid one.
 
     Parameters
     ----------
     problem : Smooth
     start : Tensor of shape (B, n)
     curvature : Tensor > 0 of shape (B, 1), or (B, n) for a diagonal metric
-        First L with f(x) <= f(y) + <gradient f(y), x - y> + 1/2 sum of L (x - y)^2; doubled where that fails.
+        First L in f(x) <= f(y) + <gradient f(y), x - y> + 1/2 sum of L (x - y)^2; doubled where the inequality fails.
     tolerance : float
-        On the relative duality gap; problems that reach it drop out of the batch.
+        Largest relative duality gap; problems that reach it drop out of the batch.
     restart : bool
         Forget the momentum where it points uphill, (y - x_t)'(x_t - x_{t-1}) > 0.
     check_every : int
-        Iterations between evaluations of the certificate, which is also evaluated at the start and at the end.
+        Iterations between evaluations of the certificate; the start and the last iterate are checked as well.
 
     Notes
     -----

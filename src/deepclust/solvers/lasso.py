@@ -2,10 +2,11 @@
 
     F(z) = ||h - A z||^2 + alpha ||z||_1        (sums, squared, no factor 1/2), optionally with z >= 0
 
-for every row h of a batch. The certificate: with r = h - A z, q = 2 A'r and s = min(1, alpha / max_j |q_j|) (max_j q_j
-where z >= 0), u = 2 s r is feasible for the dual problem, maximise u'h - ||u||^2 / 4 subject to |A'u| <= alpha (A'u <=
-alpha), so that min F >= 2 s r'h - s^2 ||r||^2. Every term of that is at most of the order of ||h||^2 where the bound is
-of any use, so that it is wrong by rounding of ||h||^2 only, also at the absurd z that a singular system may give.
+for every row h of a batch. The dual problem is: maximise u'h - ||u||^2 / 4 subject to |A'u| <= alpha (A'u <= alpha
+where z >= 0). Let r = h - A z, q = 2 A'r and s = min(1, alpha / max_j |q_j|) (max_j q_j where z >= 0). The point u =
+2 s r is then feasible, so that min F >= 2 s r'h - s^2 ||r||^2: the certificate. Every term of a useful bound is at most
+of the order of ||h||^2. The bound is therefore wrong by rounding of ||h||^2 only, even at the absurd z that a singular
+system may give.
 
 References: Kim, Koh, Lustig, Boyd and Gorinevsky, "An interior-point method for large-scale l1-regularized least
 squares", 2007, Section III (the scaled residual as dual point).
@@ -21,12 +22,12 @@ from torch import Tensor
 
 from deepclust.solvers.prox import prox_l1, prox_nonnegative_l1
 
-_STEPS = 60  # of the active-set method on a row, far above what some ten atoms take
+_STEPS = 60  # most steps of the active-set method on a row; some ten atoms take far fewer
 _RIDGE = 1e-13  # relative to the largest squared norm: Gram matrices of duplicate atoms stay positive definite
 _MARGIN = 1e-9  # relative to alpha: correlations this little above it are rounding
-_COLUMN_ROUNDS = 50  # of rows that may use all atoms, likewise
-_SPARE_CANDIDATES = 10  # beyond the rank: how many atoms may enter in a round
-_MOST_CANDIDATES = 128  # of a round, whose time grows with their cube
+_COLUMN_ROUNDS = 50  # most rounds of column generation, for rows that may use all atoms
+_SPARE_CANDIDATES = 10  # atoms beyond the rank that may enter in a round
+_MOST_CANDIDATES = 128  # most atoms in a round: time grows with the cube of their number
 
 
 class Fit(NamedTuple):
@@ -38,7 +39,7 @@ class Fit(NamedTuple):
 
 
 class Lasso(ABC):
-    """B rows h with their penalty; what their atoms are is up to the subclass. Tensors in `batched` are subset."""
+    """B rows h with one penalty; subclasses define the rows' atoms. `subset` takes rows of the tensors in `batched`."""
 
     batched: tuple[str, ...]
 
@@ -48,11 +49,11 @@ class Lasso(ABC):
 
     @abstractmethod
     def fit(self, z: Tensor) -> Fit:
-        """Return what the residuals of z (B, n) enter by."""
+        """Return the quantities through which the residuals at z (B, n) enter."""
 
     @abstractmethod
     def divergence(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return ||A (x - y)||^2, what the smooth part at x is above its linearisation at y, (B,)."""
+        """Return ||A (x - y)||^2 (B,): the smooth part at x minus its linearisation at y."""
 
     def gradient(self, z: Tensor) -> Tensor:
         return -self.fit(z).correlations
@@ -65,7 +66,7 @@ class Lasso(ABC):
         return x.clamp_min(0) if self.nonnegative else x
 
     def violation(self, q: Tensor) -> Tensor:
-        """Return what dual feasibility bounds by alpha: |q|, or q where z >= 0; 0 where a coefficient is fixed."""
+        """Return the numbers that dual feasibility bounds by alpha: |q|, or q if z >= 0; 0 for a fixed coefficient."""
         return q.clamp_min(0) if self.nonnegative else q.abs()
 
     def certificate(self, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -83,11 +84,11 @@ class Lasso(ABC):
 
 
 class SeparableLasso(Lasso):
-    """A lasso problem for every row by itself, which all solvers take."""
+    """Lasso problems that do not couple the rows; every solver accepts them."""
 
     @abstractmethod
     def curvature(self) -> Tensor:
-        """Return the largest diagonal entry of 2 A'A, (B, 1), a lower bound of its largest eigenvalue; 1 for 0."""
+        """Return the largest diagonal entry of 2 A'A (B, 1), which bounds the largest eigenvalue below; 1 for 0."""
 
     @abstractmethod
     def lipschitz(self) -> Tensor:
@@ -95,7 +96,7 @@ class SeparableLasso(Lasso):
 
     @abstractmethod
     def factor(self, penalty: Tensor) -> Tensor:
-        """Return what `minimize` needs once for each penalty (B, 1)."""
+        """Return the tensor (B, ...) that `minimize` reuses for as long as the penalties (B, 1) stay the same."""
 
     @abstractmethod
     def minimize(self, factor: Tensor, w: Tensor, penalty: Tensor) -> Tensor:
@@ -103,7 +104,7 @@ class SeparableLasso(Lasso):
 
     @abstractmethod
     def polish(self, z: Tensor) -> Tensor:
-        """Return where the active-set method ends, started from a feasible z, (B, n): in all likelihood minimisers."""
+        """Return the results (B, n) of the active-set method from a feasible z: in all likelihood minimisers."""
 
 
 class OwnAtoms(SeparableLasso):
@@ -134,7 +135,7 @@ class OwnAtoms(SeparableLasso):
         """Return (gram + rho I)^-1, (B, k, k)."""
         shifted = self.gram.clone()
         shifted.diagonal(dim1=1, dim2=2).add_(penalty)
-        return torch.cholesky_inverse(torch.linalg.cholesky_ex(shifted).L)  # of a failure the certificate takes nothing
+        return torch.cholesky_inverse(torch.linalg.cholesky_ex(shifted).L)  # the certificate rejects a failure
 
     def minimize(self, factor: Tensor, w: Tensor, penalty: Tensor) -> Tensor:
         return _times(factor, self.linear + penalty * w)
@@ -158,7 +159,7 @@ class SharedAtoms(SeparableLasso):
 
     @staticmethod
     def n_candidates(n_atoms: int, rank: int) -> int:
-        """Return among how many atoms `polish` chooses: a solution in general position uses at most `rank`."""
+        """Return the number of atoms in a round of `polish`: a solution in general position uses at most `rank`."""
         return min(n_atoms, rank + _SPARE_CANDIDATES, _MOST_CANDIDATES)
 
     def fit(self, z: Tensor) -> Fit:
@@ -184,7 +185,7 @@ class SharedAtoms(SeparableLasso):
         return self._cleared(super().violation(q))
 
     def factor(self, penalty: Tensor) -> Tensor:
-        """Return 1 / (squares + rho / 2), (B, R): by Woodbury's identity all that depends on the penalty."""
+        """Return 1 / (squares + rho / 2), (B, R): all that depends on the penalty, by Woodbury's identity."""
         return 1 / (self.squares + penalty / 2)
 
     def minimize(self, factor: Tensor, w: Tensor, penalty: Tensor) -> Tensor:
@@ -192,10 +193,11 @@ class SharedAtoms(SeparableLasso):
         return w + ((self.h - w @ self.atoms) * factor) @ self.atoms.T
 
     def polish(self, z: Tensor) -> Tensor:
-        """Return the solution by column generation, from the atoms that correlate most with the residual of z.
+        """Return the solution (B, n) by column generation, from the atoms that correlate most with z's residual.
 
-        Rounds of the active-set method on few atoms: those in use and those with the largest correlations, until none
-        outside exceeds alpha. Which atoms z uses does not matter: before ADMM has converged it may use nearly all.
+        A round is the active-set method on few atoms: those in use and those of largest correlation. Rounds end when no
+        other atom's correlation exceeds alpha. The support of z is ignored: before ADMM has converged, z may use nearly
+        all atoms.
         """
         n_free = len(self.atoms) - (self.own is not None)
         n_candidates = self.n_candidates(n_free, len(self.squares))
@@ -219,7 +221,7 @@ class SharedAtoms(SeparableLasso):
         return result
 
     def _score(self, z: Tensor) -> Tensor:
-        """Return the violations, with -1, below all others, where a coefficient is fixed."""
+        """Return the violations; a fixed coefficient has -1, which is below all others."""
         return self._cleared(super().violation(self.fit(z).correlations), -1.0)
 
     def _cleared(self, x: Tensor, value: float = 0.0) -> Tensor:
@@ -262,13 +264,14 @@ class SmoothedAtoms(Lasso):
 
 
 def active_set(gram: Tensor, linear: Tensor, start: Tensor, alpha: float, nonnegative: bool) -> Tensor:
-    """Return argmin over z of z'gram z / 2 - linear'z + alpha ||z||_1 for each row, (B, k), but for rounding.
+    """Return argmin over z of z'gram z / 2 - linear'z + alpha ||z||_1 for each row, (B, k), up to rounding.
 
-    From the start's active set, its non-zeros with their signs: go towards the minimiser on the active set, as far as
-    all signs hold; drop the coefficient that would change its sign first, or, where none does, add the one whose
-    optimality condition is violated most. No step raises the objective, and no set recurs as long as it falls, so that
-    this ends at the minimum after few more steps than coefficients change; at most `_STEPS` are made. Systems of
-    linearly dependent atoms are solved with a ridge of the order of rounding.
+    The active set is first that of `start`: the non-zeros with their signs. A step goes towards the minimiser on the
+    active set, as far as all signs hold. If a coefficient would change its sign, the first to do so is dropped;
+    otherwise the coefficient whose optimality condition is violated most is added. No step raises the objective, and no
+    set recurs while the objective falls. The method therefore ends at the minimum, after few more steps than
+    coefficients change; it takes at most `_STEPS`. A ridge of the order of rounding solves systems of linearly
+    dependent atoms.
 
     Lawson and Hanson, "Solving least squares problems", 1974, Section 23.3, with signs and from any feasible start.
     """
@@ -313,5 +316,5 @@ def _times(matrices: Tensor, vectors: Tensor) -> Tensor:
 
 
 def _positive(curvature: Tensor) -> Tensor:
-    """Return the curvatures with 1 for 0, where nothing curves and any step will do."""
+    """Return the curvatures with 1 in place of 0: any step will do for a function without curvature."""
     return torch.where(curvature > 0, curvature, 1.0)

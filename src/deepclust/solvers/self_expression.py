@@ -1,13 +1,16 @@
 """Sparse self-expression: each sample as a sparse combination of other samples, certified by a duality gap.
 
-For the rows h_i of H (N, P), the problem is convex, and without `laplacian` one small problem per row:
+The problem is convex in the rows z_i of Z, for rows h_i of H (N, P). Without `laplacian` every row is a small problem
+by itself:
 
     minimise over Z    sum_i ||h_i - sum_j z_ij h_j||^2 + alpha ||z_i||_1    [ + lambda2 ||L Z||_F^2 ]
 
-Sums, squared, no factor 1/2: alpha is on the scale of ||h||^2, and the caller chooses it relative to that.
+Norms are squared and summed, without a factor 1/2: alpha is on the scale of ||h||^2, and callers choose alpha relative
+to ||h||^2.
 
-Whatever H's dtype, the work is done in float64: bounds are right up to rounding of ||h||^2, which in float32 is of the
-size of the gaps at small alpha. Coefficients come back in H's dtype, and objective and gap are of these, rounded.
+The work is done in float64 for every dtype of H: bounds are right up to rounding of ||h||^2, and rounding in float32 is
+as large as the gaps at small alpha. Coefficients come back in H's dtype; objective and gap are those of the rounded
+coefficients.
 """
 
 import math
@@ -29,8 +32,8 @@ from deepclust.solvers.lasso import Lasso, OwnAtoms, SeparableLasso, SharedAtoms
 Solver = Literal["admm", "fista", "subgradient"]
 
 _PENALTY = 0.02  # ADMM's first rho, relative to twice the largest squared norm among a row's atoms
-_CHECK_EVERY = 10  # iterations of the subgradient method, as of the others
-_CPU_WORKSPACE, _GPU_WORKSPACE = 2**25, 2**30  # bytes a chunk of rows may take: near the caches; enough to fill a GPU
+_CHECK_EVERY = 10  # iterations between checks of the subgradient method, as in the other solvers
+_CPU_WORKSPACE, _GPU_WORKSPACE = 2**25, 2**30  # bytes for a chunk of rows: little beyond the caches; enough for a GPU
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class SelfExpression:
     coefficients: Tensor  # (N, k) z_i on its support, or (N, N); H's dtype
     objective: Tensor  # (N,) float64, each row's part of the objective at the coefficients
     gap: Tensor  # (N,) float64, at least (objective - minimum) / objective; 0 where the objective is 0
-    n_iter: int  # of the slowest row
+    n_iter: int  # iterations of the slowest row
     converged: bool  # every gap is at most the tolerance
 
 
@@ -68,18 +71,17 @@ def sparse_self_expression(
     nonnegative : bool
         Require z >= 0.
     solver : {"admm", "fista", "subgradient"}
-        "admm": ten iterations find most of each row's active set, and the active-set method ends on the minimum;
-        "fista" and "subgradient" are the methods as published.
-        "fista": backtracking and adaptive restart; hundreds to thousands of iterations.
-        "subgradient": z <- z - (gradient + alpha sign z) / L, no proximal step; it need not converge.
+        "admm": ten iterations find most of each row's active set, and the active-set method ends on the minimum.
+        "fista", as published: backtracking and adaptive restart; hundreds to thousands of iterations.
+        "subgradient", as published: z <- z - (gradient + alpha sign z) / L, no proximal step; need not converge.
     start : Tensor of shape (N, k), optional
         Coefficients to start from. No returned row has a larger objective than its start.
     tolerance : float > 0
-        On the relative gap; rows that reach it are not worked on further.
+        Largest relative gap of a row; rows that reach it are not worked on further.
     max_iter : int >= 1
-        If it is reached, a warning says how many rows are above the tolerance, and the worst gap.
+        Most iterations. A warning gives the number of rows above the tolerance, and the worst gap.
     chunk : int >= 1, optional
-        Rows worked on at once; by default what fits into 32 MiB on a CPU and 1 GiB on a GPU.
+        Rows worked on at once; by default as many as fit into 32 MiB on a CPU and 1 GiB on a GPU.
 
     Returns
     -------
@@ -118,18 +120,18 @@ def dense_self_expression(
 ) -> SelfExpression:
     """Return the minimisers z_i of ||h_i - sum_j z_ij h_j||^2 + alpha ||z_i||_1 over all samples j, for small N.
 
-    Time grows as N^2 an iteration and the result takes N^2 numbers: meant for up to some thousand samples.
+    An iteration takes time in proportion to N^2, and the result holds N^2 numbers: meant for some thousand samples.
 
     Parameters
     ----------
     H, alpha, nonnegative, solver, tolerance, max_iter
         As in `sparse_self_expression`.
     zero_diagonal : bool
-        Require z_ii = 0. Without it rows reproduce themselves: for distinct rows of norm 1, Z is (1 - alpha/2) I.
+        Require z_ii = 0. Otherwise rows reproduce themselves: for distinct rows of norm 1, Z is (1 - alpha/2) I.
     start : Tensor of shape (N, N), optional
-        As in `sparse_self_expression`; with `zero_diagonal`, of zero diagonal.
+        As in `sparse_self_expression`; the diagonal must be 0 if `zero_diagonal`.
     rows_per_block : int >= 1, optional
-        Rows worked on at once, by default what fits into 32 MiB on a CPU and 1 GiB on a GPU.
+        Rows worked on at once; by default as many as fit into 32 MiB on a CPU and 1 GiB on a GPU.
 
     Returns
     -------
@@ -174,9 +176,9 @@ def smoothed_self_expression(
 ) -> SelfExpression:
     """Return the minimiser of ||H - Z H||_F^2 + alpha ||Z||_1 + lambda2 ||L Z||_F^2 over Z on a sparse support.
 
-    The last term couples the rows, so that this is one problem of N k variables, solved by FISTA on the CPU. It is a
-    lasso again: its duality gap is relative to the whole objective and is returned for every row. The objective's rows
-    include lambda2 times the squared norm of the row of L Z.
+    The last term couples the rows: FISTA solves a single lasso problem of N k variables, on the CPU. The duality gap is
+    relative to the whole objective, and every row returns that same gap. A row's objective includes lambda2 times the
+    squared norm of its row of L Z.
 
     Parameters
     ----------
@@ -185,11 +187,11 @@ def smoothed_self_expression(
     laplacian : csr_matrix of shape (N, N), symmetric or not
     lambda2 : float >= 0
     start : Tensor of shape (N, k), optional
-        Coefficients to start from; the objective returned is not above theirs.
+        Coefficients to start from. The returned objective is never larger than the start's.
     tolerance : float > 0
-        On the gap relative to the whole objective.
+        Largest gap relative to the whole objective.
     max_iter : int >= 1
-        If it is reached, a warning gives the gap.
+        Most iterations. A warning gives the gap if it is above the tolerance.
 
     Returns
     -------
@@ -203,8 +205,8 @@ def smoothed_self_expression(
 
     Notes
     -----
-    The hybrid paper's Eq. (2). The dual point is the residual of both squares scaled by one factor for all rows, so the
-    gap follows the worst row: it is sharp at the minimum only.
+    The hybrid paper's Eq. (2). The dual point is the residual of both squares, scaled by one factor for all rows. The
+    gap therefore follows the worst row, and is sharp at the minimum only.
     """
     _check(H, support, alpha, nonnegative, start, tolerance, max_iter)
     N, k = support.shape
@@ -215,7 +217,7 @@ def smoothed_self_expression(
         raise UserError(f"lambda2 must be finite and >= 0, got {lambda2}; 0 leaves the rows uncoupled")
     exact, atoms = H.detach().cpu().double(), support.cpu()
     L = sp.csr_matrix(laplacian, dtype=np.float64)
-    bound = float(abs(L).sum(axis=0).max() * abs(L).sum(axis=1).max())  # of L's squared spectral norm
+    bound = float(abs(L).sum(axis=0).max() * abs(L).sum(axis=1).max())  # not below L's squared spectral norm
     rows = OwnAtoms(exact[atoms], exact, alpha, nonnegative)
     problem = SmoothedAtoms(rows, _coupling(atoms.numpy(), L), lambda2, bound)
 
@@ -235,7 +237,7 @@ def smoothed_self_expression(
 def _coupling(support: np.ndarray, L: sp.csr_matrix) -> sp.csr_matrix:
     """Return C (N k, N k) with z'C z = ||L Z||_F^2, z the entries of Z (N, N) on the support.
 
-    Entries (i, j) and (m, j), of one column, are coupled by (L'L)_im; those of different columns are not.
+    Entries (i, j) and (m, j) of one column are coupled by (L'L)_im; entries of different columns are not coupled.
     """
     N, k = support.shape
     of_column = sp.csr_matrix((np.ones(N * k), support.ravel(), np.arange(N * k + 1)), shape=(N * k, N))
@@ -308,7 +310,7 @@ def _tighter(tolerance: float) -> float:
 
 
 def _rounded(problem: Lasso, result: Result, start: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the solution rounded to dtype, or the start where rounding made it worse than that; objective and gap."""
+    """Return the solution rounded to dtype (the start, if rounding made it worse than that), objective and gap."""
     z = result.x.to(dtype).double()
     objective, start_objective = problem.certificate(z)[0], problem.certificate(start)[0]
     keep = start_objective < objective

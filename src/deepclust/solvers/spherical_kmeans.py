@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from deepclust.errors import UserError
 from deepclust.mapped import chunks
 
-_ENTRIES = 2**24  # of a matrix of samples and clusters, at a time
+_ENTRIES = 2**24  # largest size of a block of the matrix of samples by clusters
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,10 @@ def spherical_kmeans(
 ) -> SphericalKMeans:
     """Return the clustering of the rows of Z that minimises the mean of 1 - cos(z_i, m_(s_i)), best of `n_init` starts.
 
-    Seeds are drawn as in k-means++, the next with a probability proportional to 1 - cosine to the nearest so far, which
-    on the sphere is half the squared distance. Then labels and centroids Norm(sum of the members' directions) in turns.
-    A cluster that loses all members is moved to a sample with the smallest cosine to its own centroid, which cannot
-    raise the objective. Rows of norm 0 have the cosine 0 to everything.
+    First centroids are drawn as in k-means++: a sample's probability is proportional to 1 - its cosine to the nearest
+    centroid so far (on the sphere, half the squared distance). Then labels and centroids, Norm(sum of the members'
+    directions), are updated in turns. The centroid of an empty cluster moves to a sample with the smallest cosine to
+    its own centroid, which cannot raise the objective. Rows of norm 0 have the cosine 0 to everything.
 
     Parameters
     ----------
@@ -47,9 +47,9 @@ def spherical_kmeans(
     random_state : int >= 0
     n_init : int >= 1
     max_iter : int >= 1
-        For each start. A warning says if the best one reaches the limit.
+        Most iterations of a start. A warning says if the best start reaches this limit.
     tolerance : float >= 0
-        Stop where the objective falls by less than this share of itself, or the labels stay.
+        Stop when the objective falls by at most this share of itself, or no label changes.
 
     Raises
     ------
@@ -80,14 +80,14 @@ def spherical_kmeans(
 
 
 def _directions(rows: np.ndarray, otherwise: np.ndarray) -> np.ndarray:
-    """Return rows scaled to norm 1, those of norm 0 replaced."""
+    """Return rows scaled to norm 1; `otherwise` has the rows that replace those of norm 0."""
     norms = np.linalg.norm(rows, axis=1, keepdims=True)
     unit: np.ndarray = np.divide(rows, norms, out=otherwise.copy(), where=norms > 0)
     return unit
 
 
 def _seeds(U: np.ndarray, n_clusters: int, rng: np.random.Generator) -> np.ndarray:
-    """Return rows of U (K, P); where fewer than K differ, some are drawn twice."""
+    """Return K rows of U as first centroids (K, P); some are drawn twice if fewer than K rows differ."""
     chosen = [int(rng.integers(len(U)))]
     nearest = np.full(len(U), -np.inf)
     while len(chosen) < n_clusters:
@@ -99,7 +99,7 @@ def _seeds(U: np.ndarray, n_clusters: int, rng: np.random.Generator) -> np.ndarr
 
 
 def _descend(U: np.ndarray, centers: np.ndarray, max_iter: int, tolerance: float) -> SphericalKMeans:
-    """Return where alternating assignments and centroids end, from the centers (K, P) given."""
+    """Return the result of alternating assignments and centroids, starting from the centers (K, P)."""
     labels, history, converged = np.full(len(U), -1), list[float](), False
     size = max(1, _ENTRIES // len(centers))
     while True:
@@ -111,7 +111,7 @@ def _descend(U: np.ndarray, centers: np.ndarray, max_iter: int, tolerance: float
         history.append(float(np.mean(1 - own)))
         if np.array_equal(labels, previous) or (
             len(history) > 1
-            and history[-2] - history[-1] <= tolerance * abs(history[-2])  # rounding may take 0 below it
+            and history[-2] - history[-1] <= tolerance * abs(history[-2])  # rounding may make a 0 negative
         ):
             converged = True
         if converged or len(history) == max_iter:

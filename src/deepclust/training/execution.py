@@ -1,4 +1,4 @@
-"""What the pipeline does around a fit that trains a network; loaded by name, for such methods alone."""
+"""Surroundings of a fit that trains a network; loaded by name, for such methods alone."""
 
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -27,12 +27,12 @@ def surroundings(
 
 
 def n_seeds_in_parallel(X: np.ndarray, device: str, n_seeds: int) -> int:
-    """Return how many seeds train at once: one on a CPU; on a GPU all, or as many as it can hold X (N, D) for.
+    """Return how many seeds train at once: one on a CPU; on a GPU all seeds for which X (N, D) fits into memory.
 
-    One training leaves most of a GPU idle. Each is counted with four times its data in float32.
+    One training leaves most of a GPU idle. A training counts as four times its data in float32.
     """
     if resolve_device(device).type == "cpu":
         return 1
-    torch.linalg.inv(torch.eye(2, device="cuda"))  # loads the solvers, which threads side by side must not do first
+    torch.linalg.inv(torch.eye(2, device="cuda"))  # loads the solvers before threads do so side by side
     free, _ = torch.cuda.mem_get_info()
     return max(1, min(n_seeds, free // (16 * X.size)))

@@ -29,18 +29,18 @@ Python's variables keep the values they had. Only `Refresh` and `EpochSteps` may
 
 @dataclass(frozen=True)
 class Refresh:
-    """What a method recomputes from all samples now and then (DEC's target distribution)."""
+    """A method's recomputation from all samples now and then (such as DEC's target distribution)."""
 
     every: int  # iterations
-    compute: Callable[[], Tensor]  # stores what it computes, returns the labels (N,) it sees
-    tolerance: float  # stop once the share of labels changed since the last call is below this; at it, go on
+    compute: Callable[[], Tensor]  # stores its results, and returns the present labels (N,)
+    tolerance: float  # stop once the share of labels changed since the last call is less than this
 
 
 @dataclass(frozen=True)
 class EpochSteps:
-    """What a method does between epochs: half-steps of an alternating scheme, schedules.
+    """A method's steps between epochs: half-steps of an alternating scheme, schedules.
 
-    Both run with the state of the epochs so far restored, and what they change must be part of it: weights and buffers
+    Both functions run with the state of the epochs so far restored, and may change only that state: weights and buffers
     of the module, the optimiser's state and its learning rate. A checkpoint is written after `after`.
     """
 
@@ -50,9 +50,9 @@ class EpochSteps:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a training went: one trace row an epoch (phase, epoch, loss, loss_TERM..., label_change).
+    """Record of a training: one trace row an epoch (phase, epoch, loss, loss_TERM..., label_change).
 
-    `label_change` is the epoch's last, None without a refresh; `loss` is None if the training stopped before the
+    `label_change` is the epoch's last value, None without a refresh; `loss` is None if the training stopped before the
     epoch's first batch.
     """
 
@@ -91,18 +91,19 @@ def train(
     """Minimise the sum of `terms` over `module`'s parameters, in place.
 
     An epoch is floor(N / B) batches of exactly B = min(`batch_size`, N) rows of a fresh permutation; the remainder
-    sits out that epoch. With `subset`, indices (M,) of rows of X, these alone are shown, and N is M. Traced losses are
-    means over the epoch's batches. Batches are the same on every device, noise is not: a GPU draws its own. With
-    `runtime.Runtime.checkpoints` set, the state is written every few epochs under
-    the name `phase`, and a later call with the same settings goes on from it to the same bits (buffers of `module` are
-    part of the state: keep there what `refresh` computes).
+    sits out that epoch. With `subset`, indices (M,) of rows of X, only these rows are shown, and N is M. Traced losses
+    are means over the epoch's batches. Batches are the same on every device; noise is not, as a GPU draws its own.
+
+    With `runtime.Runtime.checkpoints` set, the state is written every few epochs under the name `phase`, and a later
+    call with the same settings goes on from there to the same bits. Buffers of `module` are part of the state: keep the
+    results of `refresh` in buffers.
 
     Raises
     ------
     UserError
-        The precision is oneDNN's, and X on a GPU.
+        The precision is oneDNN's, and X is on a GPU.
     SeedFailed
-        A term of the loss, or a weight after the last step, is not finite; the last checkpoint before it stays.
+        A term of the loss, or a weight after the last step, is not finite; the last checkpoint before that stays.
     """
     surroundings = runtime.current()
     if X.is_cuda and surroundings.precision == "onednn_bfloat16":
@@ -155,7 +156,7 @@ def train(
             if subset is not None:
                 order = subset[order]
             names: list[str] = []
-            values = torch.empty(0)  # of each batch, its terms
+            values = torch.empty(0)  # the terms of each batch
             taken = 0
             label_change = math.nan
             for batch in range(n_batches):
@@ -171,7 +172,7 @@ def train(
                     run.expire()
                 index = order[batch * batch_size : (batch + 1) * batch_size]
                 names, found = run(index)
-                if not batch:  # in one piece: among many small ones the layers' buffers would not be freed
+                if not batch:  # in one piece: many small pieces would keep the layers' buffers from being freed
                     values = found.new_empty((n_batches, len(found)))
                 values[batch] = found
                 taken = batch + 1
@@ -203,13 +204,13 @@ def in_chunks(
 ) -> Tensor:
     """Return `function` of all rows of X, or of those with the indices `subset`, in their order.
 
-    It sees `size` rows at a time, with `module` in evaluation mode and no gradient.
+    `function` sees `size` rows at a time, with `module` in evaluation mode and no gradient.
     """
     module.eval()
     found, done = torch.empty(0), 0
     for rows in Rows(X).chunks(size, subset):
         part = function(rows)
-        if not done:  # in one piece: many parts would keep the layers' buffers around them from being freed
+        if not done:  # in one piece: many small pieces would keep the layers' buffers from being freed
             found = part.new_empty((len(X) if subset is None else len(subset), *part.shape[1:]))
         found[done : done + len(part)] = part
         done += len(part)
@@ -226,7 +227,7 @@ class _Labels(nn.Module):
 
 def _row(phase: str, epoch: int, means: dict[str, float], label_change: float | None) -> dict[str, Any]:
     terms = {f"loss_{name}": value for name, value in means.items()} if len(means) > 1 else {}
-    loss = sum(means.values()) if means else None  # none: stopped before the epoch's first batch
+    loss = sum(means.values()) if means else None  # no batch: stopped before the epoch's first
     return {"phase": phase, "epoch": epoch, "loss": loss, **terms, "label_change": label_change}
 
 

@@ -14,7 +14,8 @@ from deepclust.training.loop import Outcome, in_chunks, make_optimizer, train
 def pretrain(X: Tensor, settings: Network, *, seed: int, image_shape: ImageShape = None) -> tuple[Autoencoder, Outcome]:
     """Return an autoencoder pretrained on X (N, D) on its device, and how the training went.
 
-    The network says what each phase trains and minimises; the traces of all follow each other, `n_iter` is the last's.
+    The network defines the module and the loss of each phase. The traces of all phases follow each other; `n_iter` is
+    that of the last phase.
 
     Raises
     ------

@@ -1,6 +1,6 @@
-"""A training step on a GPU: recorded as a CUDA graph and replayed, one launch in place of some hundred.
+"""A training step on a GPU: recorded as a CUDA graph, then replayed by one launch instead of some hundred.
 
-With small layers and batches of 256 a GPU computes faster than Python can tell it what to do next.
+With small layers and batches of 256 a GPU computes faster than Python can launch its kernels.
 """
 
 import contextlib
@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-WARM_UP = 3  # batches that are taken step by step: libraries and optimisers set up their memory in them
-TRIES = 4  # at recording: another thread that loads a library meanwhile can spoil one
+WARM_UP = 3  # batches before the recording, in which libraries and optimisers set up their memory
+TRIES = 4  # attempts at recording: another thread that loads a library meanwhile can spoil one
 
 Step = Callable[[Tensor], tuple[list[str], Tensor]]
 """Take one step on the rows of these indices (B,); return the names of the loss's terms and their values."""
@@ -25,18 +25,18 @@ Record = Callable[[Callable[[], Any]], tuple[Callable[[], None], Any]]
 _log = logging.getLogger(__name__)
 _thread = threading.local()
 _setting_up = threading.Lock()  # one thread at a time warms up or records
-# said of every step that comes before the recording
+# a warning of torch about every step before the recording
 warnings.filterwarnings("ignore", "This instance was constructed with capturable=True")
 
 
 class Replayed:
     """A step that is recorded after its first `WARM_UP` calls and from then on replayed, for batches of one size.
 
-    A recording has the addresses of the tensors it reads and writes, and the values that Python's variables had. So
-    `expire` is to be called after whatever may have changed either; the next call records anew. A step that cannot be
-    recorded, because it waits for the device or puts new tensors in the place of its module's, is taken as it is ever
-    after, and a line in the log says why. Without `record`, as on a CPU, every step is taken as it is. A call may
-    overwrite the values that the last one returned.
+    A recording fixes the addresses of the tensors that the step reads and writes, and the values of Python's variables.
+    Call `expire` after anything that may have changed either; the next call then records anew. Some steps cannot be
+    recorded, because they wait for the device or replace their module's tensors. Such a step runs unrecorded from then
+    on, and a line in the log says why. Without `record`, as on a CPU, every step runs unrecorded. A call may overwrite
+    the values that the last call returned.
     """
 
     def __init__(self, step: Step, module: nn.Module, record: Record | None) -> None:
@@ -67,7 +67,7 @@ class Replayed:
         return self._result
 
     def _try(self, index: Tensor, record: Record) -> None:
-        """Record the step, or leave everything as it was and, the last time, say why not."""
+        """Record the step. On failure leave everything as it was; the last failure is logged with its reason."""
         before = dict(_tensors(self._module))
         self._index = index.clone()
         try:
@@ -88,9 +88,9 @@ class Replayed:
 
 
 def cuda_graphs(generator: torch.Generator) -> Record:
-    """Return a recorder of CUDA graphs on the current stream, which is not the default one; they share their memory.
+    """Return a recorder of CUDA graphs on the current stream, which is not the default one; the graphs share memory.
 
-    `generator` is the one on the device that the function draws from: each replay goes on drawing from it.
+    `generator` is the generator on the device that the function draws from: each replay draws further numbers from it.
     """
     last: torch.cuda.CUDAGraph | None = None
 
@@ -106,10 +106,10 @@ def cuda_graphs(generator: torch.Generator) -> Record:
             graph.capture_end()
         except BaseException:
             with contextlib.suppress(RuntimeError):
-                graph.capture_end()  # or the stream would go on recording
-            generator.graphsafe_set_state(state)  # the one that was recorded draws in recordings alone
+                graph.capture_end()  # otherwise the stream would go on recording
+            generator.graphsafe_set_state(state)  # the recorded state is for recordings alone
             raise
-        last = graph  # the one before must outlive this recording, or its memory is gone
+        last = graph  # the previous graph must outlive this recording, or the shared memory is gone
         return graph.replay, found
 
     return record
@@ -117,9 +117,10 @@ def cuda_graphs(generator: torch.Generator) -> Record:
 
 @contextlib.contextmanager
 def own_stream(device: torch.device) -> Iterator[None]:
-    """On a GPU, have the block run on this thread's stream, after what the current one has to do and before the rest.
+    """On a GPU, run the block on this thread's stream, after earlier work of the current stream and before later work.
 
-    A thread keeps its stream: torch hands out a few dozen in turn, and two that record on one disturb each other.
+    A thread keeps its stream: torch hands out a few dozen in turn, and two threads that record on one stream disturb
+    each other.
     """
     if device.type != "cuda":
         yield

@@ -1,4 +1,4 @@
-"""The data of a training as one tensor, and its rows: in memory, or read from the file that they stay in."""
+"""The data of a training as one tensor, and its rows: in memory, or read from a file in which they stay."""
 
 import mmap
 import warnings
@@ -10,17 +10,17 @@ import torch
 from deepclust.mapped import AROUND, mapping_of
 from deepclust.training.runtime import resolve_device
 
-RESIDENT = 256 << 20  # bytes
+RESIDENT = 256 << 20  # bytes of a mapped file in memory, at most
 
 
 def on_device(X: np.ndarray, device: str) -> torch.Tensor:
-    """Return X as one tensor on `device` (see `resolve_device`), where it stays during a training: float32.
+    """Return X as one float32 tensor on `device` (see `resolve_device`), where X stays during a training.
 
-    On a CPU an array that is mapped from a file (`files.read_array`) stays there, in its own precision.
+    On a CPU an array that is mapped from a file (`files.read_array`) stays in the file, in its own precision.
     """
     target, mapping = resolve_device(device), mapping_of(X)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nor does a training write to it
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # a training does not write
         data = torch.from_numpy(X)
     if mapping is None or target.type != "cpu":
         return data.to(target, torch.float32)
@@ -29,25 +29,25 @@ def on_device(X: np.ndarray, device: str) -> torch.Tensor:
 
 
 class _Pages:
-    """How much of a mapped file is in memory: it is dropped before it is `RESIDENT` bytes, whoever read it."""
+    """The part of a mapped file that is in memory: dropped before it reaches `RESIDENT` bytes, whoever read it."""
 
     def __init__(self, mapping: mmap.mmap) -> None:
         self._mapping = mapping
         self._drop()
 
     def _drop(self) -> None:
-        self._mapping.madvise(mmap.MADV_DONTNEED)  # what is read again comes from the file, or from the page cache
+        self._mapping.madvise(mmap.MADV_DONTNEED)  # later reads come from the page cache or the file
         self._resident = 0
 
     def count(self, n_bytes: int) -> None:
-        """Note that so much was read, and drop it where the next as much would be too much."""
+        """Note that `n_bytes` were read; drop the pages if as many more would be too many."""
         self._resident += n_bytes
         if self._resident + n_bytes > RESIDENT:
             self._drop()
 
 
 class Rows:
-    """Rows of X in float32, wherever X is; of one in a file, some `RESIDENT` bytes at most are in memory."""
+    """Rows of X in float32, wherever X is; at most some `RESIDENT` bytes of an X in a file are in memory."""
 
     def __init__(self, X: torch.Tensor) -> None:
         self._X = X

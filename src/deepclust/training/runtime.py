@@ -32,18 +32,19 @@ class Runtime:
     def open(self) -> Iterator["Runtime"]:
         """Make this the surroundings of every training inside the block: deterministic kernels, fixed threads.
 
-        Both are the whole process's: what opens one in threads of its own opens the same one around all of them.
+        Both hold for the whole process: code that opens a `Runtime` in several threads opens the same one around all.
         """
         before = torch.get_num_threads(), torch.get_deterministic_debug_mode()
         filled = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
         products = torch.backends.mkldnn.matmul, torch.backends.mkldnn.conv  # type: ignore[attr-defined]
         precisions = [product.fp32_precision for product in products]
         token = _current.set(self)
-        # scikit-learn's OpenMP loops add their threads' sums in order of arrival: one thread keeps them exact
+        # scikit-learn's OpenMP loops add their threads' sums in order of arrival: one thread keeps the sums exact
         with threadpool_limits({"openmp": 1, "blas": self.threads} if self.threads else None):
             torch.set_num_threads(self.threads or before[0])
             torch.set_deterministic_debug_mode("error")  # `use_deterministic_algorithms` loads the compiler, too
-            # else every new tensor is filled with NaN first, 20 a step of the default autoencoder; none is read unset
+            # Otherwise every new tensor is first filled with NaN, 20 a step of the default autoencoder. No step reads
+            # a tensor before it is written.
             torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
             for product in products:
                 product.fp32_precision = "bf16" if self.precision == "onednn_bfloat16" else "ieee"

@@ -2,8 +2,8 @@
 
     min  (1/N) sum_i [ ||x_i - xhat_i||^2 + lam g(y_i) ]   subject to   y_i = f(x_i)
 
-The scheme knows of the clustering only what `Clustering` says: g, a step over y, a step over the parameters.
-`Alternating` is what it shares with DAEC, which has no Y.
+The scheme uses a clustering only through `Clustering`: g, a step over y, a step over the parameters. `Alternating` is
+the part that the scheme shares with DAEC, which has no Y.
 """
 
 from functools import partial
@@ -38,12 +38,12 @@ class Clustering(nn.Module):
     def y_step(self, y: Tensor, v: Tensor, lam: float, rho: float) -> Tensor:
         """Return, row by row, argmin_t lam b(t) + (rho / 2) ||t - v||^2, where b >= g and b(y) = g(y).
 
-        So lam g(t) + (rho / 2) ||t - v||^2 is nowhere larger at the result than at y.
+        Therefore lam g(t) + (rho / 2) ||t - v||^2 is nowhere larger at the result than at y.
         """
         raise NotImplementedError
 
     def update(self, y: Tensor) -> None:
-        """Move the parameters so that `value(y)` does not rise (but for what keeps a covariance regular)."""
+        """Move the parameters so that `value(y)` does not rise, except by the regularisation of covariances."""
         raise NotImplementedError
 
 
@@ -65,7 +65,7 @@ class Centroids(Clustering):
         return (lam * self.centers[self.assign(y)] + rho * v) / (lam + rho)  # Eq. (10)
 
     def update(self, y: Tensor) -> None:
-        """Make each centroid the mean of the rows nearest to it; one without rows stays where it is."""
+        """Make each centroid the mean of the rows nearest to it; a centroid without rows stays where it is."""
         sums, counts = torch.zeros_like(self.centers), self.centers.new_zeros(len(self.centers), 1)
         labels = self.assign(y)
         for rows in blocks(len(y), len(self.centers)):
@@ -76,7 +76,7 @@ class Centroids(Clustering):
 
 
 class State(nn.Module):
-    """All that a checkpoint must hold: the network, the clustering, the labels (N,), and what subclasses add."""
+    """The whole state of a checkpoint: the network, the clustering, the labels (N,), and additions of subclasses."""
 
     labels: Tensor
     begun: Tensor
@@ -86,10 +86,10 @@ class State(nn.Module):
         self.network = network
         self.clustering = clustering
         self.register_buffer("labels", clustering.assign(codes.double()))
-        self.register_buffer("begun", torch.zeros((), dtype=torch.bool, device=codes.device))  # is a theta-step taken
+        self.register_buffer("begun", torch.zeros((), dtype=torch.bool, device=codes.device))  # a theta-step was taken
 
     def penalty(self, z: Tensor, index: Tensor) -> Tensor:
-        """Return what the theta-step minimises beside the reconstruction, at the codes z (B, P) of the rows `index`."""
+        """Return the theta-step's loss beside the reconstruction error, at the codes z (B, P) of the rows `index`."""
         raise NotImplementedError
 
     def update(self, codes: Tensor) -> None:
@@ -135,15 +135,15 @@ class ADMMState(State):
         self.code_labels = self.clustering.assign(codes)
 
     def watched(self) -> Tensor:
-        """Return one number for the two labels of a sample, y_i's and f(x_i)'s.
+        """Return one number for a sample's two labels, those of y_i and of f(x_i).
 
-        The y_i, drawn to their centres at once, keep their labels for the first epochs whatever the network does.
+        The y_i are drawn to their centres at once: their labels stay for the first epochs whatever the network does.
         """
         return self.labels * len(self.clustering.centers) + self.code_labels
 
     def measure(self, codes: Tensor) -> dict[str, float]:
-        """Return lam g(Y); root mean squares over samples of y_i - f(x_i), u_i and the code about its mean; and the
-        share of samples of which y_i and f(x_i) are in different clusters.
+        """Return columns of the trace: lam g(Y); the root mean squares over samples of y_i - f(x_i), of u_i and of the
+        code about its mean; and the share of samples whose y_i and f(x_i) are in different clusters.
         """
         columns = {
             "clustering": self.lam * self.clustering.value(self.Y),
@@ -158,13 +158,14 @@ class ADMMState(State):
 class Alternating(DeepClusterer):
     """An epoch of mini-batches on the network, then closed-form updates of all else, until few labels change.
 
-    Subclasses say in `_start_state` where the clustering starts and what is alternated. The training stops when fewer
+    Subclasses define in `_start_state` the start of the clustering and the alternating steps. Training stops when fewer
     than `tolerance` of the labels changed in an epoch, or after `epochs`. The batch loss is the mean over samples of
     the squared reconstruction error, summed over features as printed, plus the state's penalty. A row of the trace has
     the measures from before an epoch, then the epoch's losses; the last row has no epoch.
 
-    AdaDelta is the paper's, and has no learning rate there. Ours multiplies its steps by 0.01, because larger ones undo
-    the pretraining: with 0.1 the reconstruction error doubles in the first epoch (USPS, d-500-500-2000-10).
+    AdaDelta is the paper's, and has no learning rate there. Our learning rate multiplies AdaDelta's steps by 0.01,
+    because larger steps undo the pretraining: at 0.1 the reconstruction error doubles in the first epoch (USPS,
+    d-500-500-2000-10).
     """
 
     default_network: ClassVar[str] = "sigmoid"
@@ -199,7 +200,7 @@ class Alternating(DeepClusterer):
         columns = state.measure(codes.double())
 
         def refresh() -> Tensor:
-            if state.begun:  # theta goes first
+            if state.begun:  # the theta-step comes first
                 codes = self._encode(data).double()
                 state.update(codes)
                 columns.update(state.measure(codes))
@@ -223,7 +224,7 @@ class Alternating(DeepClusterer):
             steps=EpochSteps(lambda: None, lambda: dict(columns)),
         )
         self.trace_, self.n_iter_, self.converged_ = outcome.trace, outcome.n_iter, outcome.converged
-        if not self.converged_:  # the last theta-step's other half
+        if not self.converged_:  # complete the last theta-step's round
             before = state.watched()
             change = (refresh() != before).double().mean().item()
             self.converged_ = change < self.tolerance
@@ -243,7 +244,7 @@ class Alternating(DeepClusterer):
 
 
 class ADMMClusterer(Alternating):
-    """The methods with a Y: `rho` weighs its constraint, in the theta-step `a` times as much."""
+    """The methods with a Y: `rho` weighs the constraint on Y, in the theta-step `a` times as much."""
 
     lam: Positive = setting("weight of the clustering term", default=1.0)
     rho: Positive | None = setting("weight of the constraint Y = f(X)", default=1.0)

@@ -38,12 +38,13 @@ class DAEC(KMeansReadout, Alternating):
         (1/N) sum_i [ ||x_i - g(f(x_i))||^2 + lam ||f(x_i) - c*_i||^2 ]
 
     Squared norms, sums over features. An epoch trains the network at fixed assignments and centroids; then one
-    iteration of Lloyd's algorithm on the new codes moves them. It starts from k-means on the code, stops when fewer
-    than `tolerance` of the labels changed, and labels by the nearest centroid, new samples too.
+    iteration of Lloyd's algorithm on the new codes moves assignments and centroids. Training starts from k-means on the
+    code and stops when fewer than `tolerance` of the labels changed. Labels, of new samples too, are those of the
+    nearest centroids.
 
-    - `lam` is DC-Kmeans's lam / 2, whose objective has the half. The paper that DAEC is a baseline of takes the best of
-      0.2, 0.4, ..., 1.0 by the labels; we take 1, because a label-free choice has no reason for another.
-    - k-means on the code and AdaDelta are DC-Kmeans's, so that the two differ in Y alone.
+    - `lam` is DC-Kmeans's lam / 2: that objective has a factor 1/2. The paper that DAEC is a baseline of takes the best
+      of 0.2, 0.4, ..., 1.0 by the labels; we take 1, because a label-free choice has no reason for another.
+    - k-means on the code and AdaDelta are DC-Kmeans's, so that the two methods differ in Y alone.
     """
 
     paper: ClassVar[str] = "Song, Liu, Huang, Wang and Tan 2013"

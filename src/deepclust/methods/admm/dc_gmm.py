@@ -91,19 +91,19 @@ class DCGMM(GMMReadout, ADMMClusterer):
 
     Squared norms, sums over features; natural log, full covariances. From EM on the code, Y = f(X) and U = 0, each
     iteration is an epoch of mini-batches on the first term and `a` times the last, then Y, U and one step of EM on Y.
-    `labels_` are the likeliest components of y_i, which is what the paper clusters; `predict` has a new sample's code
-    alone.
+    `labels_` are the likeliest components of the y_i, because the paper clusters Y; `predict` uses the code, as a new
+    sample has no y.
 
-    - `rho` must outweigh the mixture: -ln p(y) falls without bound as Y shrinks onto the means, and does so within a
-      few epochs where rho is below 1.13 lam over a variance of a component (at a fixed code; U then grows for ever).
-      Paper searches rho on a line, the released code has 1000 for a code of sigmoid units; we take (None) 2 lam over
-      the smallest eigenvalue of the covariances at the start, because the right number depends on the code's scale.
+    - `rho` must outweigh the mixture: -ln p(y) falls without bound as Y shrinks onto the means. At a fixed code Y does
+      so within a few epochs if rho is below 1.13 lam over a variance of a component; U then grows for ever. The paper
+      searches rho on a line, and the released code has 1000 for a code of sigmoid units. We take (None) 2 lam over the
+      smallest eigenvalue of the covariances at the start, because the right number depends on the code's scale.
     - Paper is silent on the responsibilities' time: both the Y-step and EM compute them at the present Y, so that
       neither raises its share of the augmented Lagrangian.
     - Paper is silent on singular covariances: `regularization` is added to their diagonals, at the start and in EM. It
       is 1e-3, a thousand times AE+GMM's default: sigmoid units that are saturated throughout a component have no
       variance there, and `rho`, set by the smallest eigenvalue, would leave nothing of the reconstruction.
-    - Paper stops DC-Kmeans when 0.1 % of the labels change: here too, with the labels of f(x_i) beside those of y_i.
+    - Paper stops DC-Kmeans when 0.1 % of the labels change. We do so too, for the labels of both f(x_i) and y_i.
     """
 
     paper: ClassVar[str] = "Tian, Zhou and Guan 2017"
@@ -115,7 +115,7 @@ class DCGMM(GMMReadout, ADMMClusterer):
     n_init: Count = setting("starts of EM; the best by likelihood is kept", default=5)
 
     def _memory(self, n_samples: int, n_features: int) -> int:
-        return 160 * n_samples * self.n_clusters  # two copies of every code, of some 10 numbers, for each component
+        return 160 * n_samples * self.n_clusters  # for each component, two copies of every code of some 10 numbers
 
     def _clustering(self) -> Mixture:
         fitted = self.cluster_centers_, self.covariances_, self.weights_
@@ -125,7 +125,7 @@ class DCGMM(GMMReadout, ADMMClusterer):
     def _settle(self, clustering: Mixture) -> None:
         super()._settle(clustering)
         self.covariances_, self.weights_ = clustering.covariances.cpu().numpy(), clustering.weights.cpu().numpy()
-        del self.precisions_cholesky_  # those of the start
+        del self.precisions_cholesky_  # stale: of the start's mixture
 
     def _rho(self, clustering: Mixture) -> float:
         if self.rho is not None:

@@ -14,7 +14,7 @@ class DCKmeans(KMeansReadout, ADMMClusterer):
 
     Squared norms, sums over features. From k-means on the code, Y = f(X) and U = 0, each iteration is an epoch of
     mini-batches on the first term and `a` times the last, then Y, U and the centroids in closed form. `labels_` are the
-    nearest centroids of y_i, which is what the paper clusters; `predict` has a new sample's code alone.
+    nearest centroids of the y_i, because the paper clusters Y; `predict` uses the code, as a new sample has no y.
 
     - Paper prints u + f - y in Eq. (10) and u + y - f in Algorithm 2: the second, which fits Eq. (9).
     - Paper stops when 0.1 % of the labels change. The y_i start at most halfway from their centroids at rho = lam, and

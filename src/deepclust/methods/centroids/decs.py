@@ -20,7 +20,7 @@ from deepclust.training.loop import EpochSteps, make_optimizer, train
 
 @dataclass(frozen=True)
 class _Variant:
-    """What the paper and its released code say differently."""
+    """Settings in which the paper and its released code differ."""
 
     alpha: float
     power: int
@@ -46,7 +46,7 @@ class DECS(CentroidClusterer):
     under the final weights; `readouts_` has the partition of highest modularity of the final code's neighbours, which
     is not the paper's.
 
-    `variant` says what paper and released code say differently; each can be set by itself, None takes the variant's:
+    `variant` chooses between the paper and its released code, where they differ. A setting of None is the variant's:
 
     ================  =====================================  =============================================
     setting           paper                                  released
@@ -58,19 +58,19 @@ class DECS(CentroidClusterer):
     `alpha`           1, where its gradients are derived     0.5
     ================  =====================================  =============================================
 
-    The released code also keeps the epoch of the highest accuracy by the true labels. No method here sees them: the
-    final epoch is kept in both variants. And it feeds augmented batches to the clustering stage, where the text has
-    x in X and speaks of augmentation for the autoencoder (Section 3.2) and for "the training process" (Section 4.4):
-    `augment` is a setting apart, since it needs images.
+    The released code also keeps the epoch of the highest accuracy by the true labels. No method here sees true labels:
+    the final epoch is kept in both variants. The released code feeds augmented batches to the clustering stage. The
+    text has x in X there, and speaks of augmentation for the autoencoder (Section 3.2) and for "the training process"
+    (Section 4.4). `augment` is a setting apart, because it needs images.
 
-    The paper trains for 10,000 iterations, the released code for 20,000: `epochs` times floor(N / `batch_size`). The
-    default of 280 epochs is 10,000 iterations on 9,298 samples. Its rate of SGD is not given: ours, None for 0.01, is
-    the default of Keras, whose defaults the paper uses for Adam.
+    The paper trains for 10,000 iterations, the released code for 20,000; iterations are `epochs` times floor(N /
+    `batch_size`). The default of 280 epochs is 10,000 iterations on 9,298 samples. The paper gives no rate for SGD.
+    Ours, None for 0.01, is the default of Keras, whose defaults the paper uses for Adam.
 
-    Nothing in L holds clusters apart or fills an empty one: it is 0 at every hard assignment, also of all samples to
-    one cluster. The trace's `alive` counts the clusters that have samples, `label_change` is the share of rows whose
-    likeliest cluster is another than when they were last in a batch (k-means', before the first). Squared distances
-    must be large against `alpha`, as between the convolutional network's codes; where they are of one size, lower it.
+    Nothing in L holds clusters apart or fills an empty one: L is 0 at every hard assignment, even of all samples to one
+    cluster. The trace's `alive` counts the clusters that have samples. `label_change` is the share of rows whose
+    likeliest cluster is another than when they were last in a batch (before the first batch, k-means'). Squared
+    distances must be large against `alpha`, as between the convolutional network's codes; lower `alpha` otherwise.
     """
 
     default_network: ClassVar[str] = "conv"
@@ -120,18 +120,18 @@ class DECS(CentroidClusterer):
         self.labels_ = self._nearest(self.embedding_)
         self.readouts_ = self._modularity(self.embedding_)
         self.extras_ = {"embedding_before": codes}
-        self.trace_, self.n_iter_, self.converged_ = outcome.trace, outcome.n_iter, True  # the paper has no other end
+        self.trace_, self.n_iter_, self.converged_ = outcome.trace, outcome.n_iter, True  # the paper has no stop rule
 
     def _resolve(self) -> _Variant:
-        """Return what `variant` says, with the settings that are not None in its place."""
+        """Return the variant's settings, replaced by those that are not None."""
         given = {field.name: getattr(self, field.name) for field in fields(_Variant)}
         return replace(_VARIANTS[self.variant], **{name: value for name, value in given.items() if value is not None})
 
 
 class DECSState(nn.Module):
-    """All that a checkpoint must hold: the network, the centroids (K, P) and what the trace is made of.
+    """The whole state of a checkpoint: the network, the centroids (K, P) and the counts behind the trace.
 
-    `labels` (N,) are each sample's likeliest cluster when it was last in a batch, k-means' before the first.
+    `labels` (N,) are each sample's likeliest cluster when it was last in a batch; before the first batch, k-means'.
     """
 
     def __init__(self, network: Autoencoder, start: KMeans | MiniBatchKMeans, data: Tensor) -> None:
@@ -149,7 +149,7 @@ class DECSState(nn.Module):
 
     @torch.no_grad()
     def note(self, index: Tensor, q: Tensor, t: Tensor, sq: Tensor) -> None:
-        """Take down one batch."""
+        """Add one batch to the counts behind the trace."""
         now = q.argmax(dim=1)
         changed = (now != self.labels[index]).to(sq.dtype).mean()
         self.labels[index] = now

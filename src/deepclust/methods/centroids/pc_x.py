@@ -41,16 +41,16 @@ class PCX(CentroidClusterer):
     1. D(x||xhat), eta1 and eta2 are not given. Squared error, *mean* over samples and features, with the weights of the
        released ImageNet-10 code: 5e-4 over P = 10 features of the code, and 1e-5. A larger eta1 leaves one cluster
        alive, a smaller one lets the code outrun the centroids (`docs/papers/pc_x.md`).
-    2. Eq. (6) wants the codes after the network's step: those before it serve, which spares a second encoding; the
-       centroids move by half a percent either way.
-    3. The released code differs from the paper; `noise: 0.5` (normal noise of that standard deviation on h's output in
-       training), `straight_through: true` (mu_i passes the decoder's gradient on to z_i) and `burn_in: 0` are its.
+    2. Eq. (6) asks for the codes after the network's step. We use the codes before the step, which spares a second
+       encoding; the centroids move by half a percent either way.
+    3. The released code differs from the paper: it has `noise: 0.5` (normal noise of that standard deviation on h's
+       output in training), `straight_through: true` (mu_i passes the decoder's gradient on to z_i) and `burn_in: 0`.
 
     `imbalance` divides a sample's clustering term by the relative size of its cluster (Eq. (12)-(14); `smoothing` is
-    5 in the paper for such data), from epoch `burn_in` on, when the entropy, too, comes in. Ablations: `ci_unit: false`
-    decodes z itself, `update: fixed` leaves the centroids at their start. Beyond the paper: `init: kmeans` starts them
-    at the k-means centroids of the code after `warm_up` epochs of reconstruction, in which h sees (z, z), as it sees
-    (mu, mu) for an exemplar; `augment` shows images under random affine maps.
+    5 in the paper for such data), from epoch `burn_in` on, when the entropy comes in as well. Ablations: `ci_unit:
+    false` decodes z itself, `update: fixed` leaves the centroids at their start. Beyond the paper: `init: kmeans`
+    starts the centroids at the k-means centroids of the code after `warm_up` epochs of reconstruction, in which h sees
+    (z, z), as h sees (mu, mu) for an exemplar; `augment` shows images under random affine maps.
     """
 
     default_network: ClassVar[str] = "random"
@@ -149,10 +149,10 @@ class CentroidIntegration(nn.Module):
 
 
 class PCXState(nn.Module):
-    """All that a checkpoint must hold: network, unit, centroids (K, P), their sizes a batch (K,), epochs so far.
+    """The whole state of a checkpoint: network, unit, centroids (K, P), cluster sizes a batch (K,), epochs so far.
 
     The centroids start uniform in +-sqrt(6 / (K + P)), Glorot and Bengio's for a K x P matrix, and the sizes equal.
-    `labels` (N,) are those of the batches in which a sample was last seen, -1 before.
+    `labels` (N,) are each sample's label in the last batch with that sample, -1 before the first.
     """
 
     def __init__(self, network: Autoencoder, data: Tensor, settings: PCX) -> None:
@@ -175,13 +175,13 @@ class PCXState(nn.Module):
         self.register_buffer("epoch", torch.tensor(0))
 
     def fuse(self, z: Tensor, centroid: Tensor) -> Tensor:
-        """Return what is decoded (B, P): h(z, centroid), or z without the unit."""
+        """Return the decoder's input (B, P): h(z, centroid), or z without the unit."""
         fused: Tensor = z if self.unit is None else self.unit(z, centroid)
         return fused
 
 
 class _Training:
-    """What a batch minimises, how it moves the centroids, and what an epoch counts."""
+    """The loss of a batch, the batch's move of the centroids, and the counts of an epoch."""
 
     def __init__(self, settings: PCX, state: PCXState) -> None:
         self.settings = settings
@@ -199,7 +199,7 @@ class _Training:
         settings, state = self.settings, self.state
         x = self.augment(x, generator)
         z = state.network.encode(x).float()
-        centroids = state.centroids.clone()  # which the backward pass still needs when they have moved on
+        centroids = state.centroids.clone()  # the backward pass needs them unmoved
         squared = squared_distances(z, centroids)
         labels = squared.argmin(dim=1)
         nearest = centroids[labels]
@@ -223,7 +223,7 @@ class _Training:
         return F.mse_loss(self.state.network.decode(fused), x)
 
     def _follow(self, z: Tensor, squared: Tensor, labels: Tensor, index: Tensor) -> None:
-        """Move centroids and sizes towards the batch's, and add the batch to the epoch's counts; nothing waits here."""
+        """Move centroids and sizes towards the batch's, and count the batch for the epoch; read no tensor in Python."""
         settings, state = self.settings, self.state
         centroids, counts = moving_average(state.centroids, z, labels, settings.kappa)
         if settings.update == "ema":
@@ -242,7 +242,7 @@ class _Training:
         self.seen_before, self.changed, self.certainty = self.counts.new_zeros(3).unbind()
 
     def after_epoch(self) -> dict[str, Any]:
-        """Return the epoch's columns: of its batches' assignments the share changed, clusters with a sample, ..."""
+        """Return the epoch's columns of the trace: share of changed assignments, clusters with a sample, ..."""
         self.state.epoch += 1
         n_samples, known = float(self.counts.sum()), float(self.seen_before)
         return {

@@ -24,7 +24,7 @@ from deepclust.settings import Count, Positive, Share, Weight, setting
 from deepclust.solvers.spherical_kmeans import SphericalKMeans, spherical_kmeans
 from deepclust.training.loop import EpochSteps, Outcome, Refresh, in_chunks, make_optimizer, train
 
-_STARTED_FROM = 100_000  # samples at random, where there are more than twice as many
+_STARTED_FROM = 100_000  # samples drawn at random for the start, if there are more than twice as many
 
 
 class ULHEDC(CentroidClusterer):
@@ -35,23 +35,24 @@ class ULHEDC(CentroidClusterer):
     s_i is the centroid of largest cosine (Eq. (6)), and centroids follow their members with momentum (Eq. (8)). L_unif
     is the energy of the batch's own centroids, summed over pairs of clusters; L_cmpt the spread inside the clusters.
     Both have gradient in the encoder alone; the decoder is left as it was. `lambda_unif` and `lambda_cmpt` at 0 are the
-    ablations. Stops when fewer than `tolerance` of the labels changed in an epoch, or after `epochs`.
+    ablations. Training stops when fewer than `tolerance` of the labels changed in an epoch, or after `epochs`.
 
     Where the paper is open or does not work as printed (`docs/papers/ulhe_dc.md` has more on each):
 
-    - `reduction: mean`. Eq. (12) prints a sum over a cluster's pairs of members (`sum`). Against the first term that
-      weighs 2 lambda_cmpt (B/K)^2, some 500 times at a batch of 256, and all samples end in one cluster. Averaged over
-      the pairs the factor is 2 lambda_cmpt.
+    - `reduction: mean`. Eq. (12) prints a sum over a cluster's pairs of members (`sum`). Against the first term the sum
+      weighs 2 lambda_cmpt (B/K)^2, some 500 times at a batch of 256, and all samples end in one cluster. For the mean
+      over the pairs the factor is 2 lambda_cmpt.
     - `centroid_update: epoch`. Algorithm 1 and the stop rule count assignments of all N samples, so an iteration is an
       epoch: labels and centroids once from all samples, then one pass with both fixed. The text motivates Eq. (8) by
-      mini-batches, which is `batch`: both follow with every batch, from the codes it needs anyway. Their memory is the
-      same, about one epoch; but while L_unif turns the clusters quickly, such centroids label fresh codes wrongly.
-    - `self_paced`. The nearest third of the samples, then two thirds, then all, by the cosine to their own centroids as
-      it was when the stage began; each stage is the algorithm above on the samples it is fed. `stage_epochs` is
-      the length of the first two (None: a third of `epochs`, which gives the paper's 100 of 300). The stop rule
-      holds in the last stage, as before it the hard samples have taught nothing.
+      mini-batches, which is `batch`: labels and centroids follow every batch, from the codes that the batch needs
+      anyway. Both memories last about one epoch, but while L_unif turns the clusters quickly, the centroids of `batch`
+      label fresh codes wrongly.
+    - `self_paced`. The nearest third of the samples, then two thirds, then all, by the cosine to their own centroids at
+      the beginning of the stage. Each stage is the algorithm above on its samples. `stage_epochs` is the length of the
+      first two stages (None: a third of `epochs`, which gives the paper's 100 of 300). The stop rule holds in the last
+      stage alone, because the hard samples have taught nothing before.
     - `augment` (beyond the paper): the encoder sees random affine copies, while labels and centroids come from the
-      samples themselves, so that a copy is taught the label of its sample and not the one it would get itself.
+      samples themselves. A copy is thus taught the label of its sample, not the label that the copy would get.
     """
 
     default_network: ClassVar[str] = "sphere"
@@ -98,13 +99,13 @@ class ULHEDC(CentroidClusterer):
         self.extras_ = {"embedding_before": before}
 
     def _start_from(self, codes: np.ndarray) -> SphericalKMeans:
-        """Return spherical k-means of codes (N, P), beyond 200,000 of half as many drawn: each iteration is a pass."""
+        """Return spherical k-means of codes (N, P); beyond 200,000 codes, of 100,000 drawn at random."""
         if len(codes) > 2 * _STARTED_FROM:
             codes = codes[np.random.default_rng(self._seed).permutation(len(codes))[:_STARTED_FROM]]
         return spherical_kmeans(codes, self.n_clusters, random_state=self._seed, n_init=self.n_init)
 
     def _stages(self) -> list[tuple[float, int]]:
-        """Return the share of the samples fed and the number of epochs, stage by stage."""
+        """Return the share of samples and the number of epochs, stage by stage."""
         if not self.self_paced:
             return [(1.0, self.epochs)]
         each = self.epochs // 3 if self.stage_epochs is None else self.stage_epochs
@@ -164,16 +165,16 @@ class ULHEDC(CentroidClusterer):
 
     @torch.no_grad()
     def _clean(self, x: Tensor, z: Tensor) -> Tensor:
-        """Return the codes that labels are read from: those of the samples, also where z are those of their copies."""
+        """Return the codes that labels are read from: those of the samples x, even if z are those of random copies."""
         return self.network_.encode(x) if self.augment else z.detach()
 
     def _nearest(self, codes: np.ndarray) -> np.ndarray:
         centroids = torch.from_numpy(self.cluster_centers_)
-        return nearest(torch.from_numpy(codes), centroids).numpy()  # a code's own norm decides nothing
+        return nearest(torch.from_numpy(codes), centroids).numpy()  # the norm of a code does not matter
 
 
 class ULHEDCState(nn.Module):
-    """All that a checkpoint must hold: the network, the centroids (K, P) and the labels (N,) as last assigned."""
+    """The whole state of a checkpoint: the network, the centroids (K, P) and the labels (N,) as last assigned."""
 
     def __init__(self, network: Autoencoder, centroids: Tensor, n_samples: int) -> None:
         super().__init__()
@@ -208,8 +209,8 @@ def nearest(u: Tensor, centroids: Tensor) -> Tensor:
 def momentum_centroids(centroids: Tensor, u: Tensor, labels: Tensor, n_samples: int) -> Tensor:
     """Return Norm(m_k + (K |C_k| / N) mhat_k) (K, P), mhat_k the direction of the members' sum (Eq. (7)-(8)).
 
-    u (B, P) are the members' directions; a cluster without members among them keeps its centroid. A cluster of average
-    size moves halfway in one call if all N samples are given, and as far in N/B calls with batches of B.
+    u (B, P) are the members' directions; a cluster without members in u keeps its centroid. A cluster of average size
+    moves halfway in one call with all N samples, and as far in N/B calls with batches of B.
     """
     latest, sizes = cluster_directions(u, labels, len(centroids))
     weight = len(centroids) * sizes / n_samples

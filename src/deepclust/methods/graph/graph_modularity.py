@@ -14,10 +14,10 @@ from deepclust.settings import Count, setting
 class GraphModularity(Clusterer):
     """Modularity maximised over partitions into exactly K clusters, by many starts, node moves and split-merge.
 
-    No network and no features: what a deep method that reads its labels off a graph has to beat. `extras_` holds the
-    candidates it chose from, without labels: `candidates` (origin, modularity, normalised cut) and `candidate_labels`,
-    a row each. `n_iter_` counts them. `n_neighbors` is for a graph made by `fit` itself (local scaling); a graph handed
-    in has its own.
+    The method uses no network and no features: a deep method that reads its labels off a graph has to beat it.
+    `extras_` holds the candidates, found without labels: a row each in `candidates` (origin, modularity, normalised
+    cut) and in `candidate_labels`. `n_iter_` is their number. `n_neighbors` is for a graph made by `fit` itself (local
+    scaling); a graph handed in has its own.
     """
 
     reads_graph: ClassVar[bool] = True

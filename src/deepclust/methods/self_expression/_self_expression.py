@@ -1,4 +1,4 @@
-"""From codes to the affinity |Z| + |Z'| of their convex self-expression: what the hybrid and its heirs share."""
+"""The affinity |Z| + |Z'| of codes by convex self-expression: shared by the hybrid and methods built on it."""
 
 import math
 import warnings
@@ -13,15 +13,15 @@ from torch import Tensor
 
 from deepclust.solvers.self_expression import SelfExpression, smoothed_self_expression, sparse_self_expression
 
-GAP = 1e-4  # duality gap of a row, relative to its objective, at which the Z-step is done with it
-_SMALLEST = 1e-6  # of a code's largest standard deviation: directions below it are not blown up by whitening
+GAP = 1e-4  # duality gap at which the Z-step is done with a row, relative to the row's objective
+_SMALLEST = 1e-6  # share of a code's largest standard deviation: whitening does not blow up smaller directions
 
 
 def default_width(n_samples: int) -> int:
-    """Return the number of candidates a sample gets: the integer nearest to ln N, at least 1.
+    """Return the number of candidates of a sample: the integer nearest to ln N, at least 1.
 
-    The order of neighbours at which the neighbourhood graph of a random sample becomes connected; more only adds edges
-    that the convex step has to take out again.
+    At about ln N neighbours the neighbourhood graph of a random sample becomes connected. More neighbours only add
+    edges that the convex step has to take out again.
     """
     return max(1, round(math.log(n_samples)))
 
@@ -56,7 +56,7 @@ def to_unit_covariance(codes: Tensor, *, whiten: bool) -> tuple[Tensor, Tensor]:
 
 
 def scaled_alpha(H: Tensor, alpha: float) -> float:
-    """Return `alpha` times the mean over samples of ||h_i||^2 (times 1 where that is 0), the scale of ||H - Z H||^2."""
+    """Return `alpha` times the mean over samples of ||h_i||^2 (of 1 if it is 0), the scale of ||H - Z H||^2."""
     return alpha * (float(H.double().square().sum(dim=1).mean()) or 1.0)
 
 
@@ -74,10 +74,10 @@ def self_expression(
 ) -> SelfExpression:
     """Return the minimiser over Z on candidates padded by N, as `strongest_edges` gives them; H (N, P).
 
-    A solve that stops at `max_iter` does not warn: its gaps are in the result, for a trace.
+    A solve that stops at `max_iter` does not warn: the result has the gaps, for a trace.
     """
     n_samples = len(H)
-    H = F.pad(H.double(), (0, 0, 0, 1))  # atom N is 0: where a sample with fewer candidates points
+    H = F.pad(H.double(), (0, 0, 0, 1))  # atom N is 0: samples with fewer candidates point to it
     support = F.pad(support, (0, 0, 0, 1))
     start = None if start is None else F.pad(start, (0, 0, 0, 1))
     budget: dict[str, Any] = {"nonnegative": nonnegative, "start": start, "tolerance": GAP, "max_iter": max_iter}

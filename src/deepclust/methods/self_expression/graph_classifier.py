@@ -36,10 +36,11 @@ class GraphClassifier(DeepClusterer):
     once with those in a graph of the code, gives two affinities; their union is cut into K groups by modularity. A
     sample teaches if at least `agreement` of its edge weight stays in its group. The network starts from the pretrained
     encoder with a new linear layer on the code; images are shown under random affine maps (DECS's), other data as they
-    are. `labels_` is its argmax on the plain samples, all of them: it overrules the graph where a sample looks like
-    another group. `readouts_` has the graph's own labels; `coef_` (K, P) and `intercept_` (K,) are the linear layer.
+    are. `labels_` is the network's argmax on all plain samples: the network overrules the graph where a sample looks
+    like another group. `readouts_` has the graph's own labels; `coef_` (K, P) and `intercept_` (K,) are the linear
+    layer.
 
-    Not from a paper: what lies beyond the hybrid's affinity, found in `docs/papers/hybrid.md`.
+    The method is from no paper: it follows from findings on the hybrid's affinity (`docs/papers/hybrid.md`).
     """
 
     reads_graph: ClassVar[bool] = True

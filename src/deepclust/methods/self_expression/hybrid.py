@@ -31,7 +31,7 @@ from deepclust.settings import Count, Natural, Positive, Weight, setting
 from deepclust.solvers.self_expression import SelfExpression
 from deepclust.training.loop import EpochSteps, in_chunks, make_optimizer, train
 
-_ROUNDING = 1e-9  # by this share two evaluations of one value of F may differ
+_ROUNDING = 1e-9  # share by which two evaluations of one value of F may differ
 
 
 class Hybrid(DeepClusterer):
@@ -45,16 +45,16 @@ class Hybrid(DeepClusterer):
     `readouts_` holds spectral clustering of the same affinity, k-means on H, and the partition of the union of this
     affinity and the one on the other set of candidates, each scaled to sum 1.
 
-    Eq. (4) as printed has no useful minimiser, so by default four constraints are added, each with a setting that
-    takes it away (`docs/papers/hybrid.md` has the reasons and the experiments):
+    Eq. (4) as printed has no useful minimiser. By default four constraints are therefore added, each with a setting
+    that takes it away (`docs/papers/hybrid.md` has the reasons and the experiments):
 
     1. diag(Z) = 0 (always), and Z >= 0 (`nonnegative`) on the `n_candidates` strongest edges of each sample in a graph
-       of the pretrained code, or in the input graph (`candidates`). None stands for the integer nearest to ln N, the
-       order at which random neighbourhood graphs become connected.
+       of the pretrained code, or in the input graph (`candidates`). None stands for the integer nearest to ln N, at
+       which random neighbourhood graphs become connected.
     2. `code: whitened`: H is the code affinely mapped to mean 0 and H'H / N = I over all data. `standardized` maps each
        feature by itself, `unit` divides by each row's norm, `plain` leaves the code as it is.
-    3. `edges: bank`: the theta-step's gradient of both global terms uses the codes of all samples as last seen, and
-       not the few edges inside a batch (`batch`).
+    3. `edges: bank`: the theta-step's gradient of both global terms uses the codes of all samples as last seen, not
+       only the few edges inside a batch (`batch`).
     4. `safeguard`: BatchNorm statistics are frozen, and a theta-step that does not lower F is undone and the learning
        rate halved, so that F never rises.
 
@@ -134,7 +134,7 @@ class Hybrid(DeepClusterer):
 
 
 class HybridState(nn.Module):
-    """All that a checkpoint must hold: the network, the map to H, the codes H last seen and Z on its support."""
+    """The whole state of a checkpoint: the network, the map to H, the codes H last seen and Z on its support."""
 
     def __init__(self, network: Autoencoder, data: Tensor, support: Tensor, frozen: bool) -> None:
         super().__init__()
@@ -159,7 +159,7 @@ class HybridState(nn.Module):
         return sparse(self.coefficients, self.support)
 
     def train(self, mode: bool = True) -> "HybridState":
-        """BatchNorm keeps the statistics of the pretraining while `frozen`, so that H is a function of the weights."""
+        """Keep BatchNorm's statistics of the pretraining while `frozen`, so that H is a function of the weights."""
         return super().train(mode and not self.frozen)
 
 
@@ -221,7 +221,7 @@ class _Problem:
         return {"objective": sum(parts.values())} | parts
 
     def z_step(self) -> None:
-        """Take the convex half-step, and keep what the other one needs: its gradient, and the way back."""
+        """Take the convex half-step, and keep its gradient and the way back for the theta-step."""
         self.columns = self.update_z()
         if self.settings.safeguard and self.columns["z_objective"] > self.reached * (1 + _ROUNDING):
             raise SeedFailed(f"the Z-step raised F from {self.reached} to {self.columns['z_objective']}")
@@ -233,14 +233,14 @@ class _Problem:
             self.before = copy.deepcopy((self.state.state_dict(), self.optimizer.state_dict()))
 
     def terms(self, x: Tensor, index: Tensor, _: torch.Generator) -> dict[str, Tensor]:
-        """Return a batch's share of what depends on the weights in F."""
+        """Return a batch's share of those terms of F that depend on the weights."""
         codes, output = self.state.network(x)
         h = self._embed(codes).float()
         loss = self._from_bank(h, index) if self.settings.edges == "bank" else self._from_batch(h, index)
         return {"structure": loss, "reconstruction": self.settings.gamma * (x - output).square().sum(dim=1).mean()}
 
     def after_theta_step(self) -> dict[str, Any]:
-        """Evaluate F at the new weights, undo the step if it did not fall, and return the epoch's columns."""
+        """Evaluate F at the new weights, undo the step if F did not fall, and return the epoch's columns."""
         rate = self.optimizer.param_groups[0]["lr"]
         self._encode_all()
         value = self.value()
@@ -276,7 +276,7 @@ class _Problem:
         fit = (h - torch.einsum("bk,bkp->bp", z, h[inside.clamp(min=0)])).square().sum(dim=1).mean()
         owner, column, entry = self.rows.entries(index)
         other = place[column]
-        # L's entries are -w_ij / sqrt(d_i d_j): the edge sum without the degrees, which the batch does not have
+        # L's entries are -w_ij / sqrt(d_i d_j): this is the edge sum without degrees, which a batch does not have
         differences = (h[owner] - h[other.clamp(min=0)]).square().sum(dim=1)
         return fit - self.settings.beta * ((other >= 0) * entry * differences).sum() / (2 * len(h))
 
@@ -308,7 +308,7 @@ class _Problem:
 class _Rows:
     """A sparse matrix (N, N) whose product with a dense one is taken for some rows at a time, on the data's device.
 
-    However many entries some rows have, as many are looked up as so many rows can have: a GPU replays shapes that stay.
+    A look-up returns as many entries as that number of rows can have at most: a GPU replays only fixed shapes.
     """
 
     def __init__(self, matrix: sp.csr_matrix, like: Tensor) -> None:
@@ -334,7 +334,7 @@ class _Rows:
 
 
 def _restricted(W: sp.csr_matrix, support: Tensor) -> sp.csr_matrix:
-    """Return the weights of the candidates' edges alone: what Z would be without the convex step."""
+    """Return the weights of the candidates' edges alone, which stand for Z without the convex step."""
     allowed = sparse(torch.ones(support.shape), support)
     return sp.csr_matrix(W.multiply(allowed + allowed.T > 0))
 

@@ -1,4 +1,4 @@
-"""DEC's self-training, which IDEC keeps and extends: sharpen one's own soft assignments, and learn them."""
+"""DEC's self-training, which IDEC extends: sharpen the soft assignments, and learn the sharpened ones."""
 
 import math
 from typing import Any, Literal
@@ -18,10 +18,10 @@ from deepclust.training.rows import Rows
 
 
 class SelfTrainingState(nn.Module):
-    """All that a checkpoint must hold: the network, the centroids (K, P), and what the target is made of.
+    """The whole state of a checkpoint: the network, the centroids (K, P), and the parts of the target.
 
-    That is the codes (N, P), the centroids and the soft cluster sizes (K,) of the last refresh: P numbers a sample, and
-    the target has K.
+    The parts are the codes (N, P), the centroids and the soft cluster sizes (K,) of the last refresh: P numbers a
+    sample, whereas the target has K.
     """
 
     def __init__(self, network: Autoencoder, centroids: Tensor, n_samples: int) -> None:
@@ -39,10 +39,10 @@ class SelfTrainingState(nn.Module):
 class SelfTraining(CentroidClusterer):
     """k-means on the code, then KL(P || Q) by mini-batches, P from all samples every `update_interval` iterations.
 
-    The papers' 140 iterations encode all samples N / (140 B) times in an epoch, whose time is then one of N^2. None
-    stands for the iterations of an epoch, as large data want it.
+    With the papers' 140 iterations, an epoch encodes all samples N / (140 B) times and takes time in proportion to N^2.
+    None stands for the iterations of an epoch, which suits large data.
 
-    Subclasses say in `_terms` what one batch minimises. Stops when fewer than `tolerance` of the labels changed
+    Subclasses define the loss of a batch in `_terms`. Training stops when fewer than `tolerance` of the labels changed
     between two refreshes, or after `epochs`. `labels_` is argmax_j q_ij under the final weights: the nearest centroids.
 
     `normalize` measures the code's distances in units of the data's root mean square. Student's t has a scale, alpha,

@@ -10,9 +10,12 @@ from deepclust.methods.self_training._scheme import SelfTraining
 class DEC(SelfTraining):
     """Encoder and centroids trained by KL(P || Q) alone; the decoder is dropped.
 
-    Paper says / we do / because: "SGD, learning rate 0.01" / SGD with momentum 0.9, as its solver had; the
-    divergence is summed (Eq. (2)) / averaged over the batch, so that the rate does not depend on its size; data scaled
-    to mean square 1 / the code's distances scaled by as much, so that one pretrained network serves all methods.
+    Differences from the paper, and why:
+
+    - "SGD, learning rate 0.01": SGD has momentum 0.9, as in the paper's solver.
+    - Eq. (2) sums the divergence: ours is averaged over the batch, so that the rate does not depend on the batch size.
+    - The paper's data are scaled to mean square 1: ours are not, but the code's distances are scaled by as much. One
+      pretrained network thus serves all methods.
     """
 
     paper: ClassVar[str] = "Xie, Girshick and Farhadi 2016"

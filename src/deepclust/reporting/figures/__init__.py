@@ -1,8 +1,9 @@
-"""Figures, found by their files: one in `cell/`, `sweep/` or `grid/` is drawn wherever its `NEEDS` are met.
+"""Figures, found by their files: a figure in `cell/`, `sweep/` or `grid/` is drawn wherever its `NEEDS` are met.
 
-A figure's module has `NEEDS`, what it cannot do without; `draw(run)`, which takes a `Cell`, `Sweep` or `Grid` of
-`deepclust.reporting.finished` and returns a matplotlib figure, or None where there is nothing to show; and in `sweep/`
-and `grid/` a `CAPTION`. Its file's name is the figure's. Files whose name starts with an underscore are shared code.
+A figure's module defines `NEEDS`, the results without which the figure is not drawn, and `draw(run)`. In `sweep/` and
+`grid/` it also defines a `CAPTION`. `draw` takes a `Cell`, `Sweep` or `Grid` of `deepclust.reporting.finished` and
+returns a matplotlib figure, or None where there is nothing to show. The file's name is the figure's. Files whose names
+start with an underscore are shared code.
 """
 
 import importlib
@@ -16,7 +17,7 @@ KINDS = ("cell", "grid", "sweep")
 
 
 class Run(Protocol):
-    """What a figure is drawn of."""
+    """Results that a figure shows: a `Cell`, `Sweep` or `Grid`."""
 
     def has(self, needs: Any) -> bool:
         """Return whether a figure with these needs can be drawn."""
@@ -28,7 +29,7 @@ class Run(Protocol):
 
 
 def modules(*kinds: str) -> list[str]:
-    """Return the dotted names of the figures of these kinds, of all where none is named, without importing them."""
+    """Return the dotted names of the figures of these kinds (of all kinds by default), without importing them."""
     packages = [importlib.import_module(f"{__name__}.{kind}") for kind in kinds or KINDS]
     found = [m.name for package in packages for m in pkgutil.iter_modules(package.__path__, f"{package.__name__}.")]
     return sorted(name for name in found if not name.rpartition(".")[2].startswith("_"))
@@ -41,9 +42,9 @@ def of(kind: str) -> Iterator[tuple[str, ModuleType]]:
 
 
 def draw(kind: str, run: Run, images: Path, pages: Path) -> dict[str, ModuleType]:
-    """Draw every figure of a kind that can be: `STEM.png` among the images, `STEM.pdf` among the pages.
+    """Draw every figure of a kind whose needs are met: `STEM.png` among the images, `STEM.pdf` among the pages.
 
-    Both folders are there afterwards, empty or not. Return the figures' modules by their stems.
+    Both folders exist afterwards, empty or not. Return the figures' modules by their stems.
     """
     from deepclust.reporting.figures._saving import save_pdf, save_png  # matplotlib: half a second
     from deepclust.reporting.figures._style import plain, styled
@@ -57,7 +58,7 @@ def draw(kind: str, run: Run, images: Path, pages: Path) -> dict[str, ModuleType
         if figure is None:
             continue
         stem = run.stem(name)
-        with plain() if kind == "cell" else styled():  # as their bytes have been from the start
+        with plain() if kind == "cell" else styled():  # the style in which the committed files were saved
             save_png(figure, images / f"{stem}.png")
             save_pdf(figure, pages / f"{stem}.pdf")
         drawn[stem] = module

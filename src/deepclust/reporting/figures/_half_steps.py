@@ -1,4 +1,4 @@
-"""The objective of alternating minimisation, as figures of cells, of sweeps and of grids show it."""
+"""The objective of alternating minimisation, for figures of cells, sweeps and grids."""
 
 from collections.abc import Mapping
 
@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from deepclust.reporting.figures._series import by_seed, figure_of_series, name_series, styles
 from deepclust.reporting.figures._style import log_if_wide
 
-COLUMNS = frozenset({"z_objective", "theta_objective", "accepted"})  # that a trace of it has
+COLUMNS = frozenset({"z_objective", "theta_objective", "accepted"})  # columns that the trace has
 
 
 def plot(traces: Mapping[str, pd.DataFrame], title: str = "") -> Figure:
@@ -19,9 +19,9 @@ def plot(traces: Mapping[str, pd.DataFrame], title: str = "") -> Figure:
     ----------
     traces
         For each series (a cell, a point of a sweep, a seed) its trace with the columns `COLUMNS`: a row is an epoch,
-        whose Z-step comes before its theta-step; the last may have a Z-step alone. A theta-step not accepted left the
-        objective at what the Z-step had reached, which is where the line goes on; the cross is the value refused. With
-        a column `seed`, every seed is a line of its own in the series' colour.
+        whose Z-step comes before its theta-step; the last may have a Z-step alone. A rejected theta-step leaves the
+        objective where the Z-step had brought it: the line goes on from there, and a cross marks the rejected value.
+        With a column `seed`, every seed is a line of its own in the series' colour.
     """
     figure, axes = figure_of_series(traces, title, 1)
     ends, undone = [np.zeros(0)], False

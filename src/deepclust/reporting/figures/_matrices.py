@@ -5,11 +5,11 @@ import math
 import numpy as np
 from matplotlib.axes import Axes
 
-_BINS = 200  # of a matrix's rows and columns: fewer than its pixels, so that no lone entry is lost
+_BINS = 200  # bins along a matrix's rows and columns: fewer than its pixels, so that no lone entry is lost
 
 
 def bins_by_class(y: np.ndarray) -> tuple[np.ndarray, int]:
-    """Return a bin for each sample, in the order of the classes, and how many there are."""
+    """Return a bin for each sample, in the order of the classes, and the number of bins."""
     n_bins = min(len(y), _BINS)
     bins = np.empty(len(y), dtype=np.int64)
     bins[np.argsort(y, kind="stable")] = np.arange(len(y)) * n_bins // len(y)

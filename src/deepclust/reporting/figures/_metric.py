@@ -17,15 +17,15 @@ from deepclust.reporting.tables import HEADINGS, number
 def plot(results: pd.DataFrame, metric: str, title: str = "") -> Figure:
     """Return a metric at the points of a sweep, in percent, as the mean over the finished seeds.
 
-    A line for one setting, with the seeds as dots; a map for two, the first downwards; a map for each value of a third.
-    The scale spans at least 5 points.
-    A point without a finished seed has its status in place of a number.
+    One setting gives a line, with the seeds as dots. Two settings give a map, the first downwards. Three give a map for
+    each value of the third. The scale spans at least 5 points. A point without a finished seed has its status in place
+    of a number.
 
     Parameters
     ----------
     results
-        Rows of points, seeds and metrics: the settings in the columns before `point`, then among others `seed`,
-        `status`, `metric` and `value`, a fraction.
+        A row for every point, seed and metric. The settings are the columns before `point`; the columns after it
+        include `seed`, `status`, `metric` and `value`, a fraction.
     """
     rows = results[results["metric"] == metric].assign(value=lambda rows: 100 * rows["value"])
     settings = list(rows.columns[: rows.columns.get_loc("point")])

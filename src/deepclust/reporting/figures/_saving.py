@@ -1,4 +1,4 @@
-"""Figures as files: the same bytes for the same figure whenever it is drawn, as they carry no date."""
+"""Figures as files: the same bytes for the same figure whenever it is drawn, because the files carry no date."""
 
 from pathlib import Path
 

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from deepclust.reporting.figures._style import COLOURS, WIDTH
 
-SERIES = 32  # lines that colour and dash keep apart
+SERIES = 32  # number of lines that colour and dash keep apart
 SOLVERS = frozenset({"solver", "solver_iterations", "z_gap"})  # columns of a sweep over solvers; two are settings
 
 _DASHES = ["-", "--", ":", "-."]

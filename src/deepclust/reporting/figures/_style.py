@@ -1,4 +1,4 @@
-"""How all figures look: one column (3.4 in) wide, fonts and settings matplotlib's own, not the user's."""
+"""The style of all figures: one column (3.4 in) wide, with matplotlib's own fonts and settings, not the user's."""
 
 import functools
 from typing import Any
@@ -27,7 +27,7 @@ _STYLE: list[str | dict[str, Any]] = [
         "pdf.fonttype": 42,
     },
 ]
-# contexts, around drawing and saving
+# contexts around drawing and saving
 styled = functools.partial(matplotlib.style.context, _STYLE)
 plain = functools.partial(matplotlib.style.context, "default")
 

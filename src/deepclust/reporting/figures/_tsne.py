@@ -1,4 +1,4 @@
-"""Maps of many dimensions in two, the same to the bit whatever the number of threads."""
+"""Maps from many dimensions to two, the same to the bit for every number of threads."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ SAMPLE = 5000
 
 
 def sample(n: int, random_state: int) -> np.ndarray:
-    """Return which of `n` samples `tsne` maps, shape (M,), sorted: all, or 5,000 drawn without replacement."""
+    """Return the sorted numbers (M,) of the samples that `tsne` maps: all `n`, or 5,000 without replacement."""
     if n <= SAMPLE:
         return np.arange(n)
     return np.sort(np.random.default_rng(random_state).choice(n, SAMPLE, replace=False))
@@ -17,8 +17,9 @@ def sample(n: int, random_state: int) -> np.ndarray:
 def tsne(embedding: np.ndarray, random_state: int) -> np.ndarray:
     """Return the t-SNE coordinates of the samples `sample(N, random_state)` of an (N, P) embedding, shape (M, 2).
 
-    Perplexity 30 (less below 91 samples), started from the principal components. On one thread, since sums on more
-    differ in their last bits, and t-SNE amplifies those. An embedding collapsed to a point is mapped to a point.
+    Perplexity is 30 (less below 91 samples); the start is the principal components. t-SNE runs on one thread: sums on
+    several threads differ in their last bits, and t-SNE amplifies the difference. An embedding collapsed to a point is
+    mapped to a point.
 
     Raises
     ------
@@ -41,6 +42,6 @@ def tsne(embedding: np.ndarray, random_state: int) -> np.ndarray:
     # Barnes-Hut: at 5,000 points it takes half the time of the interpolation that pays off beyond 10,000
     model = TSNE(initialization="pca", negative_gradient_method="bh", n_jobs=1, random_state=random_state)
     with threadpool_limits(1):
-        # an index of its own: to choose one, openTSNE loads pynndescent, for a second, where that is installed
+        # an index made here: choosing one itself, openTSNE takes a second to load pynndescent where that is installed
         index = Sklearn(points, min(len(points) - 1, int(3 * perplexity)), n_jobs=1)
         return np.asarray(model.fit(points, MultiscaleMixture(perplexities=perplexity, knn_index=index)))

@@ -21,8 +21,8 @@ def draw(run: Cell) -> Figure:
 def plot(before: sp.csr_matrix, after: sp.csr_matrix, y: np.ndarray, title: str = "") -> Figure:
     """Return two weight matrices (N, N) side by side, samples in the order of their classes, on one colour scale.
 
-    A colour is a density: a bin's share of the weight over its share of the pairs of samples, so that 1 is an even
-    spread. Bins without weight are black. The titles give the share of the weight between samples of different classes.
+    A colour is a density: a bin's share of the weight over its share of the pairs of samples; 1 is an even spread. Bins
+    without weight are black. The titles give the share of the weight between samples of different classes.
     """
     bins, n_bins = bins_by_class(y)
     heads = ["candidates' weights W", "affinity $|Z| + |Z^T|$"]

@@ -20,8 +20,8 @@ def draw(run: Cell) -> Figure | None:
 def plot(traces: Mapping[str, pd.DataFrame], n_clusters: int, title: str = "") -> Figure:
     """Return the number of clusters that have members after every epoch, below a dashed line at K.
 
-    `traces` as in `_half_steps.plot`, with the column `alive`. Lines are drawn apart, by half a cluster in all, so that
-    equal ones show.
+    `traces` as in `_half_steps.plot`, with the column `alive`. Lines are shifted apart, by half a cluster in all, so
+    that equal lines show.
     """
     figure, (axes,) = figure_of_series(traces, title, 1)
     plot_series(axes, traces, "alive")

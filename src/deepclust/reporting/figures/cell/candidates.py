@@ -1,4 +1,4 @@
-"""The accuracy of every candidate partition against what it was chosen by."""
+"""The accuracy of every candidate partition against its modularity, by which one was chosen."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,7 +20,7 @@ def draw(run: Cell) -> Figure:
 
 
 def plot(table: pd.DataFrame, accuracies: Sequence[float], title: str = "") -> Figure:
-    """Return the accuracy of every candidate partition of a run against the modularity by which it was chosen.
+    """Return the accuracy of every candidate partition of a run against its modularity, by which one was chosen.
 
     Parameters
     ----------

@@ -10,7 +10,7 @@ from deepclust.metrics import match
 from deepclust.reporting.figures._style import COLOURS, WIDTH
 from deepclust.reporting.finished import Cell, Needs
 
-NEEDS = Needs(files=("decoded_centers.npy",))  # and samples that are images
+NEEDS = Needs(files=("decoded_centers.npy",))  # `draw` itself looks for samples that are images
 
 
 def draw(run: Cell) -> Figure | None:
@@ -23,14 +23,14 @@ def draw(run: Cell) -> Figure | None:
 def plot(images: np.ndarray, image_shape: Sequence[int], y: np.ndarray, labels: np.ndarray, title: str = "") -> Figure:
     """Return the decoded centres of clusters as a grid of images, each named by the class of most of its members.
 
-    They are in the order of these classes, so that duplicates stand side by side. Where a cluster is matched to another
-    class, as in `confusion`, an arrow leads to that one. A cluster without members is named empty.
+    Images are in the order of these classes, so that duplicates stand side by side. If a cluster is matched to another
+    class, as in `confusion`, an arrow leads to the name of that class. A cluster without members is named empty.
 
     Parameters
     ----------
     images
-        Centres (K, C * H * W), where row k belongs to label k; drawn from black at 0 to white at 1, values beyond
-        clipped. Three channels are red, green and blue; of any other number the mean is drawn.
+        Centres (K, C * H * W), where row k belongs to label k. Values are drawn from black at 0 to white at 1, and
+        clipped beyond. Three channels are red, green and blue; the mean is drawn for any other number of channels.
     image_shape
         (C, H, W)
     """
@@ -40,7 +40,7 @@ def plot(images: np.ndarray, image_shape: Sequence[int], y: np.ndarray, labels: 
     order = sorted(named, key=lambda cluster: (named[cluster][0], len(set(named[cluster]))))
     order += [cluster for cluster in range(len(images)) if cluster not in named]
 
-    # everything below is in inches, the axes' units too
+    # everything below is in inches, the units of the axes included
     columns = min(len(images), max(5, min(10, math.ceil(math.sqrt(2 * len(images))))))
     step = (WIDTH - 0.04) / max(columns, 5)  # fewer than five images are no larger than five
     side, left = step - 0.04, (WIDTH - columns * step + 0.04) / 2
@@ -64,7 +64,7 @@ def plot(images: np.ndarray, image_shape: Sequence[int], y: np.ndarray, labels: 
 
 
 def _classes_of_clusters(y: np.ndarray, labels: np.ndarray) -> dict[int, tuple[int, int]]:
-    """Return of each cluster the class of most of its members, and that it is matched to; the former again if none."""
+    """Return for each cluster the class of most of its members, and its matched class (the former again if none)."""
     matched, classes = match(y, labels), np.unique(y)
     found: dict[int, tuple[int, int]] = {}
     for cluster in np.unique(labels):

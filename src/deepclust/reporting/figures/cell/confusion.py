@@ -19,8 +19,8 @@ def draw(run: Cell) -> Figure:
 def plot(y: np.ndarray, labels: np.ndarray, title: str = "") -> Figure:
     """Return the share of each class (row) that lies in each cluster (column), in percent of the class.
 
-    Columns are in the order of the classes their clusters are matched to; clusters left over follow. Up to 20 rows or
-    columns every share of at least half a percent is printed; beyond that a colour bar replaces the numbers.
+    Columns are in the order of the classes that their clusters are matched to; clusters left over follow. Up to 20 rows
+    or columns, every share of at least half a percent is printed; beyond 20, a colour bar replaces the numbers.
     """
     renamed = match(y, labels)
     classes, clusters = np.unique(y), np.unique(renamed)

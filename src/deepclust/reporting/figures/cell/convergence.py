@@ -1,4 +1,4 @@
-"""What tells of convergence over the epochs."""
+"""Measures of convergence over the epochs."""
 
 from collections.abc import Mapping
 
@@ -9,10 +9,10 @@ from deepclust.reporting.figures._series import figure_of_series, name_series, p
 from deepclust.reporting.figures._style import log_if_wide
 from deepclust.reporting.finished import Cell, Needs
 
-NEEDS = Needs()  # or rather, one of these columns, with a value
+NEEDS = Needs()  # `draw` itself looks for one of these columns, with a value
 REASONS = frozenset({"primal_residual", "largest_cosine", "certainty"})
 
-_MEASURES = {  # a panel of the figure each: the label of its axis, and what its values are multiplied by
+_MEASURES = {  # column -> the label of its panel's axis, and the factor on its values
     "primal_residual": ("primal residual", 1),
     "clustering": ("clustering cost of Y", 1),
     "label_change": ("labels changed (%)", 100),
@@ -26,12 +26,11 @@ def draw(run: Cell) -> Figure | None:
 
 
 def plot(traces: Mapping[str, pd.DataFrame], title: str = "") -> Figure:
-    """Return what tells of convergence over the epochs, one panel a measure that is recorded.
+    """Return measures of convergence over the epochs, one panel for each that is recorded.
 
-    The primal residual of ADMM, the objective, the share of labels changed and the largest cosine of two centroids. The
-    third is on an axis that is linear below 0.1 % and else logarithmic, the others on a log axis where they fall far,
-    without their zeros.
-    `traces` as in `_half_steps.plot`, with at least one of the measures.
+    The measures are those of `_MEASURES`. The share of labels changed has an axis that is linear below 0.1 % and
+    logarithmic above. The others have a log axis where they fall far, without their zeros. `traces` as in
+    `_half_steps.plot`, with at least one of the measures.
     """
     rows = pd.concat(traces.values()).dropna(axis="columns", how="all")
     shown = [name for name in _MEASURES if name in rows]

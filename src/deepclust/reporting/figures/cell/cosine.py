@@ -22,7 +22,7 @@ def draw(run: Cell) -> Figure | None:
 
 
 def sample_of_classes(y: np.ndarray, random_state: int) -> np.ndarray:
-    """Return which samples `plot` compares, shape (M,), class by class: of each all, or 100 without replacement."""
+    """Return the numbers (M,) of the samples that `plot` compares, class by class: all, or 100 without replacement."""
     rng = np.random.default_rng(random_state)
     members = [np.flatnonzero(y == k) for k in np.unique(y)]
     return np.concatenate([np.sort(rng.permutation(found)[:SAMPLE_OF_CLASS]) for found in members])
@@ -31,8 +31,8 @@ def sample_of_classes(y: np.ndarray, random_state: int) -> np.ndarray:
 def plot(before: np.ndarray, after: np.ndarray, y: np.ndarray, title: str = "") -> Figure:
     """Return the cosines between samples before and after clustering side by side, in the order of their classes.
 
-    Up to 200 samples a pixel is a pair; beyond that it is the mean over a block of pairs. A code of zero has the cosine
-    0 with all others. The titles give the mean over pairs of different samples. Lines part the classes, up to 20.
+    Up to 200 samples, a pixel is a pair of samples; beyond 200, the mean over a block of pairs. A code of zero has the
+    cosine 0 with all others. The titles give the mean over pairs of different samples. Lines part up to 20 classes.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def _sums(rows: np.ndarray, groups: np.ndarray) -> np.ndarray:
 def _mean_cosines(unit: np.ndarray, y: np.ndarray) -> str:
     _, groups, sizes = np.unique(y, return_inverse=True, return_counts=True)
     sums = _sums(unit, groups)
-    # sums over ordered pairs: of a sample with itself, of a class, of all
+    # sums over ordered pairs: a sample with itself, samples of a class, all samples
     itself, same, every = (np.square(part).sum() for part in (unit, sums, sums.sum(axis=0)))
     n_same = (sizes**2).sum()
     within = _mean(same - itself, n_same - len(y))
@@ -90,4 +90,4 @@ def _mean_cosines(unit: np.ndarray, y: np.ndarray) -> str:
 def _mean(total: float, n: int) -> str:
     if n == 0:
         return "no pairs"
-    return f"{round(total / n, 2) + 0.0:.2f}".replace("-", "\N{MINUS SIGN}")  # + 0.0: without the sign of a zero
+    return f"{round(total / n, 2) + 0.0:.2f}".replace("-", "\N{MINUS SIGN}")  # + 0.0 turns -0 into 0

@@ -32,7 +32,7 @@ def plot(traces: Mapping[int, pd.DataFrame], title: str = "") -> Figure:
     rows = pd.concat([trace.assign(seed=seed) for seed, trace in traces.items()])
     phases = list(dict.fromkeys(rows["phase"]))
     terms = [name for name in rows.columns if name.startswith("loss_")]
-    # the total lies beneath its terms, and broader, so that it shows where it consists of one of them
+    # the total is drawn beneath its terms and broader: it shows even where it consists of a single term
     colours = {"loss": "black"} | {name: COLOURS[number % len(COLOURS)] for number, name in enumerate(terms)}
     changes = "label_change" in rows and rows["label_change"].notna().any()
     figure = Figure(figsize=(WIDTH, 3.4 if changes else 2.2), layout="constrained")

@@ -9,7 +9,7 @@ from deepclust.reporting.figures._style import COLOURS, WIDTH
 from deepclust.reporting.finished import Cell, Needs
 
 NEEDS = Needs(files=("singular_values.csv",))
-TABLES = ("singular_values.csv",)  # of the run, kept beside the page of this figure
+TABLES = ("singular_values.csv",)  # tables of the run that are kept beside this figure's PDF
 
 
 def draw(run: Cell) -> Figure:

@@ -1,4 +1,4 @@
-"""A map of the codes, before clustering too where the run kept those, or of unlabelled samples as they are."""
+"""A map of the codes (before and after clustering, if the run kept both), or of unlabelled samples as they are."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,13 +14,13 @@ from deepclust.reporting.figures._tsne import sample, tsne
 from deepclust.reporting.finished import Cell, Needs
 from deepclust.seeding import derive_seed
 
-NEEDS = Needs()  # or rather, codes or unlabelled samples, and four of them
+NEEDS = Needs()  # `draw` itself looks for codes or unlabelled samples, and at least four of them
 
 _MARKERS = ["o", "x", "^", "+", "s", "v", "D", "*"]
 
 
 def draw(run: Cell) -> Figure | None:
-    """Return the map by class and cluster, by cluster alone where there are no classes, or before and after."""
+    """Return the map by class and cluster, by cluster alone without classes, or by class before and after."""
     title = run.title_of_seed
     if run.has(Needs(files=("embedding.npy",))):
         points = run.array("embedding.npy")
@@ -91,7 +91,7 @@ def _scatter(axes: Axes, coordinates: np.ndarray, groups: np.ndarray) -> None:
 
 
 def _places(coordinates: np.ndarray, groups: np.ndarray) -> dict[int, np.ndarray]:
-    """Return for each group the point of its own nearest to its median that keeps clear of the names placed before."""
+    """Return a place for each group's name: its point nearest to its median that keeps clear of earlier names."""
     clear = 0.07 * np.ptp(coordinates, axis=0).max()
     places: dict[int, np.ndarray] = {}
     for name in np.unique(groups):

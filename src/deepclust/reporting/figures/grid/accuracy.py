@@ -46,7 +46,7 @@ def plot(summary: pd.DataFrame, reported: pd.DataFrame, dataset: str) -> Figure:
                 "markersize": 2.8,
                 "linestyle": "none",
             }
-            aside = 0.16 * (place - (len(PAPERS) - 1) / 2)  # equal numbers of two papers stay apart
+            aside = 0.16 * (place - (len(PAPERS) - 1) / 2)  # keeps equal numbers of two papers apart
             positions = [cells.index(cell) + aside for cell in rows["cell"]]
             axes.plot(rows["reported"], positions, label=f"reported, {PAPERS[paper].title}", **style)
     axes.set_yticks(range(len(cells)), cells)

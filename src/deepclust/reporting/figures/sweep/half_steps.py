@@ -11,7 +11,7 @@ CAPTION = "objective after every half-step"
 
 
 def draw(run: Sweep) -> Figure | None:
-    """Return nothing of a sweep over solvers, whose lines would all but coincide, nor of more points than colours."""
+    """Return None for a sweep over solvers, whose lines would nearly coincide, and for more points than colours."""
     if len(run.traces) > SERIES or run.columns >= SOLVERS:
         return None
     return _half_steps.plot(run.traces, run.title)
