@@ -1,6 +1,7 @@
 """Read a data set's files into X (N, D) float32 in [0, 1], y (N,) int64 and meta.json: labels leave the data here.
 
-Unlabelled data have an empty y. The names of the samples go with y, since an image's folder may be its label.
+Unlabelled data have an empty y. The names of the samples go with y, since an image's folder may be its label. meta.json
+lists files that are no images and were left out, where there are any.
 """
 
 import shutil
@@ -32,7 +33,8 @@ def main(name: str) -> None:
     write_text(folder / "samples.txt", "".join(f"{sample}\n" for sample in data.samples))
     n_samples, n_features = data.X.shape
     meta = {"n": n_samples, "d": n_features, "k": data.n_clusters, "image_shape": data.image_shape}
-    write_json(folder / "meta.json", meta | {"digest": digest, "source": data.source})
+    ignored = {"ignored": data.ignored} if data.ignored else {}
+    write_json(folder / "meta.json", meta | {"digest": digest, "source": data.source} | ignored)
 
 
 if __name__ == "__main__":

@@ -149,6 +149,54 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], None], list[str]]] = {
                 {"path": "x.npy", "n_clusters": 2, "scale": "none", "columns": ["a"]},
                 ["columns are for .csv and .parquet"],
             ),
+            "index_of_an_array": (
+                {"path": "x.npy", "n_clusters": 2, "scale": "none", "index": True},
+                ["index is for .csv and .parquet files"],
+            ),
+            "first_column_of_parquet": (
+                {"path": "x.parquet", "n_clusters": 2, "scale": "none", "index": True},
+                ["index of a .parquet file is the name of a column"],
+            ),
+            **{
+                f"{setting}_of_parquet": (
+                    {"path": "x.parquet", "n_clusters": 2, "scale": "none", setting: value},
+                    ["header, separator, encoding and compression are for .csv and .tsv files"],
+                )
+                for setting, value in {
+                    "header": False,
+                    "separator": ";",
+                    "encoding": "utf-16",
+                    "compression": "gzip",
+                }.items()
+            },
+            "separator_of_two": (
+                {"path": "x.csv", "n_clusters": 2, "scale": "none", "separator": ";;"},
+                ["own.mine.separator", "one character", "';;'"],
+            ),
+            "encoding_that_is_none": (
+                {"path": "x.csv", "n_clusters": 2, "scale": "none", "encoding": "utf-9"},
+                ["own.mine.encoding", "no such encoding", "cp1252", "'utf-9'"],
+            ),
+            "compression_that_is_none": (
+                {"path": "x.csv", "n_clusters": 2, "scale": "none", "compression": "rar"},
+                ["own.mine.compression", "'gzip', 'bz2', 'xz', 'zip' or 'none'", "'rar'"],
+            ),
+            "column_twice": (
+                {"path": "x.csv", "n_clusters": 2, "scale": "none", "columns": [1, "1"]},
+                ["own.mine.columns: 1 is listed twice"],
+            ),
+            "index_among_columns": (
+                {"path": "x.csv", "n_clusters": 2, "scale": "none", "columns": ["a"], "index": "a"},
+                ["columns must not hold the labels or the index"],
+            ),
+            "spreadsheet": (
+                {"path": "x.XLSX", "n_clusters": 2, "scale": "feature", "labels": "kind"},
+                ["x.XLSX must be a folder or end in .csv, ", "export it as CSV"],
+            ),
+            "file_of_no_format": (
+                {"path": "params.yaml", "n_clusters": 2, "scale": "feature"},
+                ["params.yaml must be a folder or end in .csv, ", "convert it to one of these"],
+            ),
             "labels_among_columns": (
                 {"path": "x.csv", "n_clusters": 2, "scale": "none", "columns": ["a"], "labels": "a"},
                 ["columns must not hold the labels"],
@@ -165,7 +213,7 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], None], list[str]]] = {
         }.items()
     },
     "own_data_named_as_published": (
-        change({"digits": {"path": "params.yaml", "n_clusters": 2}}, "own"),
+        change({"digits": {"path": "stages", "n_clusters": 2}}, "own"),
         ["own.digits", "name of a published data set; choose another"],
     ),
     "string_for_int": (change("2", "compute", "threads"), ["compute.threads", "integer", "'2'"]),
@@ -374,6 +422,31 @@ def test_a_mistake_ends_in_one_line_with_the_remedy_and_nothing_written(
     for command in (["check"], []):
         assert_one_line(plan(*command), words, project)
     assert (project / "params.yaml").read_bytes() == written
+
+
+@pytest.mark.parametrize(
+    ("folder", "link", "words"),
+    [
+        ("pets.csv", "1.png", ["pets.csv is a folder with the name of a file; rename it without .csv"]),
+        ("pets", "1.png", ["own.mine.path: 'pets/1.png' is a link to nothing", "remove it"]),
+    ],
+)
+def test_own_data_that_cannot_be_read_ends_in_one_line_before_dvc_sees_it(
+    project: Path, plan: Plan, folder: str, link: str, words: list[str]
+) -> None:
+    (project / folder).mkdir()
+    (project / folder / link).symlink_to("nowhere")
+    params = committed()
+    change({"mine": {"path": folder, "n_clusters": 2}}, "own")(params)
+    YAML().dump(params, project / "params.yaml")
+    assert_one_line(plan("check"), words, project)
+
+
+def test_columns_may_be_named_by_numbers() -> None:
+    content = {"path": "x.csv", "n_clusters": 2, "scale": "none", "columns": [1, "b"], "labels": 3, "index": 0}
+    own = schema.validated(schema.Own, content, "own.mine")
+    assert (own.columns, own.labels, own.index) == (["1", "b"], "3", "0")
+    assert schema.validated(schema.Own, content | {"index": True}, "own.mine").index is True
 
 
 @pytest.mark.parametrize("kind", BROKEN)

@@ -6,9 +6,8 @@ python tools/verify.py objects REMOTE    a remote, by its name in .dvc/config
 
 An object's name is the MD5 of its content. DVC trusts read-only objects in its cache. DVC also trusts that a remote
 with a directory's list (HASH.dir) has all objects on the list, and neither fetches nor sends these again. Lists that
-name a missing object are therefore removed as well. A stage
-refuses to read a damaged file. The stages that read one before are named, with the command that runs them again. The
-exit code is 1 if anything was removed.
+name a missing object are therefore removed as well. A stage refuses to read a damaged file. The stages that read one
+before are named, with the command that runs them again. The exit code is 1 if anything was removed.
 """
 
 import functools

@@ -15,7 +15,7 @@ from tests.pipeline.conftest import Repro, Workspace, stages_of
 pytestmark = pytest.mark.xdist_group("own_data")
 
 OWN = {
-    "flowers": {"path": "mine/flowers.csv", "n_clusters": 3, "scale": "feature", "labels": "kind"},
+    "flowers": {"path": "mine/flowers.csv", "n_clusters": 3, "scale": "feature", "labels": "kind", "index": True},
     "pictures": {"path": "mine/pictures", "n_clusters": 2},
 }
 METHODS = {"kmeans": {"n_init": 2}, "ae_kmeans": {"n_init": 2}}
@@ -26,7 +26,9 @@ def write_own_data(root: Path) -> None:
     kinds = np.arange(60) % 3
     table = pd.DataFrame(rng.normal(size=(60, 4)).round(3) + 5 * kinds[:, None], columns=list("abcd"))
     (root / "mine/pictures").mkdir(parents=True)
-    table.assign(kind=np.array(["rose", "iris", "lily"])[kinds]).to_csv(root / "mine/flowers.csv", index=False)
+    table.index = pd.Index([f"={i}+1" for i in range(60)])
+    table.assign(kind=np.array(["rose", "iris", "lily"])[kinds]).to_csv(root / "mine/flowers.csv")
+    (root / "mine/pictures/README.md").write_text("no picture", encoding="utf-8")
     for i in range(20):
         pixels = rng.integers(100, size=(6, 6), dtype=np.uint8) + 150 * (i % 2)
         Image.fromarray(pixels.astype(np.uint8)).save(root / f"mine/pictures/{i:02}.png")
@@ -65,6 +67,15 @@ def test_labelled_data_is_scored_against_its_labels(own: tuple[Workspace, Repro]
     assert metrics["acc"] == 1.0  # far apart
     assert metrics["silhouette"] > 0.5
     assert "| ACC |" in workspace.read("reports/tables/flowers.md")
+
+
+def test_what_is_no_sample_is_recorded_and_names_run_in_no_spreadsheet(own: tuple[Workspace, Repro]) -> None:
+    workspace, _ = own
+    assert workspace.read_json("data/prepared/pictures/meta.json")["ignored"] == ["README.md"]
+    assert "ignored" not in workspace.read_json("data/prepared/flowers/meta.json")
+    assert workspace.read_json("data/prepared/flowers/meta.json")["d"] == 4
+    clusters = pd.read_csv(workspace.root / "reports/files/flowers/kmeans/assignments.csv")
+    assert clusters["sample"].tolist() == [f"'={i}+1" for i in range(60)]
 
 
 def test_unlabelled_data_is_judged_by_internal_metrics_and_the_report_says_so(own: tuple[Workspace, Repro]) -> None:

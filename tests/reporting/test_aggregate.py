@@ -21,6 +21,7 @@ from deepclust.reporting.aggregate import (
     read_run,
     run_record,
     summarise,
+    write_csv,
 )
 
 DATASETS = ["usps", "toy"]
@@ -34,6 +35,20 @@ def row(table: pd.DataFrame, **where: object) -> pd.Series:
     chosen = table[np.logical_and.reduce([table[name] == value for name, value in where.items()])]
     assert len(chosen) == 1
     return chosen.iloc[0]
+
+
+def test_text_that_a_spreadsheet_would_run_begins_with_an_apostrophe(tmp_path: Path) -> None:
+    run = ["=cmd|'/c calc'!A1", "+1-1.png", "-a.png", "@SUM(A1)", "\t=1", "\uff1d1", "-1+1"]
+    kept = ["-0.1", "+1e-05", "a=1.png", "", "views/-1.png", "1"]
+    table = pd.DataFrame(
+        {"sample": run + kept, "value": -np.arange(len(run + kept)), "mixed": [-1.5, "-x", None] + [1] * 10}
+    )
+    write_csv(tmp_path / "t.csv", table)
+    found = pd.read_csv(tmp_path / "t.csv", dtype={"sample": str, "mixed": str}, keep_default_na=False)
+    assert found["sample"].tolist() == [*(f"'{text}" for text in run), *kept]
+    assert found["value"].tolist() == table["value"].tolist()
+    assert found["mixed"].tolist() == ["-1.5", "'-x", ""] + ["1"] * 10
+    assert table["sample"].tolist() == run + kept
 
 
 def test_a_cell_is_compared_by_means_over_the_finished_seeds(scores: Callable) -> None:

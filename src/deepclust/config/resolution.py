@@ -13,6 +13,7 @@ from typing import Any
 
 from deepclust import datasets, instructions, methods, nets
 from deepclust.config.schema import Config, Graph, validated
+from deepclust.datasets import _own
 from deepclust.errors import UserError
 from deepclust.settings import checked, defaults_of
 
@@ -58,6 +59,10 @@ def check(config: Config) -> None:
             raise UserError(
                 f"params.yaml: own.{name}.path: {own.path} does not exist; correct it, from the folder of params.yaml"
             )
+        try:
+            _own.files_of(Path(own.path))  # before DVC meets names that it cannot take
+        except UserError as error:
+            raise UserError(f"params.yaml: own.{name}.path: {error}") from None
     known = [*published, *config.own]
     for name in [*config.datasets, *config.overrides]:
         if name not in known:

@@ -49,10 +49,29 @@ def _not_empty(value: Any) -> Any:
     return value
 
 
+def _as_text(name: Any) -> Any:
+    return str(name) if isinstance(name, int) and not isinstance(name, bool) else name
+
+
+def _one_character(separator: str) -> str:
+    if len(separator) != 1 or separator in '"\r\n':
+        raise ValueError('a separator is one character, such as ";" or "\\t", and no quote or line break; correct it')
+    return separator
+
+
+def _known_encoding(encoding: str) -> str:
+    try:
+        "".encode(encoding)
+    except LookupError:
+        raise ValueError("Python knows no such encoding; correct it, such as utf-8, cp1252 or utf-16") from None
+    return encoding
+
+
 Name = Annotated[str, AfterValidator(_plain_name)]
 Seeds = Annotated[list[Natural], Field(min_length=1), AfterValidator(_distinct)]
 Value = Annotated[Any, AfterValidator(_fit_for_a_folder)]
 Values = Annotated[list[Value], Field(min_length=1), AfterValidator(_distinct)]
+Column = Annotated[str, BeforeValidator(_as_text)]  # a name, which may be a number
 Given = Annotated[dict[str, Any], BeforeValidator(_not_empty)]  # settings that a method or network checks
 
 
@@ -97,24 +116,39 @@ class Own(Strict):
     path: str
     n_clusters: Count
     scale: Literal["feature", "global", "none"] | None = None
-    columns: Annotated[list[str], Field(min_length=1), AfterValidator(_distinct)] | None = None
+    columns: Annotated[list[Column], Field(min_length=1), AfterValidator(_distinct)] | None = None
     array: str | None = None
-    labels: str | None = None
+    labels: Column | None = None
+    index: Column | bool = False
+    header: bool | None = None
+    separator: Annotated[str, AfterValidator(_one_character)] | None = None
+    encoding: Annotated[str, AfterValidator(_known_encoding)] | None = None
+    compression: Literal["gzip", "bz2", "xz", "zip", "none"] | None = None
     image_shape: Annotated[list[Count], Field(min_length=3, max_length=3)] | None = None
 
     @model_validator(mode="after")
     def _settings_fit_the_format(self) -> "Own":
-        suffix = Path(self.path).suffix
-        images = suffix not in (*_own.TABLES, *_own.ARRAYS) and self.array is None
+        if fault := _own.fault_of(self.path):
+            raise ValueError(f"{fault}; see docs/own-data.md")
+        kind = _own.format_of(self.path)
+        images = not kind and self.array is None
+        of_text = (self.header, self.separator, self.encoding, self.compression)
+        aside = {name for name in (self.labels, self.index) if isinstance(name, str)}
         rules = [
             (Path(self.path).name in ("", ".."), "path must end in the name of a file or a folder"),
             (not images and self.scale is None, "scale must be feature, global or none"),
             (images and self.scale is not None, "scale is for tables and arrays; images are divided by 255"),
-            (self.columns is not None and suffix not in _own.TABLES, "columns are for .csv and .parquet files"),
-            (self.columns is not None and self.labels in (self.columns or []), "columns must not hold the labels"),
-            (self.array is not None and suffix in (*_own.TABLES, ".npy"), "array is for .npz files and folders"),
+            (self.columns is not None and kind not in _own.TABLES, "columns are for .csv and .parquet files"),
+            (bool(aside & set(self.columns or [])), "columns must not hold the labels or the index"),
+            (self.index is not False and kind not in _own.TABLES, "index is for .csv and .parquet files"),
+            (self.index is True and kind == ".parquet", "index of a .parquet file is the name of a column"),
             (
-                self.labels is not None and suffix == ".npy",
+                any(setting is not None for setting in of_text) and kind not in _own.TEXTS,
+                "header, separator, encoding and compression are for .csv and .tsv files",
+            ),
+            (self.array is not None and kind in (*_own.TABLES, ".npy"), "array is for .npz files and folders"),
+            (
+                self.labels is not None and kind == ".npy",
                 "labels of a .npy file lie beside it: make path the folder of both, array and labels their names in it",
             ),
             (images and self.labels not in (None, "folders"), "labels of a folder of images are 'folders' or absent"),

@@ -27,6 +27,7 @@ class Dataset:
         A row of X is such an image in C order, upright.
     source : str, where the data was published
     samples : the names of the N samples, such as an image's file, or empty where they have none
+    ignored : files that lay among the samples and were not read
     """
 
     name: str
@@ -36,6 +37,7 @@ class Dataset:
     image_shape: tuple[int, int, int] | None
     source: str
     samples: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if fault := self._fault():

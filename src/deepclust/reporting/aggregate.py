@@ -20,6 +20,7 @@ from deepclust.reporting.papers import PAPERS
 NOT_RUN = "not run"
 SHOWN = ("acc", "nmi", "ari", "silhouette", "modularity", "stability")  # the columns of `dvc metrics`
 _ABOUT = ("dataset", "cell", "method")  # keys of a run record that are alike in all seeds
+_FORMULA = r"[=+\-@\t\r\uff1d\uff0b\uff0d\uff20]"  # the first character of a formula, full-width ones included
 _KEY = ["dataset", "cell", "metric"]
 _REPORTED = ["paper", "table", "dataset", "method", "method_id", "metric", "value", "std", "unit", "note"]
 
@@ -91,6 +92,12 @@ def read_run(path: Path | str) -> dict[str, Any]:
 
 
 def write_csv(path: Path | str, table: pd.DataFrame) -> None:
+    """Write a table; text that a spreadsheet would run as a formula has an apostrophe before it, as OWASP advises."""
+    table = table.copy()
+    for name in table.select_dtypes(["object", "string"]):
+        words = table[name].astype(str)
+        is_run = words.str.match(_FORMULA) & pd.to_numeric(words, errors="coerce").isna()  # a negative number is none
+        table[name] = table[name].mask(is_run, "'" + words)
     files.write_text(path, table.to_csv(index=False, lineterminator="\n", float_format="%.6g"))
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 from deepclust import files
 from deepclust.errors import UserError
 from deepclust.metrics import EXTERNAL, INTERNAL
-from deepclust.reporting.aggregate import NOT_RUN, is_unlabelled
+from deepclust.reporting.aggregate import NOT_RUN, is_unlabelled, write_csv
 from deepclust.reporting.papers import PAPERS
 
 HEADINGS = {"acc": "ACC", "nmi": "NMI", "nmi_max": "NMI (max)", "ari": "ARI", "purity": "Purity"}
@@ -132,8 +132,7 @@ def write(tables: Sequence[Table], stem: Path | str) -> None:
     """Write `stem`.md, `stem`.tex and `stem`.csv, the tables one after the other."""
     files.write_text(f"{stem}.md", "\n".join(table.markdown() for table in tables))
     files.write_text(f"{stem}.tex", "\n".join(table.latex() for table in tables))
-    data = pd.concat([table.data for table in tables])
-    files.write_text(f"{stem}.csv", data.to_csv(index=False, lineterminator="\n", float_format="%.6g"))
+    write_csv(f"{stem}.csv", pd.concat([table.data for table in tables]))
 
 
 def dataset_table(dataset: str, summary: pd.DataFrame, comparison: pd.DataFrame) -> Table:
