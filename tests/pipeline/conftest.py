@@ -26,8 +26,11 @@ import pytest
 from ruamel.yaml import YAML
 
 from deepclust.files import read_yaml
+from tests.pipeline.warm import command
 
 ROOT = Path(__file__).parents[2]
+DEADLINE = 300.0  # seconds; of waiting for what has to come, on however busy a machine
+TOLD = ["CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "MALLOC_TRIM_THRESHOLD_"]  # Dask sets the others for its workers
 
 TINY: dict[str, Any] = {
     "grid": "tiny",
@@ -98,7 +101,8 @@ WINE = '''
     )
 '''
 
-# Notes which files of the project a stage reads and which modules of the package it loads.
+# Notes which files of the project a stage reads, which modules of the package it loads, which process started it, and
+# what it is told of GPUs, threads and memory.
 WITNESS = """
     import atexit, json, os, sys
 
@@ -112,6 +116,9 @@ WITNESS = """
         if sys.argv[0].startswith("stages/"):
             modules = [module.__file__ for name, module in sys.modules.items() if name.split(".")[0] == "deepclust"]
             note = {{"opened": sorted(opened), "modules": sorted(map(os.path.relpath, modules))}}
+            leader = open(f"/proc/{{os.getsid(0)}}/stat").read()  # of the stage's session, which the worker started
+            note |= {{"worker": leader.split(") ")[1].split()[1]}}
+            note |= {{name: os.environ.get(name) for name in {names!r}}}
             names = os.environ["DVC_STAGE"].partition("@")[2].split("-")
             command = " ".join(filter(None, [sys.argv[0], *names, *sys.argv[1:]]))
             with open(os.path.join({folder!r}, command.replace("/", ":")), "w") as file:
@@ -129,6 +136,17 @@ class Repro:
     ran: frozenset[str]
     restored: frozenset[str]  # from the run-cache, without running
     log: str
+
+
+@dataclass(frozen=True)
+class Parallel:
+    """How one run of several stages at a time ended."""
+
+    code: int
+    log: str
+
+    def stages(self, outcome: str) -> set[str]:
+        return set(re.findall(rf"^\d+/\d+ (\S+): {outcome}$", self.log, re.MULTILINE))
 
 
 @dataclass(frozen=True)
@@ -210,9 +228,14 @@ class Workspace:
         return {path.relative_to(self.root).as_posix(): path.read_bytes() for path in paths}
 
     def copy(self, root: Path, **variables: str) -> "Workspace":
-        """Copy everything, DVC's cache and the finished seeds included."""
+        """Copy everything, DVC's cache, the finished seeds and the variables included."""
         shutil.copytree(self.root, root, symlinks=True)
-        return Workspace(root, variables)
+        return Workspace(root, self.variables | variables)
+
+    @property
+    def cold(self) -> "Workspace":
+        """The same workspace with a process of its own for each stage, which can be found and killed."""
+        return Workspace(self.root)
 
 
 @dataclass(frozen=True)
@@ -251,6 +274,26 @@ def running(workspace: Workspace, *command: str) -> Iterator[Running]:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+def start(workspace: Workspace, where: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        ["python", "tools/parallel.py", where],
+        cwd=workspace.root,
+        env=workspace.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> Parallel:
+    log, _ = process.communicate(timeout=DEADLINE)
+    return Parallel(process.returncode, log)
+
+
+def parallel(workspace: Workspace, where: str = "2") -> Parallel:
+    return finish(start(workspace, where))
 
 
 def stages_of(workspace: Workspace, *cells: str, dataset: str = "few") -> set[str]:
@@ -316,11 +359,12 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 @dataclass(frozen=True)
 class Twins:
-    """The tiny grid run from nothing twice, in two places and under different surroundings."""
+    """The tiny grid run from nothing twice: by `dvc repro`, and in another place by two workers that see two GPUs."""
 
     first: Workspace
     second: Workspace
-    repros: tuple[Repro, Repro]
+    serial: Repro
+    parallel: Parallel
     witnesses: Path  # what each stage of the second read and loaded
 
 
@@ -328,29 +372,45 @@ class Twins:
 def twins(tiny: Workspace, pool: ThreadPoolExecutor, tmp_path_factory: pytest.TempPathFactory) -> Twins:
     folder = tmp_path_factory.mktemp("elsewhere")
     (folder / "notes").mkdir()
-    witness = textwrap.dedent(WITNESS).format(folder=str(folder / "notes"))
+    witness = textwrap.dedent(WITNESS).format(folder=str(folder / "notes"), names=TOLD)
     (folder / "sitecustomize.py").write_text(witness, encoding="utf-8")
     first = tiny.copy(tmp_path_factory.mktemp("first") / "project")
     project = folder / "another name" / "project"
     surroundings = {
         "PYTHONPATH": os.pathsep.join([str(project / "src"), str(folder)]),
         "PYTHONHASHSEED": "1",
-        "OMP_NUM_THREADS": "1",
+        "OMP_NUM_THREADS": "3",
+        "CUDA_VISIBLE_DEVICES": "4,7",
         "TZ": "Asia/Tokyo",
     }
     second = tiny.copy(project, **surroundings)
-    one, two = pool.map(Workspace.repro, (first, second))
+    serial, both = pool.submit(first.repro), pool.submit(parallel, second)
+    twins = Twins(first, second, serial.result(), both.result(), folder / "notes")
     first.commit()
-    return Twins(first, second, (one, two), folder / "notes")
+    return twins
 
 
 @pytest.fixture(scope="session")
-def finished(twins: Twins) -> Workspace:
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Return surroundings in which stages start in no time; for tests that ask which stages run, not how they start."""
+    folder = tmp_path_factory.mktemp("warm")
+    address, serve = command(folder, sys.executable)
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("DEEPCLUST_", "PYTHON"))}
+    with subprocess.Popen(serve, env=kept, start_new_session=True) as server:
+        while not address.exists():
+            assert server.poll() is None
+            time.sleep(0.05)
+        yield {"PATH": os.pathsep.join([str(folder / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]])}
+        os.killpg(server.pid, signal.SIGKILL)
+
+
+@pytest.fixture(scope="session")
+def finished(twins: Twins, warm: dict[str, str]) -> Workspace:
     """Return the tiny grid, run and committed; copy it before changing it."""
-    return twins.first
+    return Workspace(twins.first.root, warm)
 
 
 def grid_environment(project: Workspace) -> dict[str, str]:
     """Return the project's own surroundings, for commands in the folder of a grid."""
-    names = ("PYTHONPATH", "DVC_SITE_CACHE_DIR", "DVC_GLOBAL_CONFIG_DIR", "DVC_SYSTEM_CONFIG_DIR")
+    names = ("PATH", "PYTHONPATH", "DVC_SITE_CACHE_DIR", "DVC_GLOBAL_CONFIG_DIR", "DVC_SYSTEM_CONFIG_DIR")
     return {name: project.environment[name] for name in names}

@@ -122,7 +122,7 @@ def test_a_section_that_is_no_setting_is_named(finished: Workspace, tmp_path: Pa
 
 
 def test_ctrl_c_costs_one_line_and_no_work(finished: Workspace, tmp_path: Path) -> None:
-    workspace = finished.copy(tmp_path / "project")
+    workspace = finished.cold.copy(tmp_path / "project")
     workspace.edit(lambda params: params["networks"]["mlp"].update(epochs=100_000))
     work = workspace.root / "work/pretrain/few/mlp"
     with running(workspace, "dvc", "repro", "pretrain@few-mlp") as started:

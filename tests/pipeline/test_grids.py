@@ -48,10 +48,12 @@ def edit(project: Workspace, grid: str, change: Callable[[Any], None]) -> None:
 
 
 @pytest.fixture(scope="module")
-def lab(tiny: Workspace, tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, dict[str, Repro]]:
+def lab(
+    tiny: Workspace, warm: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Workspace, dict[str, Repro]]:
     """Return a clone that ran two small grids, committed and pushed them to a folder, and what ran in each."""
     place = tmp_path_factory.mktemp("grids")
-    owner = tiny.copy(place / "owner")
+    owner = tiny.copy(place / "owner", **warm)
     for name in [path.name for path in (owner.root / "grids").iterdir()]:
         shutil.rmtree(owner.root / "grids" / name)
     for content in (SMALL, OTHER):
@@ -82,7 +84,7 @@ def test_a_clone_pulls_each_grid_repeats_it_without_a_stage_and_one_setting_runs
 ) -> None:
     owner, _ = lab
     owner.run("git", "clone", "--quiet", str(owner.root), str(tmp_path / "clone"))
-    clone = Workspace(tmp_path / "clone")
+    clone = Workspace(tmp_path / "clone", owner.variables)
     for grid in ("one", "other"):
         clone.run("python", "stages/plan.py", "table", grid)
         Workspace(clone.root / "grids" / grid, grid_environment(clone)).run("dvc", "pull")

@@ -117,7 +117,7 @@ def test_a_stage_reads_only_what_it_declares(twins: Twins) -> None:
     """Undeclared reading is how stale results, and labels, get where they should not be."""
     allowed = {"stages/fetch.py": ["params.yaml"]}  # where a mirror lies is no part of any result
     stages = index(twins.second)
-    assert {name for name in stages if stages[name]["cmd"]} == twins.repros[1].ran
+    assert {name for name in stages if stages[name]["cmd"]} == twins.serial.ran
     for name, stage in stages.items():
         script, *arguments = stage["cmd"].split()[1:]
         note = witness(twins, script, *filter(None, name.partition("@")[2].split("-")), *arguments)

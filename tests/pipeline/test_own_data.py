@@ -35,9 +35,9 @@ def write_own_data(root: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def own(tiny: Workspace, tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, Repro]:
+def own(tiny: Workspace, warm: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, Repro]:
     """Return the pipeline run on a labelled table and on images without labels, and what ran."""
-    workspace = tiny.copy(tmp_path_factory.mktemp("own") / "project")
+    workspace = tiny.copy(tmp_path_factory.mktemp("own") / "project", **warm)
     write_own_data(workspace.root)
 
     def add(params: Any) -> None:

@@ -24,16 +24,16 @@ CELLS = list(TINY["methods"])
 
 
 @pytest.fixture(scope="module")
-def away(tiny: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+def away(tiny: Workspace, warm: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """Return a copy in which the grid was run for a while, then to its end."""
-    workspace = tiny.copy(tmp_path_factory.mktemp("away") / "project")
+    workspace = tiny.copy(tmp_path_factory.mktemp("away") / "project", **warm)
     workspace.run(*RUN, "--budget", "600")
     return workspace
 
 
 @pytest.fixture
 def home(tiny: Workspace, away: Workspace, tmp_path: Path) -> Workspace:
-    workspace = tiny.copy(tmp_path / "project")
+    workspace = tiny.copy(tmp_path / "project", **away.variables)
     shutil.copy(away.root / "results.zip", workspace.root)
     return workspace
 

@@ -10,65 +10,16 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from deepclust.files import write_json
-from tests.pipeline.conftest import ROOT, Twins, Workspace, stages_of
+from deepclust.files import read_json, write_json
+from tests.pipeline.conftest import DEADLINE, ROOT, Twins, Workspace, finish, parallel, stages_of, start
 from tools.parallel import gpu_of, visible_gpus
 
 pytestmark = pytest.mark.xdist_group("finished")
-
-DEADLINE = 300.0  # seconds; of waiting for what has to come, on however busy a machine
-NAMES = ["OMP_NUM_THREADS", "MALLOC_TRIM_THRESHOLD_"]  # of what Dask sets for its workers
-# Notes of each stage which process started it, and what it is told of GPUs, threads and memory.
-WITNESS = """
-import atexit, json, os, sys
-
-def write():
-    if sys.argv[0].startswith("stages/") and sys.argv[0] != "tools/parallel.py":
-        leader = open(f"/proc/{{os.getsid(0)}}/stat").read()  # of the stage's session, which the worker started
-        note = {{"worker": leader.split(") ")[1].split()[1]}}
-        note |= {{"gpu": os.environ["CUDA_VISIBLE_DEVICES"]}} | {{name: os.environ.get(name) for name in {names!r}}}
-        with open(os.path.join({folder!r}, str(os.getpid())), "w") as file:
-            json.dump(note, file)
-
-atexit.register(write)
-"""
-
-
-@dataclass(frozen=True)
-class Parallel:
-    """How one run of several stages at a time ended."""
-
-    code: int
-    log: str
-
-    def stages(self, outcome: str) -> set[str]:
-        return set(re.findall(rf"^\d+/\d+ (\S+): {outcome}$", self.log, re.MULTILINE))
-
-
-def start(workspace: Workspace, where: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        ["python", "tools/parallel.py", where],
-        cwd=workspace.root,
-        env=workspace.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def finish(process: subprocess.Popen[str]) -> Parallel:
-    log, _ = process.communicate(timeout=DEADLINE)
-    return Parallel(process.returncode, log)
-
-
-def parallel(workspace: Workspace, where: str = "2") -> Parallel:
-    return finish(start(workspace, where))
 
 
 def wait_for(condition: Callable[[], Any]) -> Any:
@@ -107,40 +58,19 @@ def assert_same(one: Workspace, other: Workspace) -> None:
         assert [name for name in first if first[name] != second[name]] == []
 
 
-@dataclass(frozen=True)
-class Whole:
-    """The tiny grid run from nothing on two workers, which believe that there are two GPUs."""
-
-    workspace: Workspace
-    run: Parallel
-    notes: list[dict[str, Any]]
+def test_two_workers_write_what_a_serial_run_writes(twins: Twins) -> None:
+    assert twins.parallel.code == 0, twins.parallel.log
+    assert twins.parallel.stages("ran") == twins.serial.ran
+    assert_same(twins.second, twins.first)
+    assert twins.second.repro().ran == set()
 
 
-@pytest.fixture(scope="module")
-def whole(tiny: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Whole:
-    folder = tmp_path_factory.mktemp("two")
-    (folder / "notes").mkdir()
-    witness = WITNESS.format(folder=str(folder / "notes"), names=NAMES)
-    (folder / "sitecustomize.py").write_text(witness, encoding="utf-8")
-    project = folder / "project"
-    path = os.pathsep.join([str(project / "src"), str(folder)])
-    workspace = tiny.copy(project, PYTHONPATH=path, CUDA_VISIBLE_DEVICES="4,7", OMP_NUM_THREADS="3")
-    run = parallel(workspace)
-    return Whole(workspace, run, [json.loads(note.read_text()) for note in (folder / "notes").iterdir()])
-
-
-def test_two_workers_write_what_a_serial_run_writes(whole: Whole, twins: Twins) -> None:
-    assert whole.run.code == 0, whole.run.log
-    assert whole.run.stages("ran") == twins.repros[0].ran
-    assert_same(whole.workspace, twins.first)
-    assert whole.workspace.repro().ran == set()
-
-
-def test_a_worker_has_one_gpu_and_gives_a_stage_the_surroundings_it_would_have_alone(whole: Whole) -> None:
-    assert {note["OMP_NUM_THREADS"] for note in whole.notes} == {"3"}
+def test_a_worker_has_one_gpu_and_gives_a_stage_the_surroundings_it_would_have_alone(twins: Twins) -> None:
+    notes = [read_json(note) for note in twins.witnesses.iterdir()]
+    assert {note["OMP_NUM_THREADS"] for note in notes} == {"3"}
     unset = os.environ.get("MALLOC_TRIM_THRESHOLD_")  # Dask sets it where it is not
-    assert {note["MALLOC_TRIM_THRESHOLD_"] for note in whole.notes} == {unset}
-    pairs = {(note["worker"], note["gpu"]) for note in whole.notes}
+    assert {note["MALLOC_TRIM_THRESHOLD_"] for note in notes} == {unset}
+    pairs = {(note["worker"], note["CUDA_VISIBLE_DEVICES"]) for note in notes}
     assert sorted(gpu for _, gpu in pairs) == ["4", "7"]
     assert len({worker for worker, _ in pairs}) == 2
 
@@ -154,7 +84,7 @@ def test_more_workers_than_gpus_share_them_in_turn(monkeypatch: pytest.MonkeyPat
 
 
 def test_nothing_to_do_is_said_and_starts_no_worker(finished: Workspace, tmp_path: Path) -> None:
-    run = parallel(finished.copy(tmp_path / "project"), "tcp://127.0.0.1:1")  # where nobody listens
+    run = parallel(finished.cold.copy(tmp_path / "project"), "tcp://127.0.0.1:1")  # where nobody listens
     assert (run.code, run.log) == (0, "19 stages, all up to date: nothing to do\n")
 
 
@@ -188,7 +118,7 @@ def test_a_stage_whose_worker_is_killed_goes_on_from_its_checkpoints_on_another(
     def lengthen(params: Any) -> None:
         params["networks"]["conv"]["epochs"] = 40
 
-    serial, killed = finished.copy(tmp_path / "serial"), finished.copy(tmp_path / "killed")
+    serial, killed = finished.cold.copy(tmp_path / "serial"), finished.cold.copy(tmp_path / "killed")
     serial.edit(lengthen)
     killed.edit(lengthen)
     alone = pool.submit(serial.repro)
@@ -224,7 +154,7 @@ def test_a_stage_whose_worker_is_killed_goes_on_from_its_checkpoints_on_another(
 def test_a_failing_stage_stops_only_what_builds_on_it(
     finished: Workspace, pool: ThreadPoolExecutor, tmp_path: Path
 ) -> None:
-    broken, serial = finished.copy(tmp_path / "broken"), finished.copy(tmp_path / "serial")
+    broken, serial = finished.cold.copy(tmp_path / "broken"), finished.cold.copy(tmp_path / "serial")
     for workspace in (broken, serial):
         workspace.append("src/deepclust/methods/self_training/dec.py", "\nDEC._fit = None\n")
         workspace.edit(lambda params: params["methods"]["idec"].update(gamma=0.2))
@@ -271,7 +201,7 @@ def test_on_a_cluster_a_killed_run_takes_its_stages_with_it_and_the_next_one_fin
 ) -> None:
     """The change is in a comment, so that what `plan` writes is what it was, and nothing else has to run."""
     command = "python stages/plan.py"
-    one, serial = finished.copy(tmp_path / "one"), finished.copy(tmp_path / "serial")
+    one, serial = finished.cold.copy(tmp_path / "one"), finished.cold.copy(tmp_path / "serial")
     for workspace in (one, serial):
         workspace.append("src/deepclust/methods/self_training/dec.py", "# a comment\n")
     process = start(one, cluster)
@@ -290,7 +220,7 @@ def test_on_a_cluster_a_killed_run_takes_its_stages_with_it_and_the_next_one_fin
 
 
 def test_no_scheduler_is_an_error_of_one_line(finished: Workspace, tmp_path: Path) -> None:
-    workspace = finished.copy(tmp_path / "project", DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT="1s")
+    workspace = finished.cold.copy(tmp_path / "project", DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT="1s")
     workspace.append("src/deepclust/methods/self_training/dec.py", "# a comment\n")
     run = parallel(workspace, "tcp://127.0.0.1:1")
     assert run.code == 2

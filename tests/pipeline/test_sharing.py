@@ -39,7 +39,7 @@ class Lab:
     def clone(self, root: Path, source: Workspace | None = None) -> Workspace:
         """Clone what the owner, or another, committed: without DVC's cache, without finished seeds."""
         self.owner.run("git", "clone", "--quiet", str((source or self.owner).root), str(root))
-        workspace = Workspace(root)
+        workspace = Workspace(root, self.owner.variables)
         authorise(workspace)
         return workspace
 
