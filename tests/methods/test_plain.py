@@ -6,11 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.cluster.hierarchy
+import scipy.sparse as sp
 import sklearn.cluster
 from sklearn.datasets import load_digits, make_blobs, make_circles, make_moons
 from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import GaussianMixture
 
+from deepclust import methods
 from deepclust.errors import SeedFailed, UserError
 from deepclust.graph.knn import knn_graph
 from deepclust.graph.weights import gaussian_weights
@@ -147,6 +149,33 @@ def test_normalised_cuts_find_the_components_of_a_graph() -> None:
     y = np.repeat([0, 1, 2], [30, 20, 10])
     X = np.random.default_rng(0).normal(size=(60, 2)) + 1000 * y[:, None]
     assert adjusted_rand_score(y, SCNcut(3, n_neighbors=5, random_state=0).fit(X).labels_) == 1
+
+
+@pytest.mark.parametrize("name", ["sc_ncut", "graph_modularity"])
+@pytest.mark.parametrize("far", [10, 30, 1000])
+def test_a_far_sample_leaves_the_clusters_of_the_others_as_they_are(name: str, far: float) -> None:
+    y = np.repeat([0, 1, 2], 40)
+    centers = np.array([[0.1, 0.1], [0.15, 0.1], [0.125, 0.15]])
+    X = np.random.default_rng(0).normal(size=(120, 2)) * 0.01 + centers[y]
+    alone = methods.load(name)(3, random_state=0).fit(X)
+    beside = methods.load(name)(3, random_state=0).fit(np.r_[X, [[0.125, far]]] / far)
+    assert adjusted_rand_score(y, alone.labels_) > 0.9
+    assert adjusted_rand_score(alone.labels_, beside.labels_[:120]) == 1
+    if name == "sc_ncut":
+        np.testing.assert_allclose(
+            np.abs(beside.embedding_).max(axis=0), np.abs(alone.embedding_).max(axis=0), rtol=0.1
+        )
+
+
+def test_normalised_cuts_tell_a_group_of_faint_edges_apart() -> None:
+    y = np.repeat([0, 1, 2], [30, 20, 3])
+    W = (y[:, None] == y) * np.where(y == 2, 1e-80, 1.0)
+    W[[0, 30], [30, 0]] = 1e-3
+    W[[0, 50], [50, 0]] = 1e-200
+    np.fill_diagonal(W, 0)
+    method = SCNcut(3, random_state=0).fit(np.zeros((53, 1)), graph=sp.csr_matrix(W))
+    assert adjusted_rand_score(y, method.labels_) == 1
+    assert np.abs(method.embedding_).max() < 1e7
 
 
 def test_a_graph_made_by_fit_joins_all_samples_where_there_are_too_few() -> None:

@@ -12,6 +12,8 @@ from deepclust.graph.partition import Partition
 from deepclust.graph.spectral import smallest_eigenvectors
 from deepclust.graph.weights import Bandwidth, gaussian_weights
 
+_RANGE = 1e6  # of the eigenvectors' largest entries: k-means squares and adds them
+
 
 def neighbour_graph(
     features: np.ndarray, n_neighbors: int, bandwidth: Bandwidth = "local", device: str | None = None
@@ -31,11 +33,17 @@ def neighbour_graph(
 def ncut_vectors(W: sp.csr_matrix, n_components: int, *, random_state: int) -> np.ndarray:
     """Return the smallest generalised eigenvectors v of L v = lambda D v, (N, n_components); 0 at isolated nodes.
 
-    The relaxed normalised cut: v = D^-1/2 u with u the eigenvectors, of norm 1, of the normalised Laplacian.
+    The relaxed normalised cut: v = D^-1/2 u with u the eigenvectors, of norm 1, of the normalised Laplacian. A v whose
+    largest entry is over 1e6 times that of another, where weights of a whole group are next to nothing, is scaled down
+    to that.
     """
     vectors = smallest_eigenvectors(W, n_components, random_state=random_state).vectors
     degree = np.asarray(W.sum(axis=1)).ravel()
-    return vectors * np.divide(1, np.sqrt(degree), out=np.zeros_like(degree), where=degree > 0)[:, None]
+    vectors = vectors * np.divide(1, np.sqrt(degree), out=np.zeros_like(degree), where=degree > 0)[:, None]
+    largest = np.abs(vectors).max(axis=0)
+    most = _RANGE * largest[largest > 0].min(initial=np.inf)
+    scaled: np.ndarray = vectors * np.divide(most, largest, out=np.ones_like(largest), where=largest > most)
+    return scaled
 
 
 def candidate_extras(found: Partition) -> dict[str, Any]:
