@@ -1,5 +1,6 @@
 """What every method of the package promises, found by its file: a new one is held to this without being named here."""
 
+import copy
 import inspect
 import json
 import os
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+import scipy.sparse as sp
 import torch
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
@@ -548,6 +550,96 @@ def test_network_handed_in_is_not_changed(name: str, fitted: Any) -> None:
         assert torch.equal(value, before[key]), key
     assert found.network_ is not network
     assert_same(make(name).fit(X, network=network), found)
+
+
+COMPLETE = np.ones((N, N)) - np.eye(N)
+FORMS: dict[str, Callable[[np.ndarray], Any]] = {
+    "dense": np.asarray,
+    "list": np.ndarray.tolist,
+    "integers": lambda W: sp.csr_matrix(W.astype(np.int8)),
+    "bool": lambda W: sp.csr_matrix(W > 0),
+    "float32": lambda W: sp.csr_matrix(W.astype(np.float32)),
+    "zeros stored": lambda W: sp.csr_matrix((W.ravel(), np.indices(W.shape).reshape(2, -1)), shape=W.shape),
+    "halves twice": lambda W: sp.coo_array((np.tile(W[W > 0] / 2, 2), np.tile(np.nonzero(W), 2)), shape=W.shape),
+    **{kind: getattr(sp, f"{kind}_matrix") for kind in ("bsr", "coo", "csc", "dok", "lil")},
+    **{f"{kind} array": getattr(sp, f"{kind}_array") for kind in ("csr", "coo")},
+}
+
+
+def entries(graph: Any) -> np.ndarray:
+    return np.array(sp.csr_array(graph).toarray())
+
+
+@pytest.mark.parametrize("name", READERS["graph"])
+def test_graph_may_come_in_any_form(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    X, y = blobs(0.2)
+    weights = (y[:, None] == y) * COMPLETE
+    expected = make(name).fit(X, graph=sp.csr_matrix(weights))
+    read: list[Any] = []
+    monkeypatch.setattr(type(expected), "_fit", lambda self, X, graph, **_: read.append(graph))
+    for form in FORMS.values():
+        graph = form(weights)
+        before = entries(graph)
+        make(name).fit(X, graph=graph)
+        np.testing.assert_array_equal(entries(graph), before)
+    assert len(read) == len(FORMS)
+    for found in read:
+        assert type(found) is sp.csr_matrix
+        assert found.dtype == np.float64
+        assert found.has_canonical_format
+        assert found.nnz == np.count_nonzero(weights)
+        np.testing.assert_array_equal(found.toarray(), weights)
+
+
+def changed(i: int, j: int, value: float) -> np.ndarray:
+    W = COMPLETE.copy()
+    W[i, j] = value
+    return W
+
+
+@pytest.mark.parametrize("name", READERS["graph"])
+@pytest.mark.parametrize(
+    ("graph", "message"),
+    [
+        (COMPLETE[1:, 1:], r"shape \(N, N\) = \(60, 60\), a node for each sample, got \(59, 59\); make it from"),
+        (sp.csr_matrix(COMPLETE[1:]), r"got \(59, 60\)"),
+        (np.zeros((N, N)), "have an edge, got none; leave it out"),
+        (sp.coo_array((N, N)), "have an edge, got none"),
+        (-COMPLETE, "finite weights > 0, got -1.0; drop such edges"),
+        (COMPLETE * np.nan, "finite weights > 0, got nan"),
+        (np.where(COMPLETE, np.inf, 0), "finite weights > 0, got inf"),
+        (COMPLETE * 1e308, "weights of finite sums, got inf for a node; divide them by their largest"),
+        (np.ones((N, N)), r"empty diagonal, got self edges; remove them with setdiag\(0\)"),
+        (changed(1, 2, 0.5), "symmetric, got w_ij != w_ji; symmetrize it first"),
+        (changed(1, 2, 0.0), "symmetric"),
+        (COMPLETE.astype(complex), r"a sparse or dense matrix of edge weights, got complex128 of shape \(60, 60\)"),
+        (np.ones(N), r"got float64 of shape \(60,\)"),
+        ([[0, 1], [1]], "got list"),
+        ("graph.npz", "got str"),
+        (10, r"got int"),
+    ],
+)
+def test_graph_that_is_none_of_these_samples_is_refused(name: str, graph: Any, message: str) -> None:
+    with pytest.raises(UserError, match=f"^graph must .*{message}") as caught:
+        make(name).fit(blobs()[0], graph=graph)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", READERS["network"])
+def test_network_that_is_none_for_these_samples_is_refused(name: str, fitted: Any) -> None:
+    X, _ = blobs()
+    with pytest.raises(UserError, match=r"network must take rows of 4 features, as X has, got one for 5; pretrain one"):
+        make(name).fit(X[:, 1:], network=fitted.network_)
+    for other in (fitted, "mlp", TINY, torch.nn.Linear(D, 3)):
+        with pytest.raises(UserError, match=f"network must be an Autoencoder, .* got {type(other).__name__}; leave it"):
+            make(name).fit(X, network=other)
+
+
+@pytest.mark.parametrize("name", READERS["network"])
+def test_network_in_another_precision_is_read_in_float32(name: str, fitted: Any) -> None:
+    double = copy.deepcopy(fitted.network_).double()
+    assert_same(make(name).fit(blobs()[0], network=double), make(name).fit(blobs()[0], network=fitted.network_))
+    assert all(value.dtype != torch.float32 for value in double.state_dict().values())
 
 
 # ------------------------------------------------------------------------------------------------- interruption

@@ -10,7 +10,7 @@ from sklearn.metrics import pairwise_distances_argmin
 from torch import Tensor
 
 from deepclust import nets
-from deepclust.errors import NotApplicable, SeedFailed
+from deepclust.errors import NotApplicable, SeedFailed, UserError
 from deepclust.graph.partition import partition
 from deepclust.methods._graph_cuts import neighbour_graph
 from deepclust.methods.base import Clusterer
@@ -39,6 +39,18 @@ class DeepClusterer(Clusterer):
 
     pretraining: dict[str, Any] | None = setting("of the network that `fit` pretrains if given none", default=None)
 
+    def _check_network(self, network: Any, n_features: int) -> None:
+        if not isinstance(network, Autoencoder):
+            raise UserError(
+                "network must be an Autoencoder, as `pretrain` returns it or a fitted method has it in `network_`, "
+                f"got {type(network).__name__}; leave it out, and fit pretrains one"
+            )
+        if (found := network.facts["n_features"]) != n_features:
+            raise UserError(
+                f"network must take rows of {n_features} features, as X has, got one for {found}; pretrain one on "
+                "this X, or leave it out"
+            )
+
     def _start(self, X: np.ndarray, network: Autoencoder | None) -> Tensor:
         """Set `network_`, a copy of the one given or a new one, and return X on the device in float32."""
         data = on_device(X, self.device)
@@ -48,7 +60,7 @@ class DeepClusterer(Clusterer):
             given = {"network": own} | (self.pretraining or {})
             settings = nets.make(given.pop("network"), given)
             network, _ = pretrain(data, settings, seed=derive_seed(self._seed, "pretrain"))
-        self.network_: Autoencoder = copy.deepcopy(network).to(data.device)
+        self.network_: Autoencoder = copy.deepcopy(network).to(data.device, torch.float32)
         return data
 
     def _encode(self, data: Tensor) -> Tensor:

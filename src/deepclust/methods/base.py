@@ -6,12 +6,14 @@ from typing import Any, ClassVar, Literal, Self, SupportsIndex
 
 import numpy as np
 import psutil
+import scipy.sparse as sp
 from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from deepclust.errors import NotApplicable, UserError
+from deepclust.graph.adjacency import edge_weights
 from deepclust.mapped import chunks, mapping_of
 from deepclust.methods import _saving
 from deepclust.settings import Count, Settings, checked, setting
@@ -51,11 +53,12 @@ class Clusterer(ClusterMixin, BaseEstimator, Settings):
     def fit(self, X: Any, y: Any = None, **inputs: Any) -> Self:
         """Cluster the rows of X (N, D); y is ignored.
 
-        A method takes as keywords what it declares: `graph`, a symmetric sparse (N, N) matrix of edge weights, and
-        `network`, a pretrained `Autoencoder` (it is copied, not changed). The method makes what is left out.
+        A method takes as keywords what it declares: `graph`, a symmetric (N, N) matrix of edge weights > 0, 0 for no
+        edge, sparse in any format of SciPy's or dense, and `network`, a pretrained `Autoencoder` for rows of D
+        features. Neither is changed. The method makes what is left out or None.
 
-        Raises UserError for a setting out of its range, and NotApplicable where a fit would need more memory than is
-        free, before it starts.
+        Raises UserError for a setting out of its range, a graph or a network that is none or not of this X, and
+        NotApplicable where a fit would need more memory than is free, before it starts.
         """
         for name, value in self.get_params(deep=False).items():
             try:
@@ -66,6 +69,10 @@ class Clusterer(ClusterMixin, BaseEstimator, Settings):
         accepted = {name for name, taken in (("graph", self.reads_graph), ("network", self.default_network)) if taken}
         if unknown := set(inputs) - accepted:
             raise TypeError(f"{type(self).__name__}.fit takes {sorted(accepted) or 'no inputs'}, got {sorted(unknown)}")
+        if inputs.get("graph") is not None:
+            inputs["graph"] = self._checked_graph(inputs["graph"], len(X))
+        if inputs.get("network") is not None:
+            self._check_network(inputs["network"], X.shape[1])
         if len(X) < self.n_clusters:
             raise UserError(f"n_clusters must be in [1, n_samples={len(X)}], got {self.n_clusters}")
         needed, free = self._memory(*X.shape), psutil.virtual_memory().available
@@ -95,6 +102,17 @@ class Clusterer(ClusterMixin, BaseEstimator, Settings):
             return X
         found: np.ndarray = validate_data(self, X, dtype=[np.float64, np.float32], order="C", reset=reset)
         return found
+
+    def _checked_graph(self, graph: Any, n_samples: int) -> sp.csr_matrix:
+        """Return the edge weights of a graph of so many nodes that has edges, or raise UserError."""
+        W = edge_weights(graph, n_samples)
+        if not W.nnz:
+            raise UserError("graph must have an edge, got none; leave it out, and fit makes one of nearest neighbours")
+        return W
+
+    def _check_network(self, network: Any, n_features: int) -> None:
+        """Raise UserError for what is no network for rows of so many features."""
+        raise NotImplementedError
 
     def _fit(self, X: np.ndarray, **inputs: Any) -> None:
         raise NotImplementedError
