@@ -6,12 +6,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from sklearn.metrics import pairwise_distances_argmin
 from torch import Tensor
 
 from deepclust import nets
 from deepclust.errors import NotApplicable, SeedFailed, UserError
 from deepclust.graph.partition import partition
+from deepclust.methods._flat_clustering import nearest_center
 from deepclust.methods._graph_cuts import neighbour_graph
 from deepclust.methods.base import Clusterer
 from deepclust.nets._augmentation import augment
@@ -124,8 +124,7 @@ class CentroidClusterer(DeepClusterer):
 
     def _nearest(self, codes: np.ndarray) -> np.ndarray:
         """Return the labels (N,) of codes (N, P)."""
-        labels: np.ndarray = pairwise_distances_argmin(codes, self.cluster_centers_)
-        return labels
+        return nearest_center(codes, self.cluster_centers_)
 
     def _predict(self, X: np.ndarray) -> np.ndarray:
         return self._nearest(self._codes(X))

@@ -19,6 +19,7 @@ from deepclust.methods import _saving
 from deepclust.settings import Count, Settings, checked, setting
 
 _STORED = [np.float16, np.float32, np.float64]  # what an array in a file may hold
+_LARGEST = 1e100  # of an entry of X, and its inverse for all of X: squares then fit float64 with digits to spare
 
 
 def _can_predict(method: "Clusterer") -> bool:
@@ -101,6 +102,9 @@ class Clusterer(ClusterMixin, BaseEstimator, Settings):
                 check(rows, reset=False)
             return X
         found: np.ndarray = validate_data(self, X, dtype=[np.float64, np.float32], order="C", reset=reset)
+        largest = max(float(found.max()), -float(found.min()))
+        if largest > _LARGEST or (reset and 0 < largest < 1 / _LARGEST):
+            raise UserError(f"X must have entries of about 1, and none beyond 1e100, got {largest:g}; rescale it")
         return found
 
     def _checked_graph(self, graph: Any, n_samples: int) -> sp.csr_matrix:

@@ -33,7 +33,7 @@ class SCNcut(Clusterer):
         if graph is None:
             graph = neighbour_graph(X, self.n_neighbors)
         self.embedding_ = ncut_vectors(graph, self.n_clusters, random_state=self._seed)
-        model = k_means(len(X), self.n_clusters, n_init=self.n_init, random_state=self._seed).fit(self.embedding_)
-        self.labels_ = model.labels_.astype(np.int64)
+        model = k_means(self.embedding_, self.n_clusters, n_init=self.n_init, random_state=self._seed)
+        self.labels_ = model.labels_
         self.n_iter_ = model.n_iter_
         self.converged_ = model.n_iter_ < model.max_iter
