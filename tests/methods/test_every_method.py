@@ -422,6 +422,31 @@ def test_progress_is_shown_on_request_and_changes_nothing(
     assert capfd.readouterr() == ("", "")
 
 
+def test_no_variable_of_scikit_learn_lets_values_through_that_are_not_finite() -> None:
+    program = """
+import numpy as np
+from deepclust.methods import load
+try:
+    load("kmeans")(2).fit(np.array([[0.0], [np.nan], [1.0]]))
+except ValueError as error:
+    print(error)
+"""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "SKLEARN_ASSUME_FINITE": "1"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert "contains NaN" in done.stdout
+
+
+@every_method
+@pytest.mark.parametrize("value", [1e101, -1e200, 1e-101])
+def test_values_whose_squares_float64_does_not_hold_are_refused(name: str, value: float, tmp_path: Path) -> None:
+    X = np.zeros((N, D))
+    X[::7, 2] = value
+    write_array(tmp_path / "X.npy", X)
+    for rows in (X, read_array(tmp_path / "X.npy", mmap=True)):
+        with pytest.raises(UserError, match=r"X must have entries of about 1, .* got 1e.*; rescale it"):
+            make(name).fit(rows)
+
+
 # -------------------------------------------------------------------------------------------------------- errors
 
 
@@ -692,6 +717,53 @@ def test_interrupted_fit_ends_with_the_same_bits(name: str, share: float, tmp_pa
     assert_same(resumed, expected)
     assert resumed.n_iter_ == expected.n_iter_
     assert getattr(resumed, "trace_", None) == getattr(expected, "trace_", None)
+
+
+# ------------------------------------------------------------------------------------------------------- sparse samples
+
+
+def sparse_blobs() -> np.ndarray:
+    X, _ = blobs(0.2)
+    return np.where(np.random.default_rng(2).random(X.shape) < 0.3, 0, X) * (np.arange(N) > 1)[:, None]
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if methods.load(name).sparse_samples != "refused"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_sparse_samples_are_clustered_as_dense_ones(name: str, dtype: type) -> None:
+    X: np.ndarray = sparse_blobs().astype(dtype)
+    expected = make(name).fit(X)
+    twice = sp.coo_array((np.tile(X[X != 0] / 2, 2), np.tile(np.nonzero(X), 2)), shape=X.shape)
+    for form in (sp.csr_matrix(X), sp.csr_array(X), sp.csc_array(X), sp.lil_matrix(X), twice):
+        found = make(name).fit(form)
+        np.testing.assert_array_equal(found.labels_, expected.labels_)
+        for key, value in results(expected).items():
+            np.testing.assert_allclose(results(found)[key], value, atol=1e-5)
+        if name not in WITHOUT_PREDICT:
+            np.testing.assert_array_equal(found.predict(form), found.labels_)
+            np.testing.assert_array_equal(found.predict(X), found.labels_)
+
+
+@every_method
+def test_sparse_samples_are_refused_in_one_line_where_they_cannot_be_read(name: str, fitted: Any) -> None:
+    X = sp.csr_array(sparse_blobs())
+    if methods.load(name).sparse_samples == "refused":
+        for call in (make(name).fit, getattr(fitted, "predict", make(name).fit)):
+            with pytest.raises(UserError, match=r"reads dense samples alone, got sparse ones; hand in X\.toarray\(\)$"):
+                call(X)
+    X.data[3] = np.nan
+    with pytest.raises(ValueError, match=r"NaN|got sparse ones"):
+        make(name).fit(X)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_sparse_samples_of_many_features_are_kept_sparse_or_refused(name: str) -> None:
+    n = 40
+    X = sp.csr_matrix((np.ones(n), (np.arange(n), np.arange(n) // 10)), shape=(n, 10**12))
+    if methods.load(name).sparse_samples != "kept":
+        with pytest.raises((UserError, NotApplicable), match=r"GiB of memory for 40 samples of 1,0|got sparse"):
+            make(name).fit(X)
+    elif name != "kmeans":  # whose centres are dense
+        assert len(set(zip(make(name, 4).fit(X).labels_, np.arange(n) // 10, strict=True))) == 4
 
 
 # ------------------------------------------------------------------------------------------------ more than fits memory

@@ -34,6 +34,7 @@ class DeepClusterer(Clusterer):
     """
 
     default_network: ClassVar[str] = "mlp"
+    sparse_samples: ClassVar[str] = "made dense"  # as the other layers are anyway
     libraries: ClassVar[tuple[str, ...]] = (*Clusterer.libraries, "torch")
     not_in_params: ClassVar[tuple[str, ...]] = (*Clusterer.not_in_params, "pretraining")
 

@@ -16,7 +16,7 @@ _RANGE = 1e6  # of the eigenvectors' largest entries: k-means squares and adds t
 
 
 def neighbour_graph(
-    features: np.ndarray, n_neighbors: int, bandwidth: Bandwidth = "local", device: str | None = None
+    features: np.ndarray | sp.csr_matrix, n_neighbors: int, bandwidth: Bandwidth = "local", device: str | None = None
 ) -> sp.csr_matrix:
     """Return edge weights (N, N) between each row of features (N, P) and its nearest ones, all where they are fewer.
 
@@ -24,9 +24,10 @@ def neighbour_graph(
 
     Raises UserError for a single sample, which has no neighbour.
     """
-    if len(features) < 2:
-        raise UserError(f"a graph needs at least 2 samples, got n_samples={len(features)}")
-    knn = knn_graph(features, min(n_neighbors, len(features) - 1), device=device)
+    n_samples = features.shape[0]
+    if n_samples < 2:
+        raise UserError(f"a graph needs at least 2 samples, got n_samples={n_samples}")
+    knn = knn_graph(features, min(n_neighbors, n_samples - 1), device=device)
     return gaussian_weights(knn, bandwidth=bandwidth)
 
 
