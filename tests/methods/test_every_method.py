@@ -26,7 +26,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from deepclust import execution, methods
-from deepclust.errors import NotApplicable, UserError
+from deepclust.errors import NotApplicable, SeedFailed, UserError
 from deepclust.files import read_array, write_array
 from deepclust.graph.knn import knn_graph
 from deepclust.graph.weights import gaussian_weights
@@ -434,6 +434,23 @@ except ValueError as error:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "SKLEARN_ASSUME_FINITE": "1"}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
     assert "contains NaN" in done.stdout
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_a_librarys_error_around_the_training_fails_the_seed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise np.linalg.LinAlgError("the algorithm\nfailed to converge")
+
+    method = make(name)
+    monkeypatch.setattr(type(method), "_encode", broken)
+    with pytest.raises(SeedFailed, match=rf"^{type(method).__name__} broke down, LinAlgError: the algorithm failed to"):
+        method.fit(blobs()[0])
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_batches_of_one_sample_under_batch_norm_fail_the_seed(name: str) -> None:
+    with pytest.raises(SeedFailed, match=r"phase '(pretrain|layer1)' has batches of one sample"):
+        make(name, pretraining=TINY | {"batch_norm": True, "batch_size": 1}).fit(blobs()[0])
 
 
 @every_method

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,7 +19,7 @@ from deepclust.nets._augmentation import augment
 from deepclust.nets._autoencoder import Autoencoder
 from deepclust.seeding import derive_seed
 from deepclust.settings import Augmentation, setting
-from deepclust.training.loop import in_chunks
+from deepclust.training.loop import failing_the_seed, in_chunks
 from deepclust.training.pretrain import pretrain
 from deepclust.training.rows import on_device
 
@@ -51,6 +52,9 @@ class DeepClusterer(Clusterer):
                 f"network must take rows of {n_features} features, as X has, got one for {found}; pretrain one on "
                 "this X, or leave it out"
             )
+
+    def _guard(self) -> AbstractContextManager[None]:
+        return failing_the_seed(type(self).__name__)
 
     def _start(self, X: np.ndarray, network: Autoencoder | None) -> Tensor:
         """Set `network_`, a copy of the one given or a new one, and return X on the device in float32."""

@@ -1,6 +1,7 @@
 """What every method shares: validation, seeds, the label wall and the read-out of results."""
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, SupportsIndex
@@ -89,7 +90,8 @@ class Clusterer(ClusterMixin, BaseEstimator, Settings):
             raise UserError(f"n_clusters must be in [1, n_samples={n_samples}], got {self.n_clusters}")
         self._require(self._memory(n_samples, n_stored), X.shape)
         self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        self._fit(X, **inputs)
+        with self._guard():
+            self._fit(X, **inputs)
         return self
 
     @available_if(_can_predict)  # type: ignore[untyped-decorator]
@@ -154,6 +156,10 @@ class Clusterer(ClusterMixin, BaseEstimator, Settings):
     def _check_network(self, network: Any, n_features: int) -> None:
         """Raise UserError for what is no network for rows of so many features."""
         raise NotImplementedError
+
+    def _guard(self) -> AbstractContextManager[None]:
+        """Return what `_fit` runs in."""
+        return nullcontext()
 
     def _fit(self, X: np.ndarray, **inputs: Any) -> None:
         raise NotImplementedError
