@@ -17,6 +17,7 @@ from deepclust.runs import Seed, discard, run_seeds
 from deepclust.script import run_as_script
 from deepclust.seeding import derive_seed
 
+import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
@@ -95,6 +96,7 @@ def write(method: Any, folder: Path) -> dict[str, Any]:
             write_array(folder / f"{name}.npy", value)
     return {
         "n_clusters": method.n_clusters,
+        "n_clusters_found": len(np.unique(method.labels_)),
         "n_iter": method.n_iter_,
         "converged": method.converged_,
         "device": getattr(method, "device_", "cpu"),

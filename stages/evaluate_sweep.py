@@ -11,7 +11,7 @@ from deepclust.files import read_array, read_json
 from deepclust.integrity import intact
 from deepclust.metrics import EXTERNAL, external
 from deepclust.reporting import figures
-from deepclust.reporting.aggregate import write_csv
+from deepclust.reporting.aggregate import remark, write_csv
 from deepclust.reporting.finished import Sweep
 from deepclust.runs import RECORD
 from deepclust.script import run_as_script
@@ -33,7 +33,7 @@ def main(dataset: str, sweep: str) -> None:
             folder = runs / point / f"seed-{seed}"
             record = read_json(folder / RECORD)
             run = settings | {"point": point, "seed": seed}
-            end = {"status": record["status"], "reason": record["reason"]}
+            end = {"status": record["status"], "reason": remark(record)}
             scores = external(y, read_array(folder / "labels.npy")) if record["status"] == "ok" else {}
             rows += [run | end | {"metric": metric, "value": scores.get(metric, np.nan)} for metric in EXTERNAL]
             if (folder / "trace.csv").exists():

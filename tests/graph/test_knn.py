@@ -73,6 +73,42 @@ def test_exact_search_is_brute_force_on_hostile_data(case: str, k: int, monkeypa
     assert_brute_force(HOSTILE[case], k)
 
 
+SPARSE = sp.random_array((300, 5000), density=0.004, rng=np.random.default_rng(0)).toarray()  # some rows are empty
+
+
+@pytest.mark.parametrize("X", [SPARSE, *HOSTILE.values()], ids=["few entries", *HOSTILE])
+@pytest.mark.parametrize("k", [1, 7, 20])
+def test_sparse_samples_have_the_neighbors_of_dense_ones(X: np.ndarray, k: int) -> None:
+    expected = knn_graph(X, k)
+    for form in (sp.csr_matrix(X), sp.coo_array(X), sp.csc_array(X)):
+        assert_same(knn_graph(form, k), expected)  # type: ignore[arg-type]
+
+
+def test_stored_zeros_and_duplicates_of_sparse_samples_are_what_they_stand_for() -> None:
+    X = gaussian(40, 3).astype(np.float64) * (gaussian(40, 3, 1) > 0)
+    rows, columns = np.indices(X.shape).reshape(2, -1)
+    form = sp.coo_matrix((np.tile(X.ravel() / 2, 2), (np.tile(rows, 2), np.tile(columns, 2))), shape=X.shape)
+    before = form.data.copy()
+    assert_same(knn_graph(form, 5), knn_graph(X, 5))  # type: ignore[arg-type]
+    assert np.array_equal(form.data, before)
+
+
+def test_sparse_samples_are_never_made_dense() -> None:
+    n = 200
+    form = sp.csr_matrix((np.ones(n), (np.arange(n), np.arange(n) // 2)), shape=(n, 10**9))
+    graph = knn_graph(form, 1)
+    assert graph.indices.tolist() == [i ^ 1 for i in range(n)]
+    assert not graph.data.any()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e31])
+def test_sparse_values_that_are_not_finite_are_refused(value: float) -> None:
+    with pytest.raises(UserError, match="X must be finite"):
+        knn_graph(sp.csr_matrix(np.diag([1.0, value, 1.0])), 1)
+    with pytest.raises(UserError, match="exact=False searches dense samples, got sparse ones"):
+        knn_graph(sp.csr_matrix(np.eye(3)), 1, exact=False)
+
+
 @pytest.mark.parametrize("case", HOSTILE)
 def test_result_depends_on_neither_blocks_nor_threads_nor_engine(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     X = HOSTILE[case]

@@ -63,6 +63,12 @@ def parted(digits: sp.csr_matrix) -> Partition:
     return partition(digits, 10)
 
 
+def test_edges_of_very_different_weights_stay_edges() -> None:
+    W = side_by_side(clique(4) * 1e300, clique(4) * 1e-300).tolil()
+    W[0, 4] = W[4, 0] = 1e-307
+    assert_valid(partition(sp.csr_matrix(W), 3), sp.csr_matrix(W), 3)
+
+
 # ---------------------------------------------------------------------------------------------------------- formulas
 
 

@@ -6,7 +6,7 @@ import scipy.sparse as sp
 from sklearn.datasets import load_digits
 from threadpoolctl import threadpool_limits
 
-from deepclust.errors import UserError
+from deepclust.errors import SeedFailed, UserError
 from deepclust.graph import spectral
 from deepclust.graph.knn import knn_graph
 from deepclust.graph.laplacian import laplacian
@@ -96,10 +96,43 @@ def test_result_is_a_function_of_graph_and_seed(digits: sp.csr_matrix, monkeypat
     np.testing.assert_allclose(other.vectors, first.vectors, atol=1e-6)
 
 
-def test_lanczos_that_does_not_converge_is_a_user_error(digits: sp.csr_matrix, monkeypatch: pytest.MonkeyPatch) -> None:
+FAINT = {  # edges from the three clusters below to further nodes, 90 and on
+    "outlier": [(90, 0, 1e-300), (90, 1, 1e-301)],
+    "chain": [(90, 0, 1e-60), (91, 90, 1e-120), (92, 91, 1e-200)],
+    "pair": [(90, 91, 1e-40), (90, 0, 1e-100), (91, 5, 1e-200)],
+    "group": [(90, 91, 1e-40), (91, 92, 2e-40), (90, 92, 1e-40), (93, 90, 1e-300), (93, 0, 1e-300), (90, 3, 1e-60)],
+}
+
+
+def faint(edges: list[tuple[int, int, float]]) -> sp.csr_matrix:
+    points = np.random.default_rng(0).normal(size=(90, 2)) * 0.3 + np.repeat(np.eye(3, 2), 30, axis=0)
+    near = gaussian_weights(knn_graph(points, 8))
+    W = sp.lil_matrix(sp.block_diag([near, sp.csr_matrix((max(max(i, j) for i, j, _ in edges) - 89,) * 2)]))
+    for i, j, weight in edges:
+        W[i, j] = W[j, i] = weight
+    return sp.csr_matrix(W)
+
+
+@pytest.mark.parametrize("edges", FAINT.values(), ids=FAINT)
+@pytest.mark.parametrize("dense_up_to", [0, 10_000])
+def test_vectors_over_the_roots_of_the_degrees_are_right_where_the_weights_are_next_to_nothing(
+    edges: list[tuple[int, int, float]], dense_up_to: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spectral, "_DENSE", dense_up_to)
+    W = faint(edges)
+    degrees = np.asarray(W.sum(axis=1)).ravel()
+    found = smallest_eigenvectors(W, 5)
+    v = found.vectors / np.sqrt(degrees)[:, None]
+    v /= np.abs(v).max(axis=0)
+    # L v = lambda D v, each row in units of its own degree
+    np.testing.assert_allclose(v - (W @ v) / degrees[:, None], v * found.values, atol=1e-9)
+    assert (found.values > 1e-3).any()
+
+
+def test_lanczos_that_does_not_converge_fails_the_seed(digits: sp.csr_matrix, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spectral, "_DENSE", 0)
     monkeypatch.setattr(spectral, "_RESTARTS", 1)
-    with pytest.raises(UserError, match="of the 20 eigenpairs sought converged"):
+    with pytest.raises(SeedFailed, match="of the 20 eigenpairs sought converged"):
         smallest_eigenvectors(digits, 21)
 
 

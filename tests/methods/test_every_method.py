@@ -1,5 +1,6 @@
 """What every method of the package promises, found by its file: a new one is held to this without being named here."""
 
+import copy
 import inspect
 import json
 import os
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+import scipy.sparse as sp
 import torch
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
@@ -24,7 +26,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from deepclust import execution, methods
-from deepclust.errors import NotApplicable, UserError
+from deepclust.errors import NotApplicable, SeedFailed, UserError
 from deepclust.files import read_array, write_array
 from deepclust.graph.knn import knn_graph
 from deepclust.graph.weights import gaussian_weights
@@ -420,6 +422,48 @@ def test_progress_is_shown_on_request_and_changes_nothing(
     assert capfd.readouterr() == ("", "")
 
 
+def test_no_variable_of_scikit_learn_lets_values_through_that_are_not_finite() -> None:
+    program = """
+import numpy as np
+from deepclust.methods import load
+try:
+    load("kmeans")(2).fit(np.array([[0.0], [np.nan], [1.0]]))
+except ValueError as error:
+    print(error)
+"""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "SKLEARN_ASSUME_FINITE": "1"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert "contains NaN" in done.stdout
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_a_librarys_error_around_the_training_fails_the_seed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise np.linalg.LinAlgError("the algorithm\nfailed to converge")
+
+    method = make(name)
+    monkeypatch.setattr(type(method), "_encode", broken)
+    with pytest.raises(SeedFailed, match=rf"^{type(method).__name__} broke down, LinAlgError: the algorithm failed to"):
+        method.fit(blobs()[0])
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_batches_of_one_sample_under_batch_norm_fail_the_seed(name: str) -> None:
+    with pytest.raises(SeedFailed, match=r"phase '(pretrain|layer1)' has batches of one sample"):
+        make(name, pretraining=TINY | {"batch_norm": True, "batch_size": 1}).fit(blobs()[0])
+
+
+@every_method
+@pytest.mark.parametrize("value", [1e101, -1e200, 1e-101])
+def test_values_whose_squares_float64_does_not_hold_are_refused(name: str, value: float, tmp_path: Path) -> None:
+    X = np.zeros((N, D))
+    X[::7, 2] = value
+    write_array(tmp_path / "X.npy", X)
+    for rows in (X, read_array(tmp_path / "X.npy", mmap=True)):
+        with pytest.raises(UserError, match=r"X must have entries of about 1, .* got 1e.*; rescale it"):
+            make(name).fit(rows)
+
+
 # -------------------------------------------------------------------------------------------------------- errors
 
 
@@ -550,6 +594,96 @@ def test_network_handed_in_is_not_changed(name: str, fitted: Any) -> None:
     assert_same(make(name).fit(X, network=network), found)
 
 
+COMPLETE = np.ones((N, N)) - np.eye(N)
+FORMS: dict[str, Callable[[np.ndarray], Any]] = {
+    "dense": np.asarray,
+    "list": np.ndarray.tolist,
+    "integers": lambda W: sp.csr_matrix(W.astype(np.int8)),
+    "bool": lambda W: sp.csr_matrix(W > 0),
+    "float32": lambda W: sp.csr_matrix(W.astype(np.float32)),
+    "zeros stored": lambda W: sp.csr_matrix((W.ravel(), np.indices(W.shape).reshape(2, -1)), shape=W.shape),
+    "halves twice": lambda W: sp.coo_array((np.tile(W[W > 0] / 2, 2), np.tile(np.nonzero(W), 2)), shape=W.shape),
+    **{kind: getattr(sp, f"{kind}_matrix") for kind in ("bsr", "coo", "csc", "dok", "lil")},
+    **{f"{kind} array": getattr(sp, f"{kind}_array") for kind in ("csr", "coo")},
+}
+
+
+def entries(graph: Any) -> np.ndarray:
+    return np.array(sp.csr_array(graph).toarray())
+
+
+@pytest.mark.parametrize("name", READERS["graph"])
+def test_graph_may_come_in_any_form(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    X, y = blobs(0.2)
+    weights = (y[:, None] == y) * COMPLETE
+    expected = make(name).fit(X, graph=sp.csr_matrix(weights))
+    read: list[Any] = []
+    monkeypatch.setattr(type(expected), "_fit", lambda self, X, graph, **_: read.append(graph))
+    for form in FORMS.values():
+        graph = form(weights)
+        before = entries(graph)
+        make(name).fit(X, graph=graph)
+        np.testing.assert_array_equal(entries(graph), before)
+    assert len(read) == len(FORMS)
+    for found in read:
+        assert type(found) is sp.csr_matrix
+        assert found.dtype == np.float64
+        assert found.has_canonical_format
+        assert found.nnz == np.count_nonzero(weights)
+        np.testing.assert_array_equal(found.toarray(), weights)
+
+
+def changed(i: int, j: int, value: float) -> np.ndarray:
+    W = COMPLETE.copy()
+    W[i, j] = value
+    return W
+
+
+@pytest.mark.parametrize("name", READERS["graph"])
+@pytest.mark.parametrize(
+    ("graph", "message"),
+    [
+        (COMPLETE[1:, 1:], r"shape \(N, N\) = \(60, 60\), a node for each sample, got \(59, 59\); make it from"),
+        (sp.csr_matrix(COMPLETE[1:]), r"got \(59, 60\)"),
+        (np.zeros((N, N)), "have an edge, got none; leave it out"),
+        (sp.coo_array((N, N)), "have an edge, got none"),
+        (-COMPLETE, "finite weights > 0, got -1.0; drop such edges"),
+        (COMPLETE * np.nan, "finite weights > 0, got nan"),
+        (np.where(COMPLETE, np.inf, 0), "finite weights > 0, got inf"),
+        (COMPLETE * 1e308, "weights of finite sums, got inf for a node; divide them by their largest"),
+        (np.ones((N, N)), r"empty diagonal, got self edges; remove them with setdiag\(0\)"),
+        (changed(1, 2, 0.5), "symmetric, got w_ij != w_ji; symmetrize it first"),
+        (changed(1, 2, 0.0), "symmetric"),
+        (COMPLETE.astype(complex), r"a sparse or dense matrix of edge weights, got complex128 of shape \(60, 60\)"),
+        (np.ones(N), r"got float64 of shape \(60,\)"),
+        ([[0, 1], [1]], "got list"),
+        ("graph.npz", "got str"),
+        (10, r"got int"),
+    ],
+)
+def test_graph_that_is_none_of_these_samples_is_refused(name: str, graph: Any, message: str) -> None:
+    with pytest.raises(UserError, match=f"^graph must .*{message}") as caught:
+        make(name).fit(blobs()[0], graph=graph)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", READERS["network"])
+def test_network_that_is_none_for_these_samples_is_refused(name: str, fitted: Any) -> None:
+    X, _ = blobs()
+    with pytest.raises(UserError, match=r"network must take rows of 4 features, as X has, got one for 5; pretrain one"):
+        make(name).fit(X[:, 1:], network=fitted.network_)
+    for other in (fitted, "mlp", TINY, torch.nn.Linear(D, 3)):
+        with pytest.raises(UserError, match=f"network must be an Autoencoder, .* got {type(other).__name__}; leave it"):
+            make(name).fit(X, network=other)
+
+
+@pytest.mark.parametrize("name", READERS["network"])
+def test_network_in_another_precision_is_read_in_float32(name: str, fitted: Any) -> None:
+    double = copy.deepcopy(fitted.network_).double()
+    assert_same(make(name).fit(blobs()[0], network=double), make(name).fit(blobs()[0], network=fitted.network_))
+    assert all(value.dtype != torch.float32 for value in double.state_dict().values())
+
+
 # ------------------------------------------------------------------------------------------------- interruption
 
 
@@ -600,6 +734,53 @@ def test_interrupted_fit_ends_with_the_same_bits(name: str, share: float, tmp_pa
     assert_same(resumed, expected)
     assert resumed.n_iter_ == expected.n_iter_
     assert getattr(resumed, "trace_", None) == getattr(expected, "trace_", None)
+
+
+# ------------------------------------------------------------------------------------------------------- sparse samples
+
+
+def sparse_blobs() -> np.ndarray:
+    X, _ = blobs(0.2)
+    return np.where(np.random.default_rng(2).random(X.shape) < 0.3, 0, X) * (np.arange(N) > 1)[:, None]
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if methods.load(name).sparse_samples != "refused"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_sparse_samples_are_clustered_as_dense_ones(name: str, dtype: type) -> None:
+    X: np.ndarray = sparse_blobs().astype(dtype)
+    expected = make(name).fit(X)
+    twice = sp.coo_array((np.tile(X[X != 0] / 2, 2), np.tile(np.nonzero(X), 2)), shape=X.shape)
+    for form in (sp.csr_matrix(X), sp.csr_array(X), sp.csc_array(X), sp.lil_matrix(X), twice):
+        found = make(name).fit(form)
+        np.testing.assert_array_equal(found.labels_, expected.labels_)
+        for key, value in results(expected).items():
+            np.testing.assert_allclose(results(found)[key], value, atol=1e-5)
+        if name not in WITHOUT_PREDICT:
+            np.testing.assert_array_equal(found.predict(form), found.labels_)
+            np.testing.assert_array_equal(found.predict(X), found.labels_)
+
+
+@every_method
+def test_sparse_samples_are_refused_in_one_line_where_they_cannot_be_read(name: str, fitted: Any) -> None:
+    X = sp.csr_array(sparse_blobs())
+    if methods.load(name).sparse_samples == "refused":
+        for call in (make(name).fit, getattr(fitted, "predict", make(name).fit)):
+            with pytest.raises(UserError, match=r"reads dense samples alone, got sparse ones; hand in X\.toarray\(\)$"):
+                call(X)
+    X.data[3] = np.nan
+    with pytest.raises(ValueError, match=r"NaN|got sparse ones"):
+        make(name).fit(X)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_sparse_samples_of_many_features_are_kept_sparse_or_refused(name: str) -> None:
+    n = 40
+    X = sp.csr_matrix((np.ones(n), (np.arange(n), np.arange(n) // 10)), shape=(n, 10**12))
+    if methods.load(name).sparse_samples != "kept":
+        with pytest.raises((UserError, NotApplicable), match=r"GiB of memory for 40 samples of 1,0|got sparse"):
+            make(name).fit(X)
+    elif name != "kmeans":  # whose centres are dense
+        assert len(set(zip(make(name, 4).fit(X).labels_, np.arange(n) // 10, strict=True))) == 4
 
 
 # ------------------------------------------------------------------------------------------------ more than fits memory

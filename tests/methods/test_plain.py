@@ -6,15 +6,19 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.cluster.hierarchy
+import scipy.sparse as sp
 import sklearn.cluster
 from sklearn.datasets import load_digits, make_blobs, make_circles, make_moons
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import GaussianMixture
 
+from deepclust import methods
 from deepclust.errors import SeedFailed, UserError
 from deepclust.graph.knn import knn_graph
 from deepclust.graph.weights import gaussian_weights
 from deepclust.methods import _flat_clustering
+from deepclust.methods._flat_clustering import nearest_center
 from deepclust.methods._graph_cuts import neighbour_graph
 from deepclust.methods.baselines.gmm import GMM
 from deepclust.methods.baselines.kmeans import KMeans
@@ -73,6 +77,57 @@ def test_ward_is_scipys_tree_cut_at_k() -> None:
         method = Ward(n_clusters).fit(X)
         assert adjusted_rand_score(expected, method.labels_) == 1
         assert method.n_iter_ == 300 - n_clusters
+
+
+def beside(far: float, n: int = 300) -> tuple[np.ndarray, np.ndarray]:
+    """Return three tight groups in [0, 1] and one sample far away, with their numbers."""
+    y = np.append(np.arange(n) % 3, 3)
+    X = 0.3 + 0.4 * np.eye(4)[y] + 0.02 * np.random.default_rng(0).normal(size=(n + 1, 4))
+    X[-1] = far
+    return X, y
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("far", [1e2, 1e4, 1e6])
+@pytest.mark.parametrize("name", ["kmeans", "gmm", "ward"])
+def test_a_far_value_takes_no_digits_from_the_others(name: str, far: float, dtype: type) -> None:
+    X, y = beside(far)
+    method: Any = methods.load(name)(4, random_state=0).fit(X.astype(dtype))
+    assert adjusted_rand_score(y, method.labels_) == 1
+    if name == "kmeans":
+        assert method.cluster_centers_.dtype == dtype
+    if name != "ward":
+        np.testing.assert_array_equal(method.predict(X.astype(dtype)), method.labels_)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("cls", [KMeans, GMM])
+def test_a_value_too_far_for_float64_fails_the_seed(cls: Any, dtype: type) -> None:
+    with pytest.raises(SeedFailed, match=r"so far from the others that float64 has no digits left .* drop those, or"):
+        cls(4, random_state=0).fit(beside(1e13)[0].astype(dtype))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_fewer_different_samples_than_clusters_are_no_failure(dtype: type) -> None:
+    X: np.ndarray = np.repeat(np.eye(3), 20, axis=0).astype(dtype)
+    with pytest.warns(ConvergenceWarning, match="distinct"):
+        method = KMeans(5, random_state=0).fit(X)
+    assert len(np.unique(method.labels_)) == 3
+    np.testing.assert_array_equal(method.predict(X), method.labels_)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e4, 1e8])
+@pytest.mark.parametrize("size", [7, 10_000])
+def test_nearest_center_is_that_of_the_least_difference(
+    offset: float, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    X, centers = rng.normal(size=(400, 5)) + offset, rng.normal(size=(6, 5)) + offset
+    centers[4] = centers[2]  # of equal ones the first
+    X[:20] = (centers[0] + centers[1]) / 2 + 1e-9 * rng.normal(size=(20, 5))
+    monkeypatch.setattr(_flat_clustering, "_ENTRIES", size)
+    expected = np.square(X[:, None].astype(np.longdouble) - centers).sum(axis=2).argmin(axis=1)
+    np.testing.assert_array_equal(nearest_center(X, centers), expected)
 
 
 def stretched() -> tuple[np.ndarray, np.ndarray]:
@@ -147,6 +202,33 @@ def test_normalised_cuts_find_the_components_of_a_graph() -> None:
     y = np.repeat([0, 1, 2], [30, 20, 10])
     X = np.random.default_rng(0).normal(size=(60, 2)) + 1000 * y[:, None]
     assert adjusted_rand_score(y, SCNcut(3, n_neighbors=5, random_state=0).fit(X).labels_) == 1
+
+
+@pytest.mark.parametrize("name", ["sc_ncut", "graph_modularity"])
+@pytest.mark.parametrize("far", [10, 30, 1000])
+def test_a_far_sample_leaves_the_clusters_of_the_others_as_they_are(name: str, far: float) -> None:
+    y = np.repeat([0, 1, 2], 40)
+    centers = np.array([[0.1, 0.1], [0.15, 0.1], [0.125, 0.15]])
+    X = np.random.default_rng(0).normal(size=(120, 2)) * 0.01 + centers[y]
+    alone = methods.load(name)(3, random_state=0).fit(X)
+    beside = methods.load(name)(3, random_state=0).fit(np.r_[X, [[0.125, far]]] / far)
+    assert adjusted_rand_score(y, alone.labels_) > 0.9
+    assert adjusted_rand_score(alone.labels_, beside.labels_[:120]) == 1
+    if name == "sc_ncut":
+        np.testing.assert_allclose(
+            np.abs(beside.embedding_).max(axis=0), np.abs(alone.embedding_).max(axis=0), rtol=0.1
+        )
+
+
+def test_normalised_cuts_tell_a_group_of_faint_edges_apart() -> None:
+    y = np.repeat([0, 1, 2], [30, 20, 3])
+    W = (y[:, None] == y) * np.where(y == 2, 1e-80, 1.0)
+    W[[0, 30], [30, 0]] = 1e-3
+    W[[0, 50], [50, 0]] = 1e-200
+    np.fill_diagonal(W, 0)
+    method = SCNcut(3, random_state=0).fit(np.zeros((53, 1)), graph=sp.csr_matrix(W))
+    assert adjusted_rand_score(y, method.labels_) == 1
+    assert np.abs(method.embedding_).max() < 1e7
 
 
 def test_a_graph_made_by_fit_joins_all_samples_where_there_are_too_few() -> None:

@@ -1,6 +1,6 @@
 """A small grid as the evaluation leaves it: finished, partly failed, failed and skipped cells, and one read-out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +23,23 @@ def _scores(acc: float) -> dict[str, float]:
     return {name: acc - 0.01 * i for i, name in enumerate((*EXTERNAL, *INTERNAL))}
 
 
-def _write_cell(root: Path, dataset: str, cell: str, records: dict[str, Any], readouts: tuple[str, ...] = ()) -> None:
-    """Write one cell; a record is an accuracy, or (status, reason)."""
+def _write_cell(
+    root: Path,
+    dataset: str,
+    cell: str,
+    records: dict[str, Any],
+    readouts: tuple[str, ...] = (),
+    found: Mapping[str, int] = {},
+) -> None:
+    """Write one cell; a record is an accuracy, or (status, reason). `found` says how many of 4 clusters a seed has."""
     finished = {seed: _scores(value) for seed, value in records.items() if isinstance(value, float)}
     ends = {seed: ("ok", "") if isinstance(value, float) else value for seed, value in records.items()}
     runs: dict[int, dict[str, Any]] = {
         int(seed): {"method": cell.upper(), "status": status, "reason": reason, "seed": int(seed), "settings": {}}
         for seed, (status, reason) in ends.items()
     }
+    for seed, n_clusters in found.items():
+        runs[int(seed)] |= {"n_clusters": 4, "n_clusters_found": n_clusters}
     rows = [cell, *(f"{cell}/{name}" for name in readouts)]
     files.write_json(root / "scores" / dataset / f"{cell}.json", dict.fromkeys(rows, finished))
     files.write_json(root / "runs" / dataset / f"{cell}.json", run_record(dataset, cell, [], runs))

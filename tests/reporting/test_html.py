@@ -321,6 +321,18 @@ def test_a_readout_has_its_row_and_shares_the_section_of_its_cell(
     ]
 
 
+def test_a_seed_with_clusters_without_samples_says_so(grid: Path, reported: pd.DataFrame, write_cell: Callable) -> None:
+    write_cell(grid, "toy", "dec", {"0": 0.5, "1": 0.7}, found={"0": 4, "1": 3})
+    document = read(page_of(grid, reported))
+    (cell,) = document.all("div", id="cell-toy-dec")
+    head, *rows = [row.texts for row in cell.all("table")[0].all("tr")]
+    assert [row[head.index("reason")] for row in rows] == ["", "seed 1 has samples in 3 of 4 clusters"]
+    assert [row[head.index("n_clusters_found")] for row in rows] == ["4", "3"]
+    notes = [note.text for note in document.all("ol", **{"class": "notes"})[0].all("li")]
+    assert "dec on toy: seed 1 has samples in 3 of 4 clusters" in notes
+    assert cell_of(document, "toy", "dec").attributes["data-state"] == "finished"
+
+
 def test_a_reader_without_a_mouse_reaches_everything(document: Element) -> None:
     skip = document.all("body")[0].all("a")[0]
     assert skip.attributes["href"] == "#results"

@@ -113,6 +113,26 @@ def test_what_failed_has_a_footnote_with_its_reason(summary: pd.DataFrame, compa
     assert r"<sup>2</sup> hybrid on toy: loss_kl is nan at epoch 3 \| lower a_b by 50%" in markdown
 
 
+def test_clusters_without_samples_are_marked_and_in_a_footnote(
+    grid: Path, write_cell: Callable, reported: pd.DataFrame
+) -> None:
+    seeds = {"0": 0.5, "1": 0.6, "2": 0.7}
+    write_cell(grid, "usps", "dec", seeds, ("modularity",), found={"0": 4, "1": 2, "2": 3})
+    write_cell(grid, "usps", "idec", seeds | {"2": ("failed", NAN)}, found={"0": 1, "1": 4})
+    write_cell(grid, "usps", "vade", seeds, found={"0": 4, "1": 4, "2": 4})
+    summary = summarise(read_results(grid, ["usps"], ["dec", "idec", "vade"]))
+    table = dataset_table("usps", summary, compare(summary, reported))
+    few = "seed 1 has samples in 2 of 4 clusters; seed 2 has samples in 3 of 4 clusters"
+    broken = f"seed 0 has samples in 1 of 4 clusters; {NAN}"
+    rows = {row[0].text: [(entry.text, entry.note) for entry in row[-2:]] for row in table.rows}
+    assert rows["dec"] == [("3", f"dec on usps: {few}"), ("0", "")]
+    assert rows["dec/modularity"] == rows["vade"] == [("3", ""), ("0", "")]
+    assert rows["idec"] == [("2", ""), ("1", f"idec on usps: {broken}")]
+    assert "| 3<sup>1</sup> | 0 |" in table.markdown()
+    parts = paper_tables(compare(summary, reported))["ulhe_dc_table_1"]
+    assert f"dec on usps: {few}" in parts[0].footnotes
+
+
 def test_readouts_are_rows_that_share_the_record_and_the_footnote_of_their_cell(
     grid: Path, write_cell: Callable, reported: pd.DataFrame
 ) -> None:

@@ -6,11 +6,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from deepclust.errors import SeedFailed, UserError
+from deepclust.errors import NotApplicable, SeedFailed, UserError
 from deepclust.training import loop
 from deepclust.training.loop import EpochSteps, Outcome, Refresh, Terms, in_chunks, make_optimizer, train
 from deepclust.training.replay import Replayed
@@ -75,6 +76,68 @@ def test_an_epoch_is_full_batches_of_distinct_rows(batch_size: int) -> None:
         assert [len(batch) for batch in epoch] == [size] * (N // size)
         rows = list(itertools.chain(*epoch))
         assert len(set(rows)) == len(rows)
+
+
+def raising(error: BaseException) -> Terms:
+    def terms(*_: object) -> dict[str, Tensor]:
+        raise error
+
+    return terms
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("too\n few"), RuntimeError("too few"), np.linalg.LinAlgError("too few")], ids=repr
+)
+def test_a_librarys_error_in_a_training_fails_the_seed_with_its_reason(error: Exception) -> None:
+    with pytest.raises(SeedFailed, match=rf"^phase 'test' broke down, {type(error).__name__}: too few$") as caught:
+        run(raising(error), module=model())
+    assert caught.value.__cause__ is error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        TypeError("x"),
+        AttributeError("x"),
+        KeyError("x"),
+        AssertionError("x"),
+        NotImplementedError("x"),
+        UserError("x"),
+        NotApplicable("x"),
+        SeedFailed("x"),
+        OSError(28, "full"),
+        MemoryError(),
+        torch.OutOfMemoryError("x"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError("CUDA error: device-side assert triggered"),
+        KeyboardInterrupt(),
+    ],
+    ids=repr,
+)
+def test_errors_of_programs_people_and_machines_stay_what_they_are(error: BaseException) -> None:
+    with pytest.raises(type(error)) as caught:
+        run(raising(error), module=model())
+    assert caught.value is error
+
+
+@pytest.mark.parametrize("shows", ["batch_size", "subset"])
+def test_batches_of_one_sample_under_batch_norm_fail_the_seed(shows: str) -> None:
+    module = nn.Sequential(model(), nn.BatchNorm1d(2))
+    given: dict[str, Any] = {"batch_size": 1} if shows == "batch_size" else {"subset": torch.tensor([3])}
+    with pytest.raises(SeedFailed, match=r"phase 'test' has batches of one sample, .* batch_size and a number"):
+        train(
+            module,
+            X,
+            lambda x, *_: {"fit": module(x).square().mean()},
+            optimizer=make_optimizer("adam", module, 0.01),
+            epochs=1,
+            seed=0,
+            phase="test",
+            **{"batch_size": 4} | given,
+        )
+    frozen = module.eval()
+    frozen.train = lambda mode=True: frozen  # type: ignore[method-assign]
+    assert run(lambda x, *_: {"fit": frozen(x).mean()}, module=frozen, batch_size=1, epochs=1).n_iter == N
 
 
 def test_epochs_permute_the_rows_afresh_and_leave_out_others() -> None:

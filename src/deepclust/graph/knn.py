@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import torch
 
 Parallel = Callable[[Callable[..., None], Iterable], None]
+Samples = np.ndarray | sp.csr_matrix
 Neighbors = tuple[np.ndarray, np.ndarray]  # indices (N, k) int64 and distances (N, k) float32, nearest first
 
 _LARGEST = 1e30  # largest entry of X: squared distances then fit float64 and distances float32, for every D
@@ -42,7 +43,7 @@ _ROUNDING = float(np.finfo(np.float64).eps)
 
 
 def knn_graph(
-    X: "np.ndarray | torch.Tensor",
+    X: "np.ndarray | sp.csr_matrix | torch.Tensor",
     n_neighbors: int,
     *,
     exact: bool = True,
@@ -61,7 +62,8 @@ def knn_graph(
 
     Parameters
     ----------
-    X : array or tensor of shape (N, D), real, with entries in [-1e30, 1e30]
+    X : array, sparse matrix or tensor of shape (N, D), real, with entries in [-1e30, 1e30]
+        A sparse one is never made dense: the exact search takes its products row by row with all others, on the CPU.
     n_neighbors : int in [1, N-1]
     exact : bool
         False searches by nearest-neighbour descent (package pynndescent) for m = max(25, n_neighbors + 15) neighbours
@@ -89,7 +91,7 @@ def knn_graph(
     measures", WWW 2011.
     """
     X = _real_array(X)
-    N = len(X)
+    N = X.shape[0]
     if not (isinstance(n_neighbors, int | np.integer) and 1 <= n_neighbors <= N - 1):
         raise UserError(
             f"n_neighbors must be an integer in [1, N-1={N - 1}], got {n_neighbors!r}; "
@@ -97,7 +99,9 @@ def knn_graph(
         )
     k, on_cpu = int(n_neighbors), device is None or str(device) == "cpu"
     if exact:
-        indices, distances = _exact_search(X, k, None if on_cpu else device)
+        indices, distances = _exact_search(X, k, None if on_cpu or sp.issparse(X) else device)
+    elif sp.issparse(X):
+        raise UserError("exact=False searches dense samples, got sparse ones; use exact=True, or X.toarray()")
     elif on_cpu:
         indices, distances = _approximate_search(X, k, random_state)
     else:
@@ -109,8 +113,19 @@ def knn_graph(
     return sp.csr_matrix((entries, columns, np.arange(0, N * k + 1, k, dtype=index_type)), shape=(N, N))
 
 
-def _real_array(X: "np.ndarray | torch.Tensor") -> np.ndarray:
-    """Return X as a NumPy array, float32 or float64; an array of these types, or one in a file, is not copied."""
+def _real_array(X: "np.ndarray | sp.csr_matrix | torch.Tensor") -> Samples:
+    """Return X as a NumPy array, float32 or float64; an array of these types, or one in a file, is not copied.
+
+    A sparse X becomes canonical CSR of float64, without stored zeros and without the features that are 0 throughout.
+    """
+    if sp.issparse(X):
+        W = sp.csr_matrix(X, dtype=np.float64, copy=True)
+        W.sum_duplicates()
+        W.eliminate_zeros()
+        if not (np.abs(W.data) <= _LARGEST).all():
+            raise UserError("X must be finite with entries in [-1e30, 1e30], got others; clean or rescale the data")
+        used, columns = np.unique(W.indices, return_inverse=True)  # as features without an entry add nothing
+        return sp.csr_matrix((W.data, columns, W.indptr), shape=(W.shape[0], max(1, len(used))))
     if not isinstance(X, np.ndarray) and hasattr(X, "detach"):
         X = X.detach().cpu()
         X = (X.float() if X.is_floating_point() and X.element_size() < 4 else X).numpy()  # NumPy has no bfloat16
@@ -134,7 +149,7 @@ def _real_array(X: "np.ndarray | torch.Tensor") -> np.ndarray:
 # ------------------------------------------------------------------------------------------------------ exact search
 
 
-def _exact_search(X: np.ndarray, k: int, device: "str | torch.device | None") -> Neighbors:
+def _exact_search(X: Samples, k: int, device: "str | torch.device | None") -> Neighbors:
     """Return the k nearest neighbours, after setting aside surplus duplicates.
 
     Only the first k+1 of identical samples can be neighbours of any sample, as the other copies lose every tie. The
@@ -143,16 +158,16 @@ def _exact_search(X: np.ndarray, k: int, device: "str | torch.device | None") ->
     copies: dict[bytes, list[int]] = {}  # the first k+1 samples with the same content
     surplus: dict[int, list[int]] = {}
     for i in _perhaps_repeated(X, k + 1):
-        content = (X[i] + 0.0).tobytes()  # -0.0 + 0.0 is 0.0
-        group = copies.setdefault(hashlib.blake2b(content, digest_size=16).digest(), [])
+        group = copies.setdefault(hashlib.blake2b(_content(X, i), digest_size=16).digest(), [])
         if len(group) <= k:
             group.append(i)
         else:
             surplus[i] = group
     if not surplus:
         return _distinct_search(X, k, device)
-    kept = np.delete(np.arange(len(X)), list(surplus))
-    indices, distances = np.empty((len(X), k), dtype=np.int64), np.zeros((len(X), k), dtype=np.float32)
+    N = X.shape[0]
+    kept = np.delete(np.arange(N), list(surplus))
+    indices, distances = np.empty((N, k), dtype=np.int64), np.zeros((N, k), dtype=np.float32)
     found, distances[kept] = _distinct_search(X[kept], k, device)
     indices[kept] = kept[found]
     for i, group in surplus.items():
@@ -160,29 +175,46 @@ def _exact_search(X: np.ndarray, k: int, device: "str | torch.device | None") ->
     return indices, distances
 
 
-def _perhaps_repeated(X: np.ndarray, times: int) -> list[int]:
+def _content(X: Samples, i: int) -> bytes:
+    """Return bytes that are equal for equal samples alone."""
+    if isinstance(X, np.ndarray):
+        return bytes((X[i] + 0.0).tobytes())  # -0.0 + 0.0 is 0.0
+    entries = slice(X.indptr[i], X.indptr[i + 1])
+    return bytes(X.indices[entries].tobytes() + X.data[entries].tobytes())
+
+
+def _perhaps_repeated(X: Samples, times: int) -> list[int]:
     """Return, ascending, every sample of a group of more than `times` identical ones, and hardly any other."""
-    weights = np.random.default_rng(0).integers(2**63, size=X.shape[1]).view(np.uint64)
+    weights: Any = np.random.default_rng(0).integers(2**63, size=X.shape[1]).view(np.uint64)
     bits = np.dtype(f"u{X.dtype.itemsize}")
-    sums = np.concatenate([(rows + rows.dtype.type(0)).view(bits) @ weights for rows in chunks(X, _BLOCK)])
+    if isinstance(X, np.ndarray):
+        sums = np.concatenate([(rows + rows.dtype.type(0)).view(bits) @ weights for rows in chunks(X, _BLOCK)])
+    else:
+        running = np.zeros(X.nnz + 1, dtype=np.uint64)
+        np.cumsum(X.data.view(bits) * weights[X.indices], out=running[1:])
+        sums = np.diff(running[X.indptr])  # modulo 2^64
     _, group, counts = np.unique(sums, return_inverse=True, return_counts=True)
     found: list[int] = np.flatnonzero(counts[group] > times).tolist()
     return found
 
 
-def _distinct_search(X: np.ndarray, k: int, device: "str | torch.device | None") -> Neighbors:
-    m = min(k + _SLACK, len(X) - 1)
+def _distinct_search(X: Samples, k: int, device: "str | torch.device | None") -> Neighbors:
+    N = X.shape[0]
+    m = min(k + _SLACK, N - 1)
     with _threads() as parallel:
-        if device is None:
+        if not isinstance(X, np.ndarray):
+            frame, candidates, bound = _sparse_search(X, m)
+            indices, distances = _nearest(X, candidates, k, parallel)
+        elif device is None:
             frame, Z = _placed(X)
             candidates, bound = _block_search(Z, frame.norms, m, parallel)
             indices, distances = _nearest(X, candidates, k, parallel)
         else:
             frame, bound, indices, distances = _device_search(X, m, k, device)
-        if m < len(X) - 1:
+        if m < N - 1:
             # A dismissed sample's computed half is at least `bound`. The true half could still be a neighbour's.
             reach = frame.reach(distances[:, -1])
-            doubtful = np.flatnonzero(bound <= reach + frame.error(reach, np.float32))
+            doubtful = np.flatnonzero(bound <= reach + frame.error(reach, bound.dtype.type))
             indices[doubtful], distances[doubtful] = _repeat_search(X, frame, doubtful, k, parallel)
     return indices, distances
 
@@ -212,8 +244,11 @@ class _Frame:
     scale: float
     norms: np.ndarray  # (N,) float64: |z|^2 / 2
 
-    def place(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return float64 Z and |z|^2 / 2 of rows of X."""
+    def place(self, X: Samples) -> tuple[Any, np.ndarray]:
+        """Return float64 Z and |z|^2 / 2 of rows of X; the mean of sparse ones is taken to be 0."""
+        if not isinstance(X, np.ndarray):
+            placed = X * (1 / self.scale)
+            return placed, 0.5 * _squared_norms(placed)
         Z = (X - self.mean) / self.scale
         return Z, 0.5 * np.einsum("nd,nd->n", Z, Z)
 
@@ -296,6 +331,33 @@ def _block_search(Z: np.ndarray, exact_norms: np.ndarray, m: int, parallel: Para
     return indices, bound
 
 
+def _sparse_search(X: sp.csr_matrix, m: int) -> tuple[_Frame, np.ndarray, np.ndarray]:
+    """Return what `_placed` and `_block_search` do, from float64 halves of sparse rows against all others."""
+    N = X.shape[0]
+    frame = _Frame(np.zeros(X.shape[1]), float(np.abs(X.data).max(initial=0)) or 1.0, np.empty(N))
+    Z, frame.norms[:] = frame.place(X)
+    candidates, bound = np.empty((N, m), dtype=np.int64), np.empty(N)
+    step = max(1, _REPEAT_BYTES // (8 * N))
+    for start in range(0, N, step):
+        some = np.arange(start, min(start + step, N))
+        halves = frame.norms[some, None] - _products(Z[some], Z) + frame.norms
+        halves[some - start, some] = np.inf
+        candidates[some] = np.argpartition(halves, m - 1, axis=1)[:, :m]
+        bound[some] = np.take_along_axis(halves, candidates[some], axis=1).max(axis=1)
+    return frame, candidates, bound
+
+
+def _squared_norms(rows: Any) -> np.ndarray:
+    """Return the squared norm of each row of a sparse matrix."""
+    return np.asarray(rows.multiply(rows).sum(axis=1)).ravel()
+
+
+def _products(one: Samples, other: Samples) -> np.ndarray:
+    """Return the product of each row of one with each of the other, dense."""
+    found = one @ other.T
+    return found if isinstance(found, np.ndarray) else np.asarray(found.toarray())
+
+
 def _device_search(
     X: np.ndarray, m: int, k: int, device: "str | torch.device"
 ) -> "tuple[_Frame, np.ndarray, np.ndarray, np.ndarray]":
@@ -359,9 +421,9 @@ def _device_search(
     return frame, bound.cpu().numpy(), np.take_along_axis(indices, order, 1), np.take_along_axis(found, order, 1)
 
 
-def _repeat_search(X: np.ndarray, frame: _Frame, rows: np.ndarray, k: int, parallel: Parallel) -> Neighbors:
+def _repeat_search(X: Samples, frame: _Frame, rows: np.ndarray, k: int, parallel: Parallel) -> Neighbors:
     """Return the k nearest neighbours of some rows, from float64 halves against all samples."""
-    N = len(X)
+    N = X.shape[0]
     indices, distances = np.empty((len(rows), k), dtype=np.int64), np.empty((len(rows), k), dtype=np.float32)
     step = max(1, _REPEAT_BYTES // (8 * N))
 
@@ -372,7 +434,7 @@ def _repeat_search(X: np.ndarray, frame: _Frame, rows: np.ndarray, k: int, paral
         for first in range(0, N, _BLOCK):
             columns = slice(first, first + _BLOCK)
             others, other_norms = frame.place(X[columns])
-            halves[:, columns] = norms[:, None] - Z @ others.T + other_norms
+            halves[:, columns] = norms[:, None] - _products(Z, others) + other_norms
         halves[np.arange(len(some)), some] = np.inf
         kth = np.maximum(np.partition(halves, k - 1, axis=1)[:, k - 1], 0)
         kth += frame.error(kth, np.float64, some)
@@ -388,7 +450,7 @@ def _repeat_search(X: np.ndarray, frame: _Frame, rows: np.ndarray, k: int, paral
     return indices, distances
 
 
-def _nearest(X: np.ndarray, candidates: np.ndarray, k: int, parallel: Parallel) -> Neighbors:
+def _nearest(X: Samples, candidates: np.ndarray, k: int, parallel: Parallel) -> Neighbors:
     """Return the k nearest of each sample's candidates (N, m); the sample and negative indices are infinitely far."""
     N, m = candidates.shape
     indices, distances = np.empty((N, k), dtype=np.int64), np.empty((N, k), dtype=np.float32)
@@ -407,9 +469,15 @@ def _nearest(X: np.ndarray, candidates: np.ndarray, k: int, parallel: Parallel) 
     return indices, distances
 
 
-def _distances(X: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+def _distances(X: Samples, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """Return the Euclidean distance (float32) of each pair, from differences in float64; symmetric in the pair."""
     squared = np.empty(len(rows))
+    if not isinstance(X, np.ndarray):
+        step = max(1, _PAIR_BYTES // (32 * (1 + X.nnz // X.shape[0])))
+        for start in range(0, len(rows), step):
+            some = slice(start, start + step)
+            squared[some] = _squared_norms(X[rows[some]] - X[columns[some]])
+        return np.sqrt(squared).astype(np.float32)
     mapping = mapping_of(X)
     step = max(1, _PAIR_BYTES // (8 * X.shape[1]) if mapping is None else _MAPPED_BYTES // AROUND)
     for start in range(0, len(rows), step):

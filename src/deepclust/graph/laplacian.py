@@ -3,7 +3,7 @@
 import numpy as np
 import scipy.sparse as sp
 
-from deepclust.errors import UserError
+from deepclust.graph.adjacency import check_weights
 
 
 def laplacian(W: sp.csr_matrix, *, normalized: bool = True) -> sp.csr_matrix:
@@ -45,14 +45,7 @@ def laplacian(W: sp.csr_matrix, *, normalized: bool = True) -> sp.csr_matrix:
 
 def weighted_degrees(W: sp.csr_matrix) -> np.ndarray:
     """Return the row sums (N,) of W in float64, after checking that W is a graph's weight matrix."""
-    if W.ndim != 2 or W.shape[0] != W.shape[1]:
-        raise UserError(f"W must be square, got shape {W.shape}; make it with gaussian_weights")
-    if not (np.isfinite(W.data).all() and (W.data > 0).all()):
-        raise UserError("W must store finite weights > 0, got others; W.eliminate_zeros() removes zeros")
-    if W.diagonal().any():
-        raise UserError("W must have an empty diagonal, got self edges; remove them with W.setdiag(0)")
-    if np.any((W - W.T).data):
-        raise UserError("W must be symmetric, got w_ij != w_ji; symmetrize it first, as gaussian_weights does")
+    check_weights(W)
     return np.asarray(W.sum(axis=1, dtype=np.float64)).ravel()
 
 

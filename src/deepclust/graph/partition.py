@@ -122,7 +122,9 @@ def partition(W: sp.csr_matrix, n_clusters: int, *, random_state: int = 0) -> Pa
     Raises
     ------
     UserError
-        If W is not a graph's weight matrix, `n_clusters` is out of range, or ARPACK does not converge (long chains).
+        If W is not a graph's weight matrix, or `n_clusters` is out of range.
+    SeedFailed
+        ARPACK does not converge (long chains).
 
     Notes
     -----
@@ -197,8 +199,12 @@ class _Graph:
         degrees = weighted_degrees(W)
         largest = degrees.max(initial=0) or 1.0  # before the sum, which might overflow
         total = (degrees / largest).sum() or 1.0
-        scaled = sp.csr_matrix((W.data / largest / total, W.indices, W.indptr), shape=W.shape)
-        return cls(scaled, degrees / largest / total)
+        # what is not 0 stays so, and an edge an edge
+        weights, shares = (
+            np.where(values > 0, np.maximum(values / largest / total, np.finfo(np.float64).smallest_subnormal), 0)
+            for values in (W.data, degrees)
+        )
+        return cls(sp.csr_matrix((weights, W.indices, W.indptr), shape=W.shape), shares)
 
     def part(self, nodes: np.ndarray) -> "_Graph":
         return _Graph(self.W[nodes][:, nodes], self.degrees[nodes])
@@ -286,6 +292,8 @@ def _starts(graph: _Graph, K: int, random_state: int) -> Iterator[tuple[str, np.
 
 def _k_means(vectors: np.ndarray, K: int, n_init: int, random_state: int) -> np.ndarray:
     """Return k-means labels of rows scaled to norm 1, on one thread: more threads change scikit-learn's sums."""
+    _, exponents = np.frexp(np.abs(vectors).max(axis=1, keepdims=True))
+    vectors = np.ldexp(vectors, -exponents)  # by powers of 2, exactly: the square of 1e-160 is 0
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     rows = np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0)
     with threadpool_limits(1), warnings.catch_warnings():

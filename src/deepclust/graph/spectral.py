@@ -9,12 +9,14 @@ from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 from threadpoolctl import threadpool_limits
 
-from deepclust.errors import UserError
+from deepclust.errors import SeedFailed, UserError
 from deepclust.graph.laplacian import scaled_weights
 
 _DENSE = 500  # up to this many nodes a dense decomposition takes milliseconds
 _TOLERANCE = 1e-10  # residual norm relative to an eigenvalue of about 1; 0 (rounding) costs a third more
 _RESTARTS = 2000  # 1e4 to 1e5 products with the matrix; image graphs of 70,000 nodes need some 50
+_LIGHT = 1e-6  # root of a degree, as a share of a heavy node's, below which an entry is rounding
+_PASSES = 100
 
 
 class Eigenpairs(NamedTuple):
@@ -30,7 +32,9 @@ def smallest_eigenvectors(W: sp.csr_matrix, n_components: int, *, random_state: 
     is known: D^1/2 times the component's indicator. These eigenvectors come first, from the largest component (then
     smallest index) to the smallest; an isolated node is a component. The others come from ARPACK, as the largest
     eigenpairs of D^-1/2 W D^-1/2, which takes a fraction of the time of shift-invert (no factorisation). Small
-    components are decomposed densely. Signs make a vector's entry of largest modulus (the first such) positive.
+    components are decomposed densely. Signs make a vector's entry of largest modulus (the first such) positive. Entries
+    keep their digits where a node's degree D is next to nothing, so that D^-1/2 times a vector is right there as well:
+    see `_settled`.
 
     Parameters
     ----------
@@ -47,7 +51,9 @@ def smallest_eigenvectors(W: sp.csr_matrix, n_components: int, *, random_state: 
     Raises
     ------
     UserError
-        If W is not a graph's weight matrix, `n_components` is out of range, or ARPACK does not converge (long chains).
+        If W is not a graph's weight matrix, or `n_components` is out of range.
+    SeedFailed
+        ARPACK does not converge (long chains).
     """
     N = W.shape[0]
     if not (isinstance(n_components, int | np.integer) and 1 <= n_components <= N):
@@ -64,7 +70,8 @@ def smallest_eigenvectors(W: sp.csr_matrix, n_components: int, *, random_state: 
         vectors[nodes, column] = null
         count = min(n_components - len(largest_first), len(nodes) - 1)
         if count > 0:
-            part = _largest(S[nodes][:, nodes], null, count, random_state)
+            within = S[nodes][:, nodes]
+            part = _settled(within, null, _largest(within, null, count, random_state))
             found += [(1 - value, nodes, vector) for value, vector in zip(part.values, part.vectors.T, strict=True)]
     found.sort(key=lambda pair: pair[0])
     for column, (value, nodes, vector) in zip(range(len(largest_first), n_components), found, strict=False):
@@ -93,7 +100,26 @@ def _largest(S: sp.csr_matrix, null: np.ndarray, count: int, random_state: int) 
                 *eigsh(deflated, k=count, which="LA", v0=start, tol=_TOLERANCE, maxiter=_RESTARTS, rng=rng)
             )
         except ArpackNoConvergence as error:
-            raise UserError(
+            raise SeedFailed(
                 f"eigenvalues too close together: {len(error.eigenvalues)} of the {count} eigenpairs sought converged; "
                 "raise graph.n_neighbors or lower n_components"
             ) from error
+
+
+def _settled(S: sp.csr_matrix, null: np.ndarray, pairs: Eigenpairs) -> Eigenpairs:
+    """Return eigenpairs of S with the entries of light nodes taken from their neighbours', by S u = mu u.
+
+    An entry is near the root of its node's degree, as those of `null` are. Where that is far below the root at the
+    vector's peak, as for an outlier whose weights are 1e-300, the decomposition gives rounding in its place: 1e-17,
+    which a division by the root of the degree makes 1e130. The light nodes of a vector hold next to nothing of it, so
+    that their entries follow from those of the others.
+    """
+    values, vectors = pairs
+    light = null[:, None] < _LIGHT * null[np.abs(vectors).argmax(axis=0)]
+    if not light.any():
+        return pairs
+    nodes = np.flatnonzero(light.any(axis=1))
+    found = np.where(light, 0, vectors)
+    for _ in range(_PASSES):  # one for each light node between a light one and a heavy one
+        found[nodes] = np.where(light[nodes], S[nodes] @ found / np.maximum(values, 0.5), found[nodes])
+    return Eigenpairs(values, found)

@@ -2,23 +2,24 @@
 
 import copy
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from sklearn.metrics import pairwise_distances_argmin
 from torch import Tensor
 
 from deepclust import nets
-from deepclust.errors import NotApplicable, SeedFailed
+from deepclust.errors import NotApplicable, SeedFailed, UserError
 from deepclust.graph.partition import partition
+from deepclust.methods._flat_clustering import nearest_center
 from deepclust.methods._graph_cuts import neighbour_graph
 from deepclust.methods.base import Clusterer
 from deepclust.nets._augmentation import augment
 from deepclust.nets._autoencoder import Autoencoder
 from deepclust.seeding import derive_seed
 from deepclust.settings import Augmentation, setting
-from deepclust.training.loop import in_chunks
+from deepclust.training.loop import failing_the_seed, in_chunks
 from deepclust.training.pretrain import pretrain
 from deepclust.training.rows import on_device
 
@@ -34,10 +35,26 @@ class DeepClusterer(Clusterer):
     """
 
     default_network: ClassVar[str] = "mlp"
+    sparse_samples: ClassVar[str] = "made dense"  # as the other layers are anyway
     libraries: ClassVar[tuple[str, ...]] = (*Clusterer.libraries, "torch")
     not_in_params: ClassVar[tuple[str, ...]] = (*Clusterer.not_in_params, "pretraining")
 
     pretraining: dict[str, Any] | None = setting("of the network that `fit` pretrains if given none", default=None)
+
+    def _check_network(self, network: Any, n_features: int) -> None:
+        if not isinstance(network, Autoencoder):
+            raise UserError(
+                "network must be an Autoencoder, as `pretrain` returns it or a fitted method has it in `network_`, "
+                f"got {type(network).__name__}; leave it out, and fit pretrains one"
+            )
+        if (found := network.facts["n_features"]) != n_features:
+            raise UserError(
+                f"network must take rows of {n_features} features, as X has, got one for {found}; pretrain one on "
+                "this X, or leave it out"
+            )
+
+    def _guard(self) -> AbstractContextManager[None]:
+        return failing_the_seed(type(self).__name__)
 
     def _start(self, X: np.ndarray, network: Autoencoder | None) -> Tensor:
         """Set `network_`, a copy of the given network or a new one, and return X on the device in float32."""
@@ -48,7 +65,7 @@ class DeepClusterer(Clusterer):
             given = {"network": own} | (self.pretraining or {})
             settings = nets.make(given.pop("network"), given)
             network, _ = pretrain(data, settings, seed=derive_seed(self._seed, "pretrain"))
-        self.network_: Autoencoder = copy.deepcopy(network).to(data.device)
+        self.network_: Autoencoder = copy.deepcopy(network).to(data.device, torch.float32)
         return data
 
     def _encode(self, data: Tensor) -> Tensor:
@@ -112,8 +129,7 @@ class CentroidClusterer(DeepClusterer):
 
     def _nearest(self, codes: np.ndarray) -> np.ndarray:
         """Return the labels (N,) of codes (N, P)."""
-        labels: np.ndarray = pairwise_distances_argmin(codes, self.cluster_centers_)
-        return labels
+        return nearest_center(codes, self.cluster_centers_)
 
     def _predict(self, X: np.ndarray) -> np.ndarray:
         return self._nearest(self._codes(X))

@@ -1,22 +1,33 @@
 """What every method shares: validation, seeds, the label wall and the read-out of results."""
 
+import math
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, SupportsIndex
 
 import numpy as np
 import psutil
+import scipy.sparse as sp
+from sklearn import config_context
 from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from deepclust.errors import NotApplicable, UserError
+from deepclust.graph.adjacency import edge_weights
 from deepclust.mapped import chunks, mapping_of
 from deepclust.methods import _saving
 from deepclust.settings import Count, Settings, checked, setting
 
 _STORED = [np.float16, np.float32, np.float64]  # what an array in a file may hold
+_LARGEST = 1e100  # of an entry of X, and its inverse for all of X: squares then fit float64 with digits to spare
+
+
+def _largest(X: Any) -> float:
+    """Return the largest of the absolute values of X, without a copy of it."""
+    return max(float(X.max()), -float(X.min()))
 
 
 def _can_predict(method: "Clusterer") -> bool:
@@ -28,10 +39,11 @@ def _can_predict(method: "Clusterer") -> bool:
 class Clusterer(ClusterMixin, BaseEstimator, Settings):
     """A scikit-learn clusterer with declared settings and inputs; subclasses write `_fit` and, if defined, `_predict`.
 
-    `_fit` receives validated X (N, D) and the inputs that the class declares, and never sees y. It sets `labels_` (N,)
-    in [0, K) and, where the method has them, `embedding_` (N, P), `cluster_centers_` (K, P), `trace_` (a dict an
-    epoch), `n_iter_`, `converged_`, `network_`, `readouts_` (name -> other labels (N,) read off the same fit, each a
-    row of the tables) and `extras_` (name -> array, sparse matrix or table that a figure needs).
+    `_fit` receives validated X (N, D), CSR where the class declares that it keeps a sparse one, and the inputs that
+    the class declares, and never sees y. It sets `labels_` (N,) in [0, K) and, where the method has them, `embedding_`
+    (N, P), `cluster_centers_` (K, P), `trace_` (a dict an epoch), `n_iter_`, `converged_`, `network_`, `readouts_`
+    (name -> other labels (N,) read off the same fit, each a row of the tables) and `extras_` (name -> array, sparse
+    matrix or table that a figure needs).
 
     `_predict` reads settings and attributes whose names end in `_`: arrays, dictionaries of arrays, numbers, words and
     `network_`. They are what `save` keeps.
@@ -41,6 +53,7 @@ class Clusterer(ClusterMixin, BaseEstimator, Settings):
     default_network: ClassVar[str] = ""  # the file of nets/ whose network `fit` takes; empty for methods without one
     paper: ClassVar[str] = ""  # where the algorithm comes from
     why_no_predict: ClassVar[str] = ""  # for methods that cannot label new samples
+    sparse_samples: ClassVar[str] = "refused"  # what becomes of a sparse X: refused, kept or made dense
     libraries: ClassVar[tuple[str, ...]] = ("numpy", "scipy", "scikit-learn")  # whose versions decide the result
     not_in_params: ClassVar[tuple[str, ...]] = ("n_clusters", "random_state", "device")  # the pipeline sets these
 
@@ -49,13 +62,14 @@ class Clusterer(ClusterMixin, BaseEstimator, Settings):
     device: Literal["auto", "cpu", "cuda"] = setting("auto: CUDA where there is one", default="auto")
 
     def fit(self, X: Any, y: Any = None, **inputs: Any) -> Self:
-        """Cluster the rows of X (N, D); y is ignored.
+        """Cluster the rows of X (N, D), dense, or sparse where `sparse_samples` says so; y is ignored.
 
-        A method takes as keywords what it declares: `graph`, a symmetric sparse (N, N) matrix of edge weights, and
-        `network`, a pretrained `Autoencoder` (it is copied, not changed). The method makes what is left out.
+        A method takes as keywords what it declares: `graph`, a symmetric (N, N) matrix of edge weights > 0, 0 for no
+        edge, sparse in any format of SciPy's or dense, and `network`, a pretrained `Autoencoder` for rows of D
+        features. Neither is changed. The method makes what is left out or None.
 
-        Raises UserError for a setting out of its range, and NotApplicable where a fit would need more memory than is
-        free, before it starts.
+        Raises UserError for a setting out of its range, a graph or a network that is none or not of this X, and
+        NotApplicable where a fit would need more memory than is free, before it starts.
         """
         for name, value in self.get_params(deep=False).items():
             try:
@@ -63,20 +77,21 @@ class Clusterer(ClusterMixin, BaseEstimator, Settings):
             except UserError as error:
                 raise UserError(f"{type(self).__name__}: {error}") from None
         X = self._validated(X)
+        n_stored = X.shape[1] if isinstance(X, np.ndarray) else -(-X.nnz // X.shape[0])
+        n_samples, n_features = X.shape
         accepted = {name for name, taken in (("graph", self.reads_graph), ("network", self.default_network)) if taken}
         if unknown := set(inputs) - accepted:
             raise TypeError(f"{type(self).__name__}.fit takes {sorted(accepted) or 'no inputs'}, got {sorted(unknown)}")
-        if len(X) < self.n_clusters:
-            raise UserError(f"n_clusters must be in [1, n_samples={len(X)}], got {self.n_clusters}")
-        needed, free = self._memory(*X.shape), psutil.virtual_memory().available
-        if needed > free:
-            raise NotApplicable(
-                f"{type(self).__name__} needs some {needed / 2**30:,.0f} GiB of memory for {len(X):,} samples of "
-                f"{X.shape[1]:,} features in {self.n_clusters:,} clusters, and {free / 2**30:,.0f} GiB are free; take "
-                "fewer samples, or a method that reads them in batches"
-            )
+        if inputs.get("graph") is not None:
+            inputs["graph"] = self._checked_graph(inputs["graph"], n_samples)
+        if inputs.get("network") is not None:
+            self._check_network(inputs["network"], n_features)
+        if n_samples < self.n_clusters:
+            raise UserError(f"n_clusters must be in [1, n_samples={n_samples}], got {self.n_clusters}")
+        self._require(self._memory(n_samples, n_stored), X.shape)
         self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        self._fit(X, **inputs)
+        with self._guard():
+            self._fit(X, **inputs)
         return self
 
     @available_if(_can_predict)  # type: ignore[untyped-decorator]
@@ -85,16 +100,66 @@ class Clusterer(ClusterMixin, BaseEstimator, Settings):
         check_is_fitted(self)
         return self._predict(self._validated(X, reset=False))
 
-    def _validated(self, X: Any, *, reset: bool = True) -> np.ndarray:
-        """Return X as a real array (N, D); one in a file (`files.read_array`) stays there."""
-        if isinstance(X, np.memmap) and mapping_of(X) is not None and X.ndim == 2 and X.dtype in _STORED:
-            check = partial(validate_data, self, dtype=_STORED, order="C")
-            check(X[:1], reset=reset)
-            for rows in chunks(X):  # the check of all at once would copy them
-                check(rows, reset=False)
-            return X
-        found: np.ndarray = validate_data(self, X, dtype=[np.float64, np.float32], order="C", reset=reset)
+    def _require(self, n_bytes: int, shape: tuple[int, int]) -> None:
+        """Raise NotApplicable where there is less memory than X of this shape needs."""
+        free = psutil.virtual_memory().available
+        if n_bytes > free:
+            raise NotApplicable(
+                f"{type(self).__name__} needs some {n_bytes / 2**30:,.0f} GiB of memory for {shape[0]:,} samples of "
+                f"{shape[1]:,} features in {self.n_clusters:,} clusters, and {free / 2**30:,.0f} GiB are free; take "
+                "fewer samples, or a method that reads them in batches"
+            )
+
+    def _validated(self, X: Any, *, reset: bool = True) -> Any:
+        """Return X as a real array (N, D), or as CSR; one in a file (`files.read_array`) stays there."""
+        if sp.issparse(X) and self.sparse_samples == "refused":
+            raise UserError(f"{type(self).__name__} reads dense samples alone, got sparse ones; hand in X.toarray()")
+        with config_context(assume_finite=False):  # whatever the environment's SKLEARN_ASSUME_FINITE says
+            if isinstance(X, np.memmap) and mapping_of(X) is not None and X.ndim == 2 and X.dtype in _STORED:
+                check = partial(validate_data, self, dtype=_STORED, order="C")
+                check(X[:1], reset=reset)
+                largest = 0.0
+                for rows in chunks(X):  # the check of all at once would copy them
+                    largest = max(largest, _largest(check(rows, reset=False)))
+                found = X
+            else:
+                numbers = [np.float64, np.float32]
+                found = validate_data(self, X, dtype=numbers, order="C", reset=reset, accept_sparse="csr")
+                largest = _largest(found)
+        if largest > _LARGEST or (reset and 0 < largest < 1 / _LARGEST):
+            raise UserError(f"X must have entries of about 1, and none beyond 1e100, got {largest:g}; rescale it")
+        return found if isinstance(found, np.ndarray) else self._from_sparse(found)
+
+    def _from_sparse(self, X: Any) -> Any:
+        """Return X as canonical CSR, or as an array where the method wants that and there is room."""
+        if self.sparse_samples == "made dense":
+            self._require(X.dtype.itemsize * math.prod(X.shape), X.shape)
+            return X.toarray()
+        found = sp.csr_matrix((X.data, X.indices, X.indptr), shape=X.shape)
+        if not found.has_canonical_format:
+            found = found.copy()  # what is the caller's stays as it is
+            found.sum_duplicates()
         return found
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = self.sparse_samples != "refused"
+        return tags
+
+    def _checked_graph(self, graph: Any, n_samples: int) -> sp.csr_matrix:
+        """Return the edge weights of a graph of so many nodes that has edges, or raise UserError."""
+        W = edge_weights(graph, n_samples)
+        if not W.nnz:
+            raise UserError("graph must have an edge, got none; leave it out, and fit makes one of nearest neighbours")
+        return W
+
+    def _check_network(self, network: Any, n_features: int) -> None:
+        """Raise UserError for what is no network for rows of so many features."""
+        raise NotImplementedError
+
+    def _guard(self) -> AbstractContextManager[None]:
+        """Return what `_fit` runs in."""
+        return nullcontext()
 
     def _fit(self, X: np.ndarray, **inputs: Any) -> None:
         raise NotImplementedError

@@ -101,12 +101,20 @@ def write_csv(path: Path | str, table: pd.DataFrame) -> None:
     files.write_text(path, table.to_csv(index=False, lineterminator="\n", float_format="%.6g"))
 
 
+def remark(record: Mapping[str, Any]) -> str:
+    """Return why a seed did not finish, or of a finished one that it left clusters without samples, or nothing."""
+    found, asked = record.get("n_clusters_found"), record.get("n_clusters")
+    if found is None or found == asked:
+        return str(record["reason"])
+    return f"seed {record['seed']} has samples in {found} of {asked} clusters"
+
+
 def read_results(root: Path | str, datasets: Sequence[str], cells: Sequence[str]) -> pd.DataFrame:
     """Return one row per dataset, cell, seed and metric: dataset, cell, method, seed, status, reason, metric, value.
 
-    `value` is a fraction, or an internal metric on its own scale. A failed or skipped seed keeps its row for every
-    metric, with value NaN. A metric that is not defined, or needs labels where there are none, is NaN as well. The
-    read-outs of a cell follow it as `CELL/READOUT`.
+    `value` is a fraction, or an internal metric on its own scale. `reason` is the `remark` on the seed. A failed or
+    skipped seed keeps its row for every metric, with value NaN. A metric that is not defined, or needs labels where
+    there are none, is NaN as well. The read-outs of a cell follow it as `CELL/READOUT`.
 
     Parameters
     ----------
@@ -143,7 +151,7 @@ def read_results(root: Path | str, datasets: Sequence[str], cells: Sequence[str]
                         "method": run["method"],
                         "seed": int(seed),
                         "status": record["status"],
-                        "reason": record["reason"],
+                        "reason": remark(record) if name == cell else record["reason"],
                         "metric": metric,
                         "value": scores.get(seed, {}).get(metric, np.nan),
                     }
@@ -157,7 +165,7 @@ def summarise(results: pd.DataFrame) -> pd.DataFrame:
     """Return mean, std, median, min and max over the finished seeds, one row per dataset, cell and metric.
 
     Fractions; std has ddof 1 and is NaN for one seed. `n` counts finished and `failed` broken seeds. `status` is `ok`
-    as soon as one seed finished, else `failed` or `skipped`; `reason` joins the distinct reasons of the seeds.
+    as soon as one seed finished, else `failed` or `skipped`; `reason` joins the distinct remarks on the seeds.
     """
     rows = []
     for (dataset, cell, metric), group in results.groupby(_KEY, sort=False):

@@ -260,7 +260,9 @@ def _score(record: Mapping[Any, Any], value: str, scale: float, decimals: int = 
 def _counts(record: Mapping[Any, Any]) -> list[Entry]:
     if record["status"] == NOT_RUN:
         return [Entry(_DASH), Entry(_DASH)]
-    return [Entry(str(record["n"])), Entry(str(record["failed"]), note=_because(record) if record["failed"] else "")]
+    failed = Entry(str(record["failed"]), note=_because(record) if record["failed"] else "")
+    empty_clusters = record["n"] and record["reason"] and not record["failed"]
+    return [Entry(str(record["n"]), note=_because(record) if empty_clusters else ""), failed]
 
 
 def _published(record: Mapping[Any, Any]) -> Entry:

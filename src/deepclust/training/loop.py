@@ -1,8 +1,11 @@
 """The one mini-batch loop: data in memory, batches from a generator of its own, checkpoints, finite or stopped."""
 
+import contextlib
 import logging
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
+from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,12 +13,13 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from deepclust.errors import SeedFailed, UserError
+from deepclust.errors import NotApplicable, SeedFailed, UserError
 from deepclust.training import runtime
 from deepclust.training.checkpoint import Damaged, load_state, save_state
 from deepclust.training.replay import Replayed, cuda_graphs, own_stream
 from deepclust.training.rows import Rows
 
+_MACHINE = re.compile("DefaultCPUAllocator|CUDA error|CUDNN_STATUS|CUBLAS_STATUS")  # plain RuntimeErrors of torch's
 _log = logging.getLogger(__name__)
 
 Terms = Callable[[Tensor, Tensor, torch.Generator], dict[str, Tensor]]
@@ -104,6 +108,7 @@ def train(
         The precision is oneDNN's, and X is on a GPU.
     SeedFailed
         A term of the loss, or a weight after the last step, is not finite; the last checkpoint before that stays.
+        BatchNorm has batches of one sample. A library refuses its input: see `failing_the_seed`.
     """
     surroundings = runtime.current()
     if X.is_cuda and surroundings.precision == "onednn_bfloat16":
@@ -143,7 +148,7 @@ def train(
         return list(losses), values.detach()
 
     run = Replayed(step, module, cuda_graphs(noise) if X.device.type == "cuda" else None)
-    with own_stream(X.device):
+    with failing_the_seed(f"phase '{phase}'"), own_stream(X.device):
         bar = tqdm(range(first, epochs), phase, disable=not surroundings.progress, leave=False)
         for epoch in bar:
             if converged:
@@ -152,6 +157,11 @@ def train(
                 steps.before()
                 run.expire()
             module.train()
+            if batch_size == 1 and any(isinstance(m, nn.BatchNorm1d) and m.training for m in module.modules()):
+                raise SeedFailed(
+                    f"phase '{phase}' has batches of one sample, which BatchNorm cannot normalise; use a batch_size "
+                    "and a number of samples of at least 2, or a network without BatchNorm"
+                )
             order = torch.randperm(n_samples, generator=generator).to(X.device)
             if subset is not None:
                 order = subset[order]
@@ -215,6 +225,24 @@ def in_chunks(
         found[done : done + len(part)] = part
         done += len(part)
     return found
+
+
+@contextlib.contextmanager
+def failing_the_seed(what: str) -> Iterator[None]:
+    """Turn a ValueError or RuntimeError of a library in the block into SeedFailed, with its reason: other seeds go on.
+
+    Errors of a program, of the machine and of memory stay what they are.
+    """
+    try:
+        yield
+    except (UserError, NotApplicable, SeedFailed, NotImplementedError, RecursionError):
+        raise
+    except (torch.OutOfMemoryError, torch.AcceleratorError, BrokenExecutor):
+        raise
+    except (ValueError, RuntimeError) as error:
+        if _MACHINE.search(str(error)):
+            raise
+        raise SeedFailed(f"{what} broke down, {type(error).__name__}: {' '.join(str(error).split())}") from error
 
 
 class _Labels(nn.Module):

@@ -12,6 +12,7 @@ class KMeans(KMeansReadout, Clusterer):
     """k-means on the input features, the best of `n_init` starts by inertia."""
 
     paper: ClassVar[str] = "Lloyd 1982; Arthur and Vassilvitskii 2007"
+    sparse_samples: ClassVar[str] = "kept"
 
     def _memory(self, n_samples: int, n_features: int) -> int:
         return 8 * n_samples * n_features  # scikit-learn's centred copy, of float16 in float64

@@ -92,7 +92,7 @@ class DECS(CentroidClusterer):
         data = self._start(X, network)
         said = self._resolve()
         codes = self._encode(data).cpu().numpy()
-        kmeans = k_means(len(X), self.n_clusters, n_init=self.n_init, random_state=self._seed).fit(codes)
+        kmeans = k_means(codes, self.n_clusters, n_init=self.n_init, random_state=self._seed)
         state = DECSState(self.network_, kmeans, data)
         augmented = self._augmenter(self.augment)
 
@@ -140,7 +140,7 @@ class DECSState(nn.Module):
         self.centroids = nn.Parameter(torch.from_numpy(start.cluster_centers_).to(data.device))
         self.labels: Tensor
         self.sums: Tensor
-        self.register_buffer("labels", torch.from_numpy(start.labels_.astype(np.int64)).to(data.device))
+        self.register_buffer("labels", torch.from_numpy(start.labels_).to(data.device))
         # over an epoch's batches: threshold, stability, changes, 1
         self.register_buffer("sums", torch.zeros(4, device=data.device))
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
+from sklearn.cluster import KMeans, MiniBatchKMeans
 from torch import Tensor, nn
 
 from deepclust.losses.distances import squared_distances
@@ -77,7 +78,6 @@ class PCX(CentroidClusterer):
 
     def _fit(self, X: np.ndarray, network: Autoencoder | None = None, **_: Any) -> None:
         data = self._start(X, network)
-        kmeans = k_means(len(X), self.n_clusters, n_init=self.n_init, random_state=self._seed)
         state = PCXState(self.network_, data, self)
         training = _Training(self, state)
         self.extras_: dict[str, Any] = {}
@@ -98,7 +98,7 @@ class PCX(CentroidClusterer):
         first = run("warm_up", training.reconstruction, self.warm_up)
         if self.init == "kmeans":
             start = self._encode(data).cpu().numpy()
-            state.centroids.copy_(torch.from_numpy(kmeans.fit(start).cluster_centers_))
+            state.centroids.copy_(torch.from_numpy(self._k_means(start).cluster_centers_))
             self.extras_["embedding_before"] = start
         outcome = run("cluster", training.terms, self.epochs, EpochSteps(training.before_epoch, training.after_epoch))
 
@@ -107,11 +107,14 @@ class PCX(CentroidClusterer):
         self.cluster_centers_ = state.centroids.cpu().numpy()
         self.embedding_ = self._encode(data).cpu().numpy()
         self.labels_ = self._nearest(self.embedding_)
-        self.readouts_ = {"kmeans": kmeans.fit_predict(self.embedding_).astype(np.int64)}
+        self.readouts_ = {"kmeans": self._k_means(self.embedding_).labels_}
         self.readouts_ |= self._modularity(self.embedding_)
         self._interpret(state.eval())
         self.trace_ = first.trace + outcome.trace
         self.n_iter_, self.converged_ = first.n_iter + outcome.n_iter, False
+
+    def _k_means(self, codes: np.ndarray) -> KMeans | MiniBatchKMeans:
+        return k_means(codes, self.n_clusters, n_init=self.n_init, random_state=self._seed)
 
     @torch.no_grad()
     def _interpret(self, state: "PCXState") -> None:

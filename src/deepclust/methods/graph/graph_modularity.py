@@ -21,13 +21,14 @@ class GraphModularity(Clusterer):
     """
 
     reads_graph: ClassVar[bool] = True
+    sparse_samples: ClassVar[str] = "kept"
     paper: ClassVar[str] = "Clauset, Newman and Moore 2004; Blondel et al. 2008"
     why_no_predict: ClassVar[str] = "modularity is defined on the graph's own nodes"
     not_in_params: ClassVar[tuple[str, ...]] = (*Clusterer.not_in_params, "n_neighbors")
 
     n_neighbors: Count = setting("neighbours a sample in a graph that `fit` makes", default=10)
 
-    def _fit(self, X: np.ndarray, graph: sp.csr_matrix | None = None, **_: Any) -> None:
+    def _fit(self, X: np.ndarray | sp.csr_matrix, graph: sp.csr_matrix | None = None, **_: Any) -> None:
         if graph is None:
             graph = neighbour_graph(X, self.n_neighbors)
         found = partition(graph, self.n_clusters, random_state=self._seed)

@@ -19,6 +19,7 @@ class SCNcut(Clusterer):
     """
 
     reads_graph: ClassVar[bool] = True
+    sparse_samples: ClassVar[str] = "kept"
     paper: ClassVar[str] = "Shi and Malik 2000"
     why_no_predict: ClassVar[str] = "the eigenvectors are defined on the graph's own nodes"
     not_in_params: ClassVar[tuple[str, ...]] = (*Clusterer.not_in_params, "n_neighbors")
@@ -29,11 +30,11 @@ class SCNcut(Clusterer):
     def _memory(self, n_samples: int, n_features: int) -> int:
         return 8 * n_samples * (2 * self.n_clusters + 1)  # ARPACK's basis
 
-    def _fit(self, X: np.ndarray, graph: sp.csr_matrix | None = None, **_: Any) -> None:
+    def _fit(self, X: np.ndarray | sp.csr_matrix, graph: sp.csr_matrix | None = None, **_: Any) -> None:
         if graph is None:
             graph = neighbour_graph(X, self.n_neighbors)
         self.embedding_ = ncut_vectors(graph, self.n_clusters, random_state=self._seed)
-        model = k_means(len(X), self.n_clusters, n_init=self.n_init, random_state=self._seed).fit(self.embedding_)
-        self.labels_ = model.labels_.astype(np.int64)
+        model = k_means(self.embedding_, self.n_clusters, n_init=self.n_init, random_state=self._seed)
+        self.labels_ = model.labels_
         self.n_iter_ = model.n_iter_
         self.converged_ = model.n_iter_ < model.max_iter

@@ -7,13 +7,13 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
-from sklearn.cluster import KMeans
 from torch import Tensor, nn
 
 from deepclust.errors import SeedFailed
 from deepclust.graph.laplacian import laplacian
 from deepclust.graph.partition import partition
 from deepclust.methods._deep import DeepClusterer
+from deepclust.methods._flat_clustering import k_means
 from deepclust.methods._graph_cuts import candidate_extras, ncut_vectors, neighbour_graph
 from deepclust.methods.self_expression._self_expression import (
     default_width,
@@ -122,13 +122,12 @@ class Hybrid(DeepClusterer):
     def _read_out(self, affinity: sp.csr_matrix, H: np.ndarray) -> None:
         """Set every label, from the affinity and from H, and the candidate partitions."""
         found = partition(affinity, self.n_clusters, random_state=self._seed)
-        kmeans = KMeans(self.n_clusters, n_init=20, random_state=self._seed)
         vectors = ncut_vectors(affinity, self.n_clusters, random_state=self._seed)
         self.embedding_ = H
         self.labels_ = found.labels
         self.readouts_ = {
-            "spectral": kmeans.fit(vectors).labels_.astype(np.int64),
-            "kmeans": kmeans.fit(H).labels_.astype(np.int64),
+            name: k_means(features, self.n_clusters, n_init=20, random_state=self._seed).labels_
+            for name, features in (("spectral", vectors), ("kmeans", H))
         }
         self.extras_ = candidate_extras(found)
 

@@ -63,8 +63,8 @@ class SelfTraining(CentroidClusterer):
     def _fit(self, X: np.ndarray, network: Autoencoder | None = None, **_: Any) -> None:
         data = self._start(X, network)
         self._unit = max(_root_mean_square(data), 1e-12) if self.normalize else 1.0
-        kmeans = k_means(len(X), self.n_clusters, n_init=self.n_init, random_state=self._seed)
-        centroids = kmeans.fit(self._encode(data).cpu().numpy()).cluster_centers_
+        codes = self._encode(data).cpu().numpy()
+        centroids = k_means(codes, self.n_clusters, n_init=self.n_init, random_state=self._seed).cluster_centers_
         state = SelfTrainingState(self.network_, torch.from_numpy(centroids).to(data.device), len(data))
 
         @torch.no_grad()
