@@ -216,6 +216,10 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], None], list[str]]] = {
         change({"digits": {"path": "stages", "n_clusters": 2}}, "own"),
         ["own.digits", "name of a published data set; choose another"],
     ),
+    "own_data_named_as_a_folder_of_the_reports": (
+        change({"sweeps": {"path": "stages", "n_clusters": 2}}, "own"),
+        ["own.sweeps", "name of a folder in reports/files; choose another"],
+    ),
     "string_for_int": (change("2", "compute", "threads"), ["compute.threads", "integer", "'2'"]),
     "float_for_int": (change(10.0, "graph", "n_neighbors"), ["graph.n_neighbors", "integer", "10.0"]),
     "bool_for_int": (change(True, "networks", "mlp", "epochs"), ["networks.mlp.epochs", "integer", "True"]),

@@ -42,6 +42,9 @@ def run_as_script(main: Callable[..., None], *, is_stage: bool = True) -> None:
             main(*arguments)
     except UserError as error:
         sys.exit(_complain(str(error)))
+    except BrokenPipeError:  # nobody reads on: `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(1)
     except OSError as error:
         if error.errno not in _STORAGE:
             raise

@@ -45,6 +45,9 @@ class Resolved:
     cells: dict[str, Cell]
 
 
+_FOLDERS = ("figures", "sweeps")
+
+
 def check(config: Config) -> None:
     """Raise `UserError` for an unknown data set or method, wrong settings or sweeps."""
     try:
@@ -55,6 +58,8 @@ def check(config: Config) -> None:
     for name, own in config.own.items():
         if name in published:
             raise UserError(f"params.yaml: own.{name} is also the name of a published data set; choose another")
+        if name in _FOLDERS:
+            raise UserError(f"params.yaml: own.{name} is also the name of a folder in reports/files; choose another")
         if not Path(own.path).exists():
             raise UserError(
                 f"params.yaml: own.{name}.path: {own.path} does not exist; correct it, from the folder of params.yaml"

@@ -47,7 +47,7 @@ def draw(kind: str, run: Run, images: Path, pages: Path) -> dict[str, ModuleType
     Both folders exist afterwards, empty or not. Return the figures' modules by their stems.
     """
     from deepclust.reporting.figures._saving import save_pdf, save_png  # matplotlib: half a second
-    from deepclust.reporting.figures._style import plain, styled
+    from deepclust.reporting.figures._style import styled
 
     drawn = {}
     for folder in (images, pages):
@@ -55,10 +55,9 @@ def draw(kind: str, run: Run, images: Path, pages: Path) -> dict[str, ModuleType
     for name, module in of(kind):
         with styled():
             figure = module.draw(run) if run.has(module.NEEDS) else None
-        if figure is None:
-            continue
-        stem = run.stem(name)
-        with plain() if kind == "cell" else styled():  # the style in which the committed files were saved
+            if figure is None:
+                continue
+            stem = run.stem(name)
             save_png(figure, images / f"{stem}.png")
             save_pdf(figure, pages / f"{stem}.pdf")
         drawn[stem] = module

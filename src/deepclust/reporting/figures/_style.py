@@ -27,9 +27,7 @@ _STYLE: list[str | dict[str, Any]] = [
         "pdf.fonttype": 42,
     },
 ]
-# contexts around drawing and saving
-styled = functools.partial(matplotlib.style.context, _STYLE)
-plain = functools.partial(matplotlib.style.context, "default")
+styled = functools.partial(matplotlib.style.context, _STYLE)  # a context around drawing and saving
 
 
 def log_if_wide(axes: Axes, values: np.ndarray) -> None:
