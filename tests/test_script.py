@@ -161,6 +161,7 @@ def test_a_stage_of_no_proper_name_is_refused(
 @pytest.mark.parametrize("where", ["while it loads", "while it works"])
 def test_ctrl_c_is_one_line(where: str, tmp_path: Path) -> None:
     program = "import os, signal, threading; from deepclust.script import run_as_script\n"
+    program += "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a background job ignores Ctrl-C
     wait = "threading.Thread(target=threading.Event().wait).start(); os.kill(os.getpid(), signal.SIGINT)"
     program += wait if where == "while it loads" else f"def main():\n    {wait}\nrun_as_script(main, is_stage=False)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, timeout=60)

@@ -267,6 +267,7 @@ def running(workspace: Workspace, *command: str) -> Iterator[Running]:
             stdout=file,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job ignores Ctrl-C
         )
     try:
         yield Running(process, output)

@@ -9,7 +9,7 @@ from scipy.spatial.distance import cdist
 from sklearn.cluster import KMeans, MiniBatchKMeans
 from sklearn.mixture import GaussianMixture
 
-from deepclust.errors import SeedFailed
+from deepclust.errors import SeedFailed, UserError
 from deepclust.methods.base import Clusterer
 from deepclust.settings import Count, Weight, setting
 
@@ -158,6 +158,8 @@ class GMMReadout(Clusterer):
             n_init=self.n_init,
             random_state=self._seed,
         )
+        if len(features) < 2:
+            raise UserError("a mixture's covariances need at least 2 samples, got 1 sample; give more")
         if _too_wide(features, np.float64):  # for k-means, from which EM starts
             raise SeedFailed(_TOO_WIDE)
         try:
