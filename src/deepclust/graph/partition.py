@@ -18,6 +18,7 @@ from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
 from deepclust.errors import UserError
+from deepclust.graph.adjacency import edge_weights
 from deepclust.graph.laplacian import weighted_degrees
 from deepclust.graph.spectral import smallest_eigenvectors
 
@@ -52,7 +53,7 @@ class Partition:
     candidates: tuple[Candidate, ...]
 
 
-def modularity(W: sp.csr_matrix, labels: ArrayLike) -> float:
+def modularity(W: sp.csr_matrix | np.ndarray, labels: ArrayLike) -> float:
     """Return Newman's modularity of a partition, in [-1/2, 1); 0 for a graph without edges.
 
     Q = sum over clusters C of w(C, C) / w - (vol(C) / w)^2: the share of weight inside clusters less the share expected
@@ -61,7 +62,7 @@ def modularity(W: sp.csr_matrix, labels: ArrayLike) -> float:
 
     Parameters
     ----------
-    W : csr_matrix of shape (N, N), symmetric, of weights > 0 where stored, with an empty diagonal
+    W : sparse or dense matrix of shape (N, N), symmetric, of weights >= 0, 0 for no edge, with an empty diagonal
     labels : array of shape (N,), integers; their values are names
 
     Raises
@@ -74,16 +75,18 @@ def modularity(W: sp.csr_matrix, labels: ArrayLike) -> float:
     Newman and Girvan, "Finding and evaluating community structure in networks", Physical Review E 2004; weighted:
     Newman, "Analysis of weighted networks", 2004.
     """
-    return _Graph.scaled(W).modularity(_names(labels, W.shape[0]))
+    names = _names(labels, W)
+    return _Graph.scaled(edge_weights(W, len(names), "W")).modularity(names)
 
 
-def normalized_cut(W: sp.csr_matrix, labels: ArrayLike) -> float:
+def normalized_cut(W: sp.csr_matrix | np.ndarray, labels: ArrayLike) -> float:
     """Return the sum over clusters (not the mean) of cut(C) / vol(C), in [0, K]; clusters without edges count 0.
 
     cut(C) is the weight that leaves C, vol(C) the sum of its members' degrees. Arguments and errors: `modularity`.
     Shi and Malik, "Normalized cuts and image segmentation", 2000.
     """
-    return _Graph.scaled(W).normalized_cut(_names(labels, W.shape[0]))
+    names = _names(labels, W)
+    return _Graph.scaled(edge_weights(W, len(names), "W")).normalized_cut(names)
 
 
 def partition(W: sp.csr_matrix, n_clusters: int, *, random_state: int = 0) -> Partition:
@@ -171,8 +174,8 @@ def _search(whole: "_Graph", K: int, random_state: int) -> Partition:
     return Partition(best.labels, best.modularity, best.normalized_cut, tuple(candidates))
 
 
-def _names(labels: ArrayLike, N: int) -> np.ndarray:
-    values = np.asarray(labels)
+def _names(labels: ArrayLike, W: sp.csr_matrix | np.ndarray) -> np.ndarray:
+    values, N = np.asarray(labels), W.shape[0]
     if values.shape != (N,) or values.dtype.kind not in "iu":
         raise UserError(f"labels must be integers of shape (N,) = ({N},), got {values.dtype} of shape {values.shape}")
     return np.unique(values, return_inverse=True)[1]

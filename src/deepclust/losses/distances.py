@@ -2,6 +2,8 @@
 
 from torch import Tensor
 
+from deepclust.losses._arguments import real
+
 _ENTRIES = 2**24  # 128 MB in float64
 
 
@@ -10,7 +12,7 @@ def blocks(n_samples: int, n_clusters: int) -> list[slice]:
 
     Memory then does not grow with N K. Most data are a single slice: at K = 10 a slice has 1.7 million rows.
     """
-    size = max(1, _ENTRIES // n_clusters)
+    size = max(1, _ENTRIES // max(1, n_clusters))
     return [slice(start, start + size) for start in range(0, n_samples, size)]
 
 
@@ -19,4 +21,5 @@ def squared_distances(z: Tensor, centroids: Tensor) -> Tensor:
 
     Differences are taken directly: |z|^2 - 2 z'mu + |mu|^2 cancels where it matters, near the centroids.
     """
+    z, centroids = real(z, centroids)
     return (z.unsqueeze(1) - centroids).square().sum(dim=2)

@@ -3,12 +3,16 @@
 import torch
 from torch import Tensor
 
+from deepclust.losses._arguments import clusters_of, real
+
 
 def clustering_loss(squared: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
     """Return the *mean* over the batch of weights_k ||z_i - mu_k||^2, k = labels_i (PC-X, Eq. (1) and (12)).
 
     squared (B, K) as from `squared_distances`, labels (B,), weights (K,) or None for 1.
     """
+    (squared,) = real(squared)
+    labels = clusters_of(labels, *squared.shape)
     own = squared.gather(1, labels[:, None]).squeeze(1)
     return own.mean() if weights is None else (weights[labels] * own).mean()
 
@@ -18,6 +22,7 @@ def assignment_entropy(squared: Tensor, tau: float) -> Tensor:
 
     lambda_i = softmax(-tau ||z_i - mu_k||^2) over k (Eq. (2)), squared (B, K) as from `squared_distances`.
     """
+    (squared,) = real(squared)
     log_soft = torch.log_softmax(-tau * squared, dim=1)
     return -(log_soft.exp() * log_soft).sum(dim=1).mean()
 
@@ -27,9 +32,11 @@ def inverse_sizes(sizes: Tensor, smoothing: float) -> Tensor:
 
     `smoothing` > 0 is added to every size (K,), and the total is kept (Laplace): an empty cluster's weight is finite.
     With the exact sizes and no smoothing, `clustering_loss` is the mean over clusters of their mean squared distances.
+    Where all are empty, all weights are 1.
     """
+    (sizes,) = real(sizes)
     smoothed = (sizes + smoothing) * sizes.sum() / (sizes + smoothing).sum()
-    return smoothed.mean() / smoothed
+    return torch.where(sizes.sum() > 0, smoothed.mean() / smoothed, 1.0)
 
 
 def moving_average(centroids: Tensor, z: Tensor, labels: Tensor, kappa: float) -> tuple[Tensor, Tensor]:
@@ -37,6 +44,8 @@ def moving_average(centroids: Tensor, z: Tensor, labels: Tensor, kappa: float) -
 
     mu_k <- kappa mu_k + (1 - kappa) mean of the z_i with labels_i = k (PC-X, Eq. (6)); without such z_i, mu_k is kept.
     """
+    centroids, z = real(centroids, z)
+    labels = clusters_of(labels, len(z), len(centroids))
     counts = z.new_zeros(len(centroids)).index_add_(0, labels, z.new_ones(len(z)))
     sums = torch.zeros_like(centroids).index_add_(0, labels, z)
     means = torch.where(counts[:, None] > 0, sums / counts.clamp(min=1)[:, None], centroids)

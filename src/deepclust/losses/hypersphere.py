@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from deepclust.losses._arguments import clusters_of, real
 from deepclust.losses.distances import blocks
 
 Reduction = Literal["mean", "sum"]
@@ -17,12 +18,14 @@ _NEAR = 0.1  # 1 - cosine of 26 degrees; closer pairs repel with a force that gr
 
 def directions(z: Tensor) -> Tensor:
     """Return z (..., P) scaled to rows of norm 1; rows shorter than 1e-4 stay proportionally shorter, 0 stays 0."""
+    (z,) = real(z)
     unit: Tensor = F.normalize(z, dim=-1, eps=_SHORT)
     return unit
 
 
 def norm_penalty(z: Tensor) -> Tensor:
     """Return the *mean* over codes z (B, P) of (||z_i|| - 1)^2, Euclidean norm (ULHE-DC, Eq. (2))."""
+    (z,) = real(z)
     penalty: Tensor = (torch.linalg.vector_norm(z, dim=1) - 1).square().mean()
     return penalty
 
@@ -33,6 +36,7 @@ def cluster_directions(u: Tensor, labels: Tensor, n_clusters: int) -> tuple[Tens
     u : (B, P), rows of norm 1; labels : (B,) int64 in [0, K). A cluster without members has the centroid 0. Gradient
     reaches u (ULHE-DC, Eq. (7)).
     """
+    (u,) = real(u)
     parts = (_sums(u[rows], labels[rows], n_clusters)[1:] for rows in blocks(len(u), n_clusters))
     sums, sizes = (functools.reduce(torch.add, found) for found in zip(*parts, strict=True))
     return directions(sums / sizes.clamp_min(1).unsqueeze(1)), sizes
@@ -45,7 +49,7 @@ def uniformity(centroids: Tensor, present: Tensor, at_most: int | None = None) -
     ----------
     centroids : Tensor of shape (K, P)
         Rows of norm 1. For K <= P + 1 the minimum, (K-1)^2, is a simplex: all cosines are -1/(K-1).
-    present : Tensor of shape (K,), bool
+    present : Tensor of shape (K,), bool or sizes
         Whether a cluster is in the batch; the sum leaves out clusters that are not.
     at_most : int, optional
         The most clusters that can be present: the batch's size. If K is larger, only so many centroids are compared,
@@ -56,6 +60,8 @@ def uniformity(centroids: Tensor, present: Tensor, at_most: int | None = None) -
     Where 1 - m_i'm_j is below 0.1, its reciprocal is continued by its tangent: finite at 0, and still repelling. The
     printed sum includes i = j, whose infinite terms the paper takes to be 0.
     """
+    (centroids,) = real(centroids)
+    present = present != 0
     if at_most is not None and at_most < len(centroids):
         first = present.byte().argsort(descending=True, stable=True)[:at_most]
         centroids, present = centroids[first], present[first]
@@ -78,6 +84,7 @@ def compactness(u: Tensor, labels: Tensor, n_clusters: int, reduction: Reduction
     The sum over pairs of 1 - u_i'u_j is n sum_i ||u_i - mean u||^2: O(B P), and 0 without cancellation where a
     cluster's members coincide.
     """
+    (u,) = real(u)
     members, sums, sizes = _sums(u, labels, n_clusters)
     spread = (u - members @ (sums / sizes.clamp_min(1).unsqueeze(1))).square().sum(dim=1)
     weight = sizes if reduction == "sum" else 1 / sizes.clamp_min(1)
@@ -89,5 +96,6 @@ def _sums(u: Tensor, labels: Tensor, n_clusters: int) -> tuple[Tensor, Tensor, T
 
     The sums are matrix products: sums of scattered rows would depend on the rows' order on a GPU.
     """
+    labels = clusters_of(labels, len(u), n_clusters)
     members = (labels.unsqueeze(1) == torch.arange(n_clusters, device=u.device)).to(u.dtype)
     return members, members.T @ u, members.sum(dim=0)

@@ -55,14 +55,18 @@ def purity(y: ArrayLike, labels: ArrayLike) -> float:
 def match(y: ArrayLike, labels: ArrayLike) -> np.ndarray:
     """Return `labels` with each cluster renamed to the class that `accuracy` matches it to, shape (N,), int64.
 
-    Clusters left over take the names following the largest class, so that none is mistaken for a class.
+    Clusters left over take the names following the largest class, so that none is mistaken for a class. Raises
+    UserError where these names exceed int64.
     """
     classes, clusters, counts = _contingency(y, labels)
     rows, columns = linear_sum_assignment(counts, maximize=True)
     surplus = np.setdiff1d(np.arange(len(clusters)), columns)
+    last = int(classes[-1])  # of int8, 127 + 1 would be -128
+    if last + len(surplus) > np.iinfo(np.int64).max:
+        raise UserError(f"y must have names that leave room for others in int64, got {last}; number the classes from 0")
     names = np.empty(len(clusters), dtype=np.int64)
     names[columns] = classes[rows]
-    names[surplus] = classes[-1] + 1 + np.arange(len(surplus))
+    names[surplus] = last + 1 + np.arange(len(surplus))
     return names[np.searchsorted(clusters, np.asarray(labels))]
 
 
@@ -75,13 +79,18 @@ def _contingency(y: ArrayLike, labels: ArrayLike) -> tuple[np.ndarray, np.ndarra
     return classes, clusters, np.bincount(rows * shape[1] + columns, minlength=shape[0] * shape[1]).reshape(shape)
 
 
+def integers(name: str, values: ArrayLike) -> np.ndarray:
+    """Return a vector (N,), or raise UserError where it is empty or not of integers."""
+    vector = np.asarray(values)
+    if vector.ndim != 1 or vector.size == 0 or vector.dtype.kind not in "iu":
+        raise UserError(
+            f"{name} must be a non-empty vector of integers, got shape {vector.shape} and dtype {vector.dtype}"
+        )
+    return vector
+
+
 def _pair(y: ArrayLike, labels: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    y, labels = np.asarray(y), np.asarray(labels)
-    for name, vector in (("y", y), ("labels", labels)):
-        if vector.ndim != 1 or vector.size == 0 or vector.dtype.kind not in "iu":
-            raise UserError(
-                f"{name} must be a non-empty vector of integers, got shape {vector.shape} and dtype {vector.dtype}"
-            )
+    y, labels = integers("y", y), integers("labels", labels)
     if len(y) != len(labels):
         raise UserError(f"y and labels must have equal lengths, got {len(y)} and {len(labels)}")
     return y, labels

@@ -10,9 +10,11 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike
 
-from deepclust.metrics.external import ari
+from deepclust.errors import UserError
+from deepclust.metrics.external import ari, integers
 
 SAMPLE = 5000
+_FAR = 1e3  # times what the samples differ by
 
 
 def internal(X: np.ndarray, W: sp.csr_matrix, labels: ArrayLike) -> dict[str, float]:
@@ -31,6 +33,11 @@ def internal(X: np.ndarray, W: sp.csr_matrix, labels: ArrayLike) -> dict[str, fl
     labels : array of shape (N,), integers
         The first two metrics are undefined for one cluster, and for as many clusters as samples.
 
+    Raises
+    ------
+    UserError
+        If X is not real and finite, W is not a graph's weight matrix, or the labels are not an integer for each sample.
+
     Notes
     -----
     Rousseeuw, "Silhouettes", 1987; Davies and Bouldin, "A cluster separation measure", 1979. The metrics are computed
@@ -41,7 +48,14 @@ def internal(X: np.ndarray, W: sp.csr_matrix, labels: ArrayLike) -> dict[str, fl
 
     from deepclust.graph.partition import modularity
 
-    labels = np.asarray(labels)
+    labels = np.unique(integers("labels", labels), return_inverse=True)[1]
+    X = np.asarray(X)
+    if X.ndim != 2 or len(X) != len(labels) or X.dtype.kind not in "fiub" or not np.isfinite(X).all():
+        raise UserError(
+            f"X must be a finite real array of shape (N, D), N = {len(labels)} as labels has, got {X.dtype} of shape "
+            f"{X.shape}, or NaN or infinity"
+        )
+    X = _about_origin(X)
     found: dict[str, float] = {}
     rows = np.arange(len(X))
     if len(X) > SAMPLE:
@@ -52,6 +66,22 @@ def internal(X: np.ndarray, W: sp.csr_matrix, labels: ArrayLike) -> dict[str, fl
         if 1 < len(np.unique(labels)) < len(X):
             found["davies_bouldin"] = float(davies_bouldin_score(X, labels))
     return found | {"modularity": modularity(W, labels)}
+
+
+def _about_origin(X: np.ndarray) -> np.ndarray:
+    """Return X in float32 or float64 and, where it lies far from 0, shifted: distances stay, and get more digits.
+
+    Integers are shifted before they are floats, which do not hold all beyond 2^53.
+    """
+    if X.dtype.kind in "iu":
+        wide = X.astype(np.int64 if X.dtype.kind == "i" else np.uint64)
+        shifted = wide.view(np.uint64) - wide.min(axis=0).view(np.uint64)  # modulo 2^64: exact
+        return np.asarray(shifted, dtype=np.float64)
+    X = X.astype(np.result_type(X, np.float32), copy=False)
+    middle = X.mean(axis=0, dtype=np.float64)
+    if X.size and np.abs(middle).max() > _FAR * max((X.max(axis=0) - middle).max(), (middle - X.min(axis=0)).max()):
+        return np.asarray(X - middle)
+    return X
 
 
 def stability(labelings: Sequence[ArrayLike]) -> list[float]:
