@@ -1,5 +1,6 @@
 """The methods on an autoencoder's code: the read-outs, and DEC's and IDEC's self-training."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -200,6 +201,22 @@ def test_idec_without_divergence_only_reconstructs(network: Autoencoder) -> None
     start = AEKMeans(10, n_init=3, random_state=0, device="cpu").fit(X, network=network)
     np.testing.assert_array_equal(method.cluster_centers_, start.cluster_centers_)
     assert {row["loss_clustering"] for row in method.trace_} == {0.0}
+
+
+def test_idec_balances_its_terms_whatever_the_scale_of_the_data(network: Autoencoder) -> None:
+    """Data twice as large, and a network that restores them so, have the same ratio of the terms."""
+    larger = copy.deepcopy(network)
+    with torch.no_grad():
+        first, last = larger.encoder[0], larger.decoder[-1]
+        first.weight /= 2
+        last.weight *= 2
+        last.bias *= 2
+    traces = [
+        quick(IDEC, epochs=1, learning_rate=1e-12).fit(scale * X, network=net).trace_
+        for scale, net in ((1, network), (2, larger))
+    ]
+    (one,), (two,) = traces
+    assert two["loss_reconstruction"] == pytest.approx(one["loss_reconstruction"], rel=1e-4)
 
 
 @both
