@@ -45,9 +45,9 @@ class SelfTraining(CentroidClusterer):
     Subclasses define the loss of a batch in `_terms`. Training stops when fewer than `tolerance` of the labels changed
     between two refreshes, or after `epochs`. `labels_` is argmax_j q_ij under the final weights: the nearest centroids.
 
-    `normalize` measures the code's distances in units of the data's root mean square, and errors in its square. Student's t has a scale, alpha,
-    and DEC's data have mean square 1; on codes of data in [0, 1] every q is nearly uniform, and sharpening it merges
-    clusters.
+    `normalize` measures the code's distances in units of the data's root mean square, and errors in its square.
+    Student's t has a scale, alpha, and DEC's data have mean square 1; on codes of data in [0, 1] every q is nearly
+    uniform, and sharpening it merges clusters.
     """
 
     alpha: Positive = setting("degrees of freedom of Student's t", default=1.0)

@@ -13,9 +13,9 @@ class IDEC(SelfTraining):
     """Reconstruction error plus `gamma` KL(P || Q); the decoder keeps the code from losing the data.
 
     The reconstruction is the mean over batch and features of the squared error, the divergence the mean over the
-    batch, as in the published code; the paper prints sums for both (Eq. (8)-(9)). With `normalize` the error is in units
-    of the data's mean square, as the code's distances are: the published code reconstructs data scaled to a mean square
-    of about 1. In units of data in [0, 1] the divergence would weigh nine times as much on MNIST.
+    batch, as in the published code; the paper prints sums for both (Eq. (8)-(9)). With `normalize` the error is in
+    units of the data's mean square: the published code reconstructs data scaled to a mean square of about 1. In units
+    of data in [0, 1] the divergence would weigh nine times as much on MNIST.
     """
 
     paper: ClassVar[str] = "Guo, Gao, Liu and Yin 2017"
