@@ -207,10 +207,9 @@ def test_idec_balances_its_terms_whatever_the_scale_of_the_data(network: Autoenc
     """Data twice as large, and a network that restores them so, have the same ratio of the terms."""
     larger = copy.deepcopy(network)
     with torch.no_grad():
-        first, last = larger.encoder[0], larger.decoder[-1]
-        first.weight /= 2
-        last.weight *= 2
-        last.bias *= 2
+        *_, weight, bias = larger.decoder.parameters()
+        for parameter, factor in ((next(larger.encoder.parameters()), 0.5), (weight, 2), (bias, 2)):
+            parameter.mul_(factor)
     traces = [
         quick(IDEC, epochs=1, learning_rate=1e-12).fit(scale * X, network=net).trace_
         for scale, net in ((1, network), (2, larger))
