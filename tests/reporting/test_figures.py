@@ -3,6 +3,7 @@
 import importlib
 import io
 import itertools
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -606,6 +607,39 @@ def test_a_new_process_saves_the_same_bytes(summary: pd.DataFrame, reported: pd.
     for suffix in ("png", "pdf"):
         first, second = (tmp_path / folder / f"accuracy_usps.{suffix}" for folder in "ab")
         assert first.read_bytes() == second.read_bytes()
+
+
+@pytest.mark.parametrize("variable", ["MPLBACKEND", "MATPLOTLIBRC", "MPLCONFIGDIR"])
+def test_the_users_own_matplotlib_changes_no_figure(
+    variable: str, tmp_path: Path, summary: pd.DataFrame, reported: pd.DataFrame
+) -> None:
+    """A notebook exports its backend, which is not installed here; a file of settings may not even be text."""
+    (tmp_path / "matplotlibrc").write_bytes(b"font.size: 30\nbackend: none\n\xff")
+    values = {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}
+    code = """
+import os
+import pandas as pd
+from pathlib import Path
+from deepclust.reporting import figures
+from deepclust.reporting.finished import Grid
+before = dict(os.environ)
+run = Grid("usps", Path(), pd.read_csv("summary.csv").fillna({"reason": ""}), pd.read_csv("reported.csv"))
+figures.draw("grid", run, Path("a"), Path("a"))
+assert dict(os.environ) == before
+"""
+    run = tmp_path / "run"
+    run.mkdir()
+    summary.to_csv(run / "summary.csv", index=False)
+    reported.to_csv(run / "reported.csv", index=False)
+    pictures = []
+    for environment in (dict[str, str](), {variable: values.get(variable, str(tmp_path))}):
+        environment = {"PYTHONPATH": SOURCE, "HOME": str(tmp_path / "home"), **environment}
+        done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=run, capture_output=True, text=True)
+        assert (done.returncode, done.stdout) == (0, ""), done.stderr
+        assert "matplotlibrc" not in done.stderr
+        pictures.append((run / "a/accuracy_usps.png").read_bytes())
+        shutil.rmtree(run / "a")
+    assert pictures[0] == pictures[1]
 
 
 MADE = """

@@ -7,6 +7,8 @@ start with an underscore are shared code.
 """
 
 import importlib
+import importlib.util
+import os
 import pkgutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,6 +39,7 @@ def modules(*kinds: str) -> list[str]:
 
 def of(kind: str) -> Iterator[tuple[str, ModuleType]]:
     """Yield the name and the module of every figure of a kind, in the order of the names."""
+    _load_matplotlib()
     for name in modules(kind):
         yield name.rpartition(".")[2], importlib.import_module(name)
 
@@ -46,7 +49,8 @@ def draw(kind: str, run: Run, images: Path, pages: Path) -> dict[str, ModuleType
 
     Both folders exist afterwards, empty or not. Return the figures' modules by their stems.
     """
-    from deepclust.reporting.figures._saving import save_pdf, save_png  # matplotlib: half a second
+    _load_matplotlib()  # half a second
+    from deepclust.reporting.figures._saving import save_pdf, save_png
     from deepclust.reporting.figures._style import styled
 
     drawn = {}
@@ -62,3 +66,19 @@ def draw(kind: str, run: Run, images: Path, pages: Path) -> dict[str, ModuleType
             save_pdf(figure, pages / f"{stem}.pdf")
         drawn[stem] = module
     return drawn
+
+
+def _load_matplotlib() -> None:
+    """Import matplotlib as it comes, whatever backend and settings the user has.
+
+    A notebook exports a backend of its own (MPLBACKEND), which matplotlib refuses where it is not installed. Figures
+    that go to files need none.
+    """
+    found: Any = importlib.util.find_spec("matplotlib")
+    theirs = {name: os.environ.pop(name, None) for name in ("MPLBACKEND", "MATPLOTLIBRC")}
+    os.environ["MATPLOTLIBRC"] = str(Path(found.origin).with_name("mpl-data") / "matplotlibrc")
+    try:
+        importlib.import_module("matplotlib")
+    finally:
+        del os.environ["MATPLOTLIBRC"]
+        os.environ.update({name: value for name, value in theirs.items() if value is not None})
