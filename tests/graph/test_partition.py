@@ -149,13 +149,25 @@ def test_digits_graph_beats_classes_and_spectral_clustering(digits: sp.csr_matri
 def test_candidates_say_where_they_come_from(parted: Partition) -> None:
     value = {c.origin: c.modularity for c in parted.candidates}
     assert len(value) == len(parted.candidates)
-    assert {"spectral m=10", "spectral m=20", "merge 3K by modularity", "merge 5K by conductance"} <= value.keys()
-    improved = [origin for origin in value if origin.endswith(" + split-merge")]
-    assert len(improved) == 3
-    for origin in improved:
-        before = origin.removesuffix(" + split-merge")
-        assert value[origin] >= value[before]
-        assert sum(other > value[before] for name, other in value.items() if name not in improved) < 3
+    starts = [origin for origin in value if " + " not in origin]
+    assert {"spectral m=10", "spectral m=20", "merge 3K by modularity", "merge 5K by conductance"} <= set(starts)
+    assert {"Louvain r=1", "Louvain r=2", "Louvain r=4"} <= set(starts)
+    for step in (" + split-merge", " + regrouping"):
+        before = {origin: value[origin.removesuffix(step)] for origin in value if origin.endswith(step)}
+        assert len(before) == 3
+        assert all(value[origin] >= reached for origin, reached in before.items())
+    present = {
+        value[origin] for origin in starts if not origin.startswith("Louvain")
+    }  # Louvain's come after split-merge
+    split = {value[origin.removesuffix(" + split-merge")] for origin in value if origin.endswith(" + split-merge")}
+    assert split == set(sorted(present)[-3:])
+
+
+def test_louvain_and_regrouping_find_what_the_other_starts_miss(digits: sp.csr_matrix) -> None:
+    found = partition(digits, 10, random_state=2)
+    other = [c for c in found.candidates if not c.origin.startswith("Louvain") and "regrouping" not in c.origin]
+    assert max(c.modularity for c in other) == pytest.approx(0.87078, abs=1e-5)
+    assert found.modularity == pytest.approx(0.87170, abs=1e-5)
 
 
 # ---------------------------------------------------------------------------------------------------- the search itself
@@ -212,6 +224,21 @@ def test_gain_of_a_single_move_is_exact_and_the_best() -> None:
         assert gains[node] == pytest.approx(max(rises), abs=1e-14)
 
 
+def test_gain_of_a_single_move_to_a_neighbour_is_exact_and_the_best() -> None:
+    W = side_by_side(random_graph(50, density=0.1), clique(2), isolated(1))
+    graph, labels = module._Graph.scaled(W), np.r_[np.random.default_rng(0).integers(20, size=50), 20, 21, 22]
+    nodes = np.random.default_rng(1).permutation(53)
+    gains, targets = module._moves_to_neighbours(graph, nodes, labels, graph.volumes(labels, 23))
+    for node, gain, target in zip(nodes, gains, targets, strict=True):
+        rises = {}
+        for k in set(labels[W[node].indices]) - {labels[node]}:
+            moved = labels.copy()
+            moved[node] = k
+            rises[k] = graph.modularity(moved) - graph.modularity(labels)
+        assert gain == pytest.approx(max(rises.values(), default=-np.inf), abs=1e-14)
+        assert target == max(rises, key=lambda k: rises[k], default=labels[node])
+
+
 def test_rise_of_moves_made_at_once_is_exact() -> None:
     graph = module._Graph.scaled(random_graph(50))
     rng = np.random.default_rng(2)
@@ -223,6 +250,58 @@ def test_rise_of_moves_made_at_once_is_exact() -> None:
         after[movers] = new
         rise = module._rise(graph, graph.W[movers], movers, new, labels, graph.volumes(labels, 4))
         assert rise == pytest.approx(graph.modularity(after) - graph.modularity(labels), abs=1e-14)
+
+
+def test_graph_of_groups_has_the_modularity_of_its_nodes(digits: sp.csr_matrix) -> None:
+    graph, rng = module._Graph.scaled(digits), np.random.default_rng(0)
+    groups = rng.permutation(np.arange(digits.shape[0]) % 30)
+    joined = graph.joined(groups, 30)
+    assert not joined.W.diagonal().any()
+    one, other = rng.integers(4, size=(2, 30))
+    rise = joined.modularity(one) - joined.modularity(other)
+    assert rise == pytest.approx(graph.modularity(one[groups]) - graph.modularity(other[groups]), abs=1e-14)
+
+
+@pytest.mark.parametrize("resolution", [1, 4])
+def test_levels_get_coarser_and_their_groups_stay_within_clusters(digits: sp.csr_matrix, resolution: int) -> None:
+    labels = load_digits().target
+    levels, top = module._levels(module._Graph.scaled(digits), labels, resolution, 0)
+    sizes = [len(level.group) for level in levels]
+    assert len(sizes) > 2
+    assert (np.diff(sizes) < 0).all()
+    group = np.arange(len(labels))
+    for level, size in zip(levels[:-1], sizes[1:], strict=True):
+        group = level.group[group]
+        assert group.max() + 1 == size
+    np.testing.assert_array_equal(top[group], labels)
+
+
+@pytest.mark.parametrize("K", [2, 5, 12])
+def test_every_louvain_start_finds_a_planted_partition(K: int) -> None:
+    rng = np.random.default_rng(K)
+    planted = rng.permutation(np.arange(40 * K) % K)
+    same = planted[:, None] == planted
+    A = np.triu(rng.random(same.shape) < np.where(same, 0.5, 0.5 / (4 * K)), 1)
+    graph = module._Graph.scaled(sp.csr_matrix((A | A.T).astype(float)))
+    starts = list(module._louvain_starts(graph, K, 0))
+    assert [adjusted_rand_score(planted, labels) for _, labels in starts] == [1, 1, 1]
+
+
+def test_resolution_rises_until_louvain_has_groups_enough() -> None:
+    W = side_by_side(clique(8), clique(9))
+    starts = dict(module._louvain_starts(module._Graph.scaled(W), 5, 0))
+    assert list(starts) == ["Louvain r=2", "Louvain r=4", "Louvain r=8"]
+    for labels in starts.values():
+        assert len(np.unique(labels)) == 5
+
+
+def test_a_part_of_a_cluster_that_belongs_to_another_moves_whole() -> None:
+    W = side_by_side(clique(12), clique(6), clique(12)).tolil()
+    for i in range(12, 18):  # the six in the middle lean towards the last, but each leans on the other five more
+        W[i, i + 8] = W[i + 8, i] = 1
+    graph, labels = module._Graph.scaled(sp.csr_matrix(W)), np.repeat([0, 1], [18, 12])
+    np.testing.assert_array_equal(module._refine(graph, labels, 0), labels)
+    np.testing.assert_array_equal(module._regroup(graph, labels, 0), np.repeat([0, 1], [12, 18]))
 
 
 def test_a_cut_gains_what_it_says_and_falls_between_cliques() -> None:

@@ -24,9 +24,12 @@ from deepclust.graph.spectral import smallest_eigenvectors
 
 _RISE = 1e-12  # smallest rise of modularity that counts: above rounding, so that no search runs in circles
 _BLOCKS = 16  # blocks in a sweep: the nodes of a block choose at once, from the labels before any of them moved
+_SMALLEST = 64  # nodes of Louvain's smallest block: to a handful of nodes the calls cost more than the work
 _SWEEPS = 200
 _STARTS = 10  # starts of k-means on the eigenvectors
-_IMPROVED = 3  # candidates that go through split-merge
+_IMPROVED = 3  # candidates that go through split-merge, and through regrouping
+_RESOLUTIONS = (1, 2, 4)  # of Louvain starts: 1 is modularity's own, more makes more and smaller groups
+_REGROUPED = 1e-6  # rise of modularity by a round of regrouping below which no other round follows
 _APART = 5_000  # nodes beyond which a search in a process of its own is worth the start of the process
 _TRIALS = 20  # clusters of a partition whose cut is tried, beginning with the one that gains most
 _LIGHTEST = 1e-9  # share of a cluster's volume below which a side of its cut is rounding rather than volume
@@ -92,16 +95,20 @@ def normalized_cut(W: sp.csr_matrix | np.ndarray, labels: ArrayLike) -> float:
 def partition(W: sp.csr_matrix, n_clusters: int, *, random_state: int = 0) -> Partition:
     """Return the partition of a graph into exactly K clusters, none empty, of highest modularity among candidates.
 
-    Candidates come from three sources:
+    Candidates come from four sources:
 
     - k-means on the first m in {K, K+2, 1.5 K, 2K} eigenvectors of the normalised Laplacian (rows of norm 1);
     - 3K and 5K such clusters, merged greedily by modularity gained or by the share of the smaller cluster's volume that
       leads to the other;
-    - the graph's components, if there are K or more.
+    - the graph's components, if there are K or more;
+    - Louvain's groups at three resolutions, merged greedily by modularity gained and refined at each of Louvain's
+      levels: groups of groups move first, nodes last.
 
-    Each candidate is refined: nodes move to the cluster that gains most, until no move gains. The best three go through
-    split-merge: one cluster is cut in two, the best pair of others merged, and all refined. The result is kept if
-    modularity rose, and split-merge is repeated for as long as it rises. No step ever lowers modularity.
+    Each candidate is refined: nodes move to the cluster that gains most, until no move gains. The best three of the
+    first three sources go through split-merge: one cluster is cut in two, the best pair of others merged, and all
+    refined. The result is kept if modularity rose, and split-merge is repeated for as long as it rises. The best three
+    of all candidates then go through regrouping: Louvain's groups are found inside each cluster, and move to the
+    cluster that gains most, as nodes do, then their smaller groups, then nodes. No step ever lowers modularity.
 
     Small components, of less than a tenth of a mean cluster's volume, say nothing about the others and would take up
     the eigenvectors; isolated nodes are such components. Small components are set aside and put back whole at the end,
@@ -134,8 +141,11 @@ def partition(W: sp.csr_matrix, n_clusters: int, *, random_state: int = 0) -> Pa
     Modularity is the only judge, and not a perfect one: on some image graphs partitions that disagree on a seventh of
     the samples differ by less than 0.001. Look at `candidates` before reading much into the returned partition.
     Greedy merging: Clauset, Newman and Moore, "Finding community structure in very large networks", 2004. Moving nodes:
-    Blondel et al., "Fast unfolding of communities in large networks", 2008. Near ties of modularity: Good, de Montjoye
-    and Clauset, "Performance of modularity maximization in practical contexts", 2010.
+    and Louvain's levels: Blondel et al., "Fast unfolding of communities in large networks", 2008. Refinement at each
+    level: Noack and Rotta, "Multi-level algorithms for modularity clustering", 2009. Groups inside clusters that move
+    whole: Traag, Waltman and van Eck, "From Louvain to Leiden", Scientific Reports 2019. Resolution: Reichardt and
+    Bornholdt, "Statistical mechanics of community detection", Physical Review E 2006. Near ties of modularity: Good,
+    de Montjoye and Clauset, "Performance of modularity maximization in practical contexts", 2010.
     """
     N = W.shape[0]
     if not (isinstance(n_clusters, int | np.integer) and 1 <= n_clusters <= N):
@@ -158,11 +168,12 @@ def _search(whole: "_Graph", K: int, random_state: int) -> Partition:
     found: list[tuple[str, np.ndarray]] = []
     for origin, start in _starts(core, K, random_state):
         found.append((origin, _by_appearance(_refine(core, _exactly(core, start, K), random_state))))
-    distinct: dict[bytes, tuple[str, np.ndarray]] = {}
-    for origin, labels in sorted(found, key=lambda pair: -core.modularity(pair[1])):
-        distinct.setdefault(labels.tobytes(), (origin, labels))
-    for origin, labels in list(distinct.values())[:_IMPROVED]:
+    for origin, labels in _best(core, found):
         found.append((f"{origin} + split-merge", _split_merge(core, labels, random_state)))
+    for origin, labels in _louvain_starts(core, K, random_state):
+        found.append((origin, _by_appearance(_refine(core, labels, random_state))))
+    for origin, labels in _best(core, found):
+        found.append((f"{origin} + regrouping", _regroup(core, labels, random_state)))
     candidates = []
     for origin, labels in found:
         complete = np.full(N, -1)
@@ -172,6 +183,14 @@ def _search(whole: "_Graph", K: int, random_state: int) -> Partition:
         candidates.append(Candidate(origin, whole.modularity(complete), whole.normalized_cut(complete), complete))
     best = max(candidates, key=lambda candidate: candidate.modularity)
     return Partition(best.labels, best.modularity, best.normalized_cut, tuple(candidates))
+
+
+def _best(graph: "_Graph", found: list[tuple[str, np.ndarray]]) -> list[tuple[str, np.ndarray]]:
+    """Return the few partitions of highest modularity, each once, under the name of the first that found it."""
+    distinct: dict[bytes, tuple[str, np.ndarray]] = {}
+    for origin, labels in sorted(found, key=lambda pair: -graph.modularity(pair[1])):
+        distinct.setdefault(_by_appearance(labels).tobytes(), (origin, labels))
+    return list(distinct.values())[:_IMPROVED]
 
 
 def _names(labels: ArrayLike, W: sp.csr_matrix | np.ndarray) -> np.ndarray:
@@ -211,6 +230,13 @@ class _Graph:
 
     def part(self, nodes: np.ndarray) -> "_Graph":
         return _Graph(self.W[nodes][:, nodes], self.degrees[nodes])
+
+    def joined(self, labels: np.ndarray, K: int) -> "_Graph":
+        """Return the graph whose nodes are the clusters; weight inside a cluster is in its degree alone."""
+        rows, columns = np.repeat(labels, np.diff(self.W.indptr)), labels[self.W.indices]
+        apart = rows != columns
+        W = sp.csr_matrix((self.W.data[apart], (rows[apart], columns[apart])), shape=(K, K))
+        return _Graph(W, self.volumes(labels, K))
 
     def between(self, labels: np.ndarray, K: int) -> np.ndarray:
         """Return the weight between every two clusters (K, K); the diagonal counts inner edges from both ends."""
@@ -293,6 +319,58 @@ def _starts(graph: _Graph, K: int, random_state: int) -> Iterator[tuple[str, np.
         yield f"merge {times}K by conductance", _merge(graph, small, K, _share_joined)
 
 
+def _louvain_starts(graph: _Graph, K: int, random_state: int) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield the name and the labels of Louvain's groups, merged greedily until K are left and refined level by level.
+
+    The resolutions are 1, 2 and 4, or the same multiples of the power of 2 at which there are K groups or more.
+    """
+    n, scale = len(graph.degrees), 1
+    if K in (1, n):
+        return
+    for times in _RESOLUTIONS:
+        while True:
+            levels, _ = _levels(graph, np.zeros(n, dtype=np.int64), scale * times, random_state)
+            top = levels[-1].graph
+            if len(top.degrees) >= K:
+                break
+            scale *= 2
+        labels = _merge(top, np.arange(len(top.degrees)), K, _modularity_gain)
+        yield f"Louvain r={scale * times}", _refined_downwards(levels, labels, random_state)
+
+
+class _Level(NamedTuple):
+    graph: _Graph
+    group: np.ndarray  # (n,) the node of the next level that each node belongs to; at the last level, the node itself
+
+
+def _levels(graph: _Graph, labels: np.ndarray, resolution: float, random_state: int) -> tuple[list[_Level], np.ndarray]:
+    """Return the graph, Louvain's graph of groups of its nodes, of groups of groups and so on, and the last's labels.
+
+    At each level every node is a group of its own at first; nodes then move to the neighbouring group that gains most.
+    No group spans clusters of `labels`. At resolution r the weight expected inside groups counts r times.
+    """
+    levels: list[_Level] = []
+    while True:
+        rows, every = np.repeat(labels, np.diff(graph.W.indptr)), np.arange(len(labels))
+        inside = graph.W.copy()
+        inside.data *= rows == labels[inside.indices]
+        inside.eliminate_zeros()
+        within = _Graph(inside, graph.degrees * np.sqrt(resolution))  # gains have products of two degrees
+        group = _by_appearance(_refine(within, every, random_state, keep_all=False))
+        count = int(group.max()) + 1
+        if count == len(labels):
+            return [*levels, _Level(graph, every)], labels
+        levels.append(_Level(graph, group))
+        graph, labels = graph.joined(group, count), labels[np.unique(group, return_index=True)[1]]
+
+
+def _refined_downwards(levels: list[_Level], labels: np.ndarray, random_state: int) -> np.ndarray:
+    """Return labels (N,) of the first level from those of the last: whole groups move first, their nodes last."""
+    for graph, group in reversed(levels):
+        labels = _refine(graph, labels[group], random_state)
+    return labels
+
+
 def _k_means(vectors: np.ndarray, K: int, n_init: int, random_state: int) -> np.ndarray:
     """Return k-means labels of rows scaled to norm 1, on one thread: more threads change scikit-learn's sums."""
     _, exponents = np.frexp(np.abs(vectors).max(axis=1, keepdims=True))
@@ -354,8 +432,10 @@ def _exactly(graph: _Graph, labels: np.ndarray, K: int) -> np.ndarray:
 # ---------------------------------------------------------------------------------------------------------- improvement
 
 
-def _refine(graph: _Graph, labels: np.ndarray, random_state: int) -> np.ndarray:
+def _refine(graph: _Graph, labels: np.ndarray, random_state: int, *, keep_all: bool = True) -> np.ndarray:
     """Return labels from which no single node's move raises modularity; none of the K clusters is ever emptied.
+
+    Without `keep_all`, clusters may end empty, and nodes move to clusters of neighbours only, for K as large as n.
 
     The first sweep visits all nodes. Further sweeps visit only neighbours of nodes that moved, until no node moves. All
     nodes are then visited again, because the clusters' volumes have changed too.
@@ -364,14 +444,16 @@ def _refine(graph: _Graph, labels: np.ndarray, random_state: int) -> np.ndarray:
     labels = labels.copy()
     n, K = len(labels), int(labels.max()) + 1
     volumes, sizes = graph.volumes(labels, K), np.bincount(labels)
+    best_moves, smallest = (_best_moves, 1) if keep_all else (_moves_to_neighbours, _SMALLEST)
     everyone = np.arange(n)
     awake = everyone
     for _ in range(_SWEEPS):
         woken = np.zeros(n, dtype=bool)
-        for block in np.array_split(rng.permutation(awake), min(_BLOCKS, len(awake))):
-            gains, targets = _best_moves(graph, block, labels, volumes)
+        for block in np.array_split(rng.permutation(awake), min(_BLOCKS, -(-len(awake) // smallest))):
+            gains, targets = best_moves(graph, block, labels, volumes)
             order = np.argsort(-gains, kind="stable")[: np.count_nonzero(gains > _RISE)]
-            order = order[_leaves_none_empty(labels[block[order]], sizes)]
+            if keep_all:
+                order = order[_leaves_none_empty(labels[block[order]], sizes)]
             # Moves chosen at once may interact; the best half interacts less, and a single move's gain is exact.
             while len(order):
                 movers, old, new = block[order], labels[block[order]], targets[order]
@@ -406,6 +488,28 @@ def _best_moves(
     ties[every, own] = -np.inf
     targets = ties.argmax(axis=1)
     return 2 * (ties[every, targets] - staying), targets
+
+
+def _moves_to_neighbours(
+    graph: _Graph, nodes: np.ndarray, labels: np.ndarray, volumes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what `_best_moves` does, among clusters of the nodes' neighbours; without such, a rise of -inf."""
+    edges, own = graph.W[nodes], labels[nodes]
+    ties = sp.csr_matrix((edges.data, labels[edges.indices], edges.indptr), shape=(len(nodes), len(volumes)))
+    ties.sum_duplicates()
+    rows = np.repeat(np.arange(len(nodes)), np.diff(ties.indptr))
+    degrees, columns = graph.degrees[nodes], ties.indices
+    gains = ties.data - degrees[rows] * volumes[columns]
+    staying = degrees * (degrees - volumes[own])
+    at_home = columns == own[rows]
+    staying[rows[at_home]] += ties.data[at_home]
+    gains[at_home] = -np.inf
+    best, targets = np.full(len(nodes), -np.inf), own.copy()
+    tied = np.flatnonzero(np.diff(ties.indptr))
+    best[tied] = np.maximum.reduceat(gains, ties.indptr[tied]) if len(tied) else -np.inf
+    hits = np.flatnonzero(gains == best[rows])[::-1]  # of equals, the first is written last
+    targets[rows[hits]] = columns[hits]
+    return 2 * (best - staying), targets
 
 
 def _leaves_none_empty(old: np.ndarray, sizes: np.ndarray) -> np.ndarray:
@@ -495,6 +599,21 @@ def _split_merge(graph: _Graph, labels: np.ndarray, random_state: int) -> np.nda
             if (value := graph.modularity(trial)) > reached + _RISE:
                 labels, reached, improved = trial, value, True
                 break
+    return labels
+
+
+def _regroup(graph: _Graph, labels: np.ndarray, random_state: int) -> np.ndarray:
+    """Return labels improved by moves of Louvain's groups inside clusters, then of smaller ones, then of nodes.
+
+    A part of a cluster that belongs to another gets there whole, even where each of its nodes would lose by a move of
+    its own. Rounds with other groups follow for as long as modularity rises.
+    """
+    reached, before = graph.modularity(labels), -np.inf
+    while reached > before + _REGROUPED:
+        random_state, before = random_state + 1, reached
+        levels, top = _levels(graph, labels, _RESOLUTIONS[-1], random_state)
+        labels = _refined_downwards(levels, top, random_state)
+        reached = graph.modularity(labels)
     return labels
 
 
