@@ -13,6 +13,7 @@ from torch import Tensor
 
 from deepclust.errors import SeedFailed
 from deepclust.losses import distances
+from deepclust.methods._flat_clustering import k_means
 from deepclust.methods.admm._scheme import ADMMState, Alternating, Centroids, Clustering, State
 from deepclust.methods.admm.daec import DAEC
 from deepclust.methods.admm.dc_gmm import DCGMM, Mixture
@@ -128,12 +129,13 @@ def test_mixture_equals_the_formulas(size: tuple[int, int, int], lam: float, rho
         np.testing.assert_allclose(value, wanted, rtol=1e-8, atol=1e-10)
 
 
-@pytest.mark.parametrize("kind", ["centroids", "mixture"])
-def test_scheme_updates_by_the_formulas(kind: str) -> None:
+@kinds
+@pytest.mark.parametrize("share", [1.0, 0.5])
+def test_scheme_updates_by_the_formulas(kind: str, share: float) -> None:
     size, lam, rho, a = SIZES[2], 0.7, 2.0, 0.3
     start, F, _ = problem(size)
     means, covariances, shares = parameters(size)
-    state = ADMMState(NO_NETWORK, make(kind, size), torch.from_numpy(start), lam=lam, rho=rho, a=a)
+    state = ADMMState(NO_NETWORK, make(kind, size), torch.from_numpy(start), lam=lam, rho=rho, a=a, dual_step=share)
     Y, U = start, np.zeros_like(start)
     for _ in range(3):
         F = 0.9 * F + 0.1
@@ -144,7 +146,7 @@ def test_scheme_updates_by_the_formulas(kind: str) -> None:
         else:
             Y = reference.mixture_y_step(Y, F, U, means, covariances, shares, lam, rho)
             means, covariances, shares = reference.em_step(Y, means, covariances, shares, 1e-6)
-        U = reference.dual_step(Y, F, U)
+        U = reference.dual_step(Y, F, U, share)
         for found, expected in ((state.Y, Y), (state.U, U), (state.clustering.centers, means)):
             np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-8)
     index = torch.tensor([3, 0, 17])
@@ -285,11 +287,11 @@ def test_singular_covariance_fails_the_seed() -> None:
 # -------------------------------------------------------------------------------------------------- runs on digits
 
 
-def start_of(method: Any) -> Any:
-    """Return the clustering that a fit started from."""
+def start_of(method: Any, network: Autoencoder | None = None) -> Any:
+    """Return the clustering that a fit started from; one that is no read-out of the code needs the network."""
     start = clone(method)
-    start._seed, start.device_ = method._seed, method.device_
-    start._cluster(method.extras_["embedding_before"])
+    start._seed, start.device_, start.network_ = method._seed, method.device_, network
+    start._begin(X, method.extras_["embedding_before"])
     return start._clustering()
 
 
@@ -417,6 +419,76 @@ def test_default_rho_of_the_mixture_is_twice_its_largest_precision(network: Auto
     smallest = np.linalg.eigvalsh(start.covariances).min()
     assert method.state.rho == pytest.approx(2 * 3.0 / smallest)
     assert quick(DCGMM, epochs=1, rho=7.0).fit(X, network=network).state.rho == 7.0
+
+
+@every
+def test_centers_may_start_as_those_of_the_input_through_the_encoder(cls: Any, network: Autoencoder) -> None:
+    method = quick(cls, epochs=1, initial_centers="input").fit(X, network=network)
+    means = k_means(X, K, n_init=2, random_state=method._seed).cluster_centers_
+    with torch.no_grad():
+        expected = network.encode(torch.from_numpy(means)).double()
+    torch.testing.assert_close(start_of(method, network).centers, expected, rtol=1e-5, atol=1e-6)
+
+
+@every
+def test_centers_may_start_as_the_means_of_a_random_partition_through_the_encoder(
+    cls: Any, network: Autoencoder
+) -> None:
+    seen: list[np.ndarray] = []
+
+    class Noted(cls):
+        def _codes(self, X: np.ndarray) -> np.ndarray:
+            seen.append(X)
+            codes: np.ndarray = super()._codes(X)
+            return codes
+
+    settings: dict[str, Any] = {"epochs": 1, "initial_centers": "random"}
+    first, other = (quick(Noted, **settings, random_state=seed).fit(X, network=network) for seed in (0, 1))
+    means, others = seen
+    assert means.shape == (K, X.shape[1])
+    np.testing.assert_allclose(means.mean(axis=0), X.mean(axis=0), atol=1e-6)  # parts of 40 rows each
+    assert (np.abs(means - X.mean(axis=0)).max(axis=1) < 5 * X.std(axis=0).max() / 40**0.5).all()
+    assert not np.allclose(means, others)
+    starts = [start_of(method, network) for method in (first, other)]
+    with torch.no_grad():
+        expected = network.encode(torch.from_numpy(means).float()).double()
+    torch.testing.assert_close(starts[0].centers, expected, rtol=1e-5, atol=1e-6)
+    assert first.trace_[0].get("primal_residual", 0) == 0
+
+
+@pytest.mark.parametrize("initial_centers", ["input", "random"])
+def test_mixture_has_then_the_diagonal_covariances_of_other_clusters(
+    initial_centers: str, network: Autoencoder
+) -> None:
+    method = quick(DCGMM, epochs=1, initial_centers=initial_centers, rho=1000.0).fit(X, network=network)
+    start, codes = start_of(method, network), codes_of(network)
+    labels = k_means(codes, K, n_init=1, random_state=method._seed).labels_
+    for k in range(K):
+        rows = codes[labels == k].astype(np.float64)
+        np.testing.assert_allclose(start.covariances[k], np.diag(rows.var(axis=0) + 1e-3), rtol=1e-5)
+        assert start.weights[k] == pytest.approx(len(rows) / len(X))
+    assert not hasattr(method, "precisions_cholesky_")
+    assert (method.predict(X) >= 0).all()
+
+
+def test_reconstruction_may_count_half(network: Autoencoder) -> None:
+    whole, half = (
+        quick(DCKmeans, epochs=1, learning_rate=1e-9, reconstruction_weight=weight).fit(X, network=network).trace_[0]
+        for weight in (1.0, 0.5)
+    )
+    assert half["loss_reconstruction"] == pytest.approx(whole["loss_reconstruction"] / 2, rel=1e-6)
+    assert half["loss_penalty"] == pytest.approx(whole["loss_penalty"], rel=1e-6)
+
+
+def test_first_step_of_adadelta_is_as_large_as_the_root_of_its_epsilon(network: Autoencoder) -> None:
+    sizes = []
+    for eps in (1e-6, 1e-8):
+        settings: dict[str, Any] = {"epochs": 1, "batch_size": len(X), "learning_rate": 1.0, "adadelta_eps": eps}
+        moved = quick(DCKmeans, **settings).fit(X, network=network).network_
+        pairs = zip(moved.parameters(), network.parameters(), strict=True)
+        sizes.append(torch.cat([(new - old).detach().flatten() for new, old in pairs]).abs().max().item())
+    expected = [(eps / 0.1) ** 0.5 for eps in (1e-6, 1e-8)]  # sqrt(eps) g / sqrt(0.1 g^2 + eps)
+    np.testing.assert_allclose(sizes, expected, rtol=0.05)
 
 
 def test_daec_pulls_codes_to_their_centres(network: Autoencoder) -> None:

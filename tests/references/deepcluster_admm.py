@@ -35,9 +35,9 @@ def centroids_of(Y: np.ndarray, centroids: np.ndarray) -> np.ndarray:
     return new
 
 
-def dual_step(Y: np.ndarray, F: np.ndarray, U: np.ndarray) -> np.ndarray:
-    """Return step 6 of Algorithm 1 (not the sign of Eq. (10))."""
-    return np.array([U[i] + Y[i] - F[i] for i in range(len(Y))])
+def dual_step(Y: np.ndarray, F: np.ndarray, U: np.ndarray, share: float = 1) -> np.ndarray:
+    """Return step 6 of Algorithm 1 (not the sign of Eq. (10)); the released code of DC-GMM takes half of it."""
+    return np.array([U[i] + share * (Y[i] - F[i]) for i in range(len(Y))])
 
 
 def penalty(Y: np.ndarray, F: np.ndarray, U: np.ndarray, rho: float) -> float:

@@ -30,6 +30,9 @@ class Phase:
     terms: Terms  # as `training.loop.train` takes them
     epochs: int
     stream: tuple[str, ...]  # names from which the seed of the batches is derived
+    optimizer: torch.optim.Optimizer | None = None  # None: as the settings say
+    batch_size: int | None = None  # None: as the settings say
+    before: Callable[[], None] | None = None  # before each epoch, as `training.loop.EpochSteps` has it
 
 
 class Network(Settings):

@@ -45,13 +45,17 @@ class MLP(Network):
         return 4 if self.activation == "sigmoid" else 1  # Glorot and Bengio's factor for the sigmoid
 
     def phases(self, network: Autoencoder, X: Tensor, image_shape: ImageShape, through: Through) -> Iterator[Phase]:
+        yield from self.layerwise(network, X, through)
+        yield from super().phases(network, X, image_shape, through)
+
+    def layerwise(self, network: Autoencoder, X: Tensor, through: Through) -> Iterator[Phase]:
+        """Yield the trainings of the start, one a layer."""
         below = X
         pairs = zip(_blocks(network.encoder), _blocks(network.decoder)[::-1], strict=True)
         for depth, (down, up) in enumerate(pairs if self.layerwise_epochs else (), start=1):
             pair, terms = nn.ModuleList([down, up]), _denoising(down, up, self.corruption)
             yield Phase(f"layer{depth}", pair, below, terms, self.layerwise_epochs, ("batches", str(depth)))
             below = through(down, down, below)
-        yield from super().phases(network, X, image_shape, through)
 
     def _stack(self, sizes: Sequence[int]) -> nn.Sequential:
         modules: list[nn.Module] = []

@@ -66,15 +66,17 @@ class Outcome:
 
 
 def make_optimizer(
-    name: str, module: nn.Module, learning_rate: float, momentum: float = 0.9
+    name: str, module: nn.Module, learning_rate: float, momentum: float = 0.9, eps: float = 1e-6
 ) -> torch.optim.Adam | torch.optim.Adadelta | torch.optim.SGD:
-    """Return `adam`, `adadelta` or `sgd` (with `momentum`); fused, one kernel for all weights, where torch has it."""
+    """Return `adam`, `adadelta` (with `eps`) or `sgd` (with `momentum`); fused, one kernel for all weights, where torch
+    has it.
+    """
     weights = list(module.parameters())
     on_gpu = any(weight.is_cuda for weight in weights)
     if name == "adam":
         return torch.optim.Adam(weights, lr=learning_rate, fused=True, capturable=on_gpu)
     if name == "adadelta":
-        return torch.optim.Adadelta(weights, lr=learning_rate, foreach=True, capturable=on_gpu)
+        return torch.optim.Adadelta(weights, lr=learning_rate, eps=eps, foreach=True, capturable=on_gpu)
     return torch.optim.SGD(weights, lr=learning_rate, momentum=momentum, fused=True)
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from deepclust.nets._autoencoder import Autoencoder
 from deepclust.nets.base import ImageShape, Network
 from deepclust.seeding import derive_seed
-from deepclust.training.loop import Outcome, in_chunks, make_optimizer, train
+from deepclust.training.loop import EpochSteps, Outcome, in_chunks, make_optimizer, train
 
 
 def pretrain(X: Tensor, settings: Network, *, seed: int, image_shape: ImageShape = None) -> tuple[Autoencoder, Outcome]:
@@ -31,11 +31,12 @@ def pretrain(X: Tensor, settings: Network, *, seed: int, image_shape: ImageShape
             phase.module,
             phase.X,
             phase.terms,
-            optimizer=make_optimizer(settings.optimizer, phase.module, settings.learning_rate),
+            optimizer=phase.optimizer or make_optimizer(settings.optimizer, phase.module, settings.learning_rate),
             epochs=phase.epochs,
-            batch_size=settings.batch_size,
+            batch_size=phase.batch_size or settings.batch_size,
             seed=derive_seed(seed, *phase.stream),
             phase=phase.name,
+            steps=EpochSteps(phase.before, dict) if phase.before else None,
         )
         trace += outcome.trace
     return network, Outcome(trace, outcome.n_iter, outcome.converged)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from deepclust.losses.distances import blocks
 from deepclust.methods._deep import DeepClusterer
+from deepclust.methods._flat_clustering import k_means
 from deepclust.nets._autoencoder import Autoencoder
 from deepclust.seeding import derive_seed
 from deepclust.settings import Count, Positive, Share, Weight, setting
@@ -113,10 +114,18 @@ class ADMMState(State):
     code_labels: Tensor
 
     def __init__(
-        self, network: Autoencoder, clustering: Clustering, codes: Tensor, *, lam: float, rho: float, a: float
+        self,
+        network: Autoencoder,
+        clustering: Clustering,
+        codes: Tensor,
+        *,
+        lam: float,
+        rho: float,
+        a: float,
+        dual_step: float = 1.0,
     ) -> None:
         super().__init__(network, clustering, codes)
-        self.lam, self.rho, self.a = lam, rho, a
+        self.lam, self.rho, self.a, self.dual_step = lam, rho, a, dual_step
         self.register_buffer("Y", codes.double())
         self.register_buffer("U", torch.zeros_like(self.Y))
         self.register_buffer("code_labels", self.labels.clone())
@@ -129,7 +138,7 @@ class ADMMState(State):
     def update(self, codes: Tensor) -> None:
         """Take steps 4 to 7 of Algorithm 1: Y, then U, then the clustering's parameters."""
         self.Y = self.clustering.y_step(self.Y, codes - self.U, self.lam, self.rho)
-        self.U = self.U + self.Y - codes
+        self.U = torch.lerp(self.U, self.U + self.Y - codes, self.dual_step)  # at 1 exactly the second
         self.clustering.update(self.Y)
         self.labels = self.clustering.assign(self.Y)
         self.code_labels = self.clustering.assign(codes)
@@ -165,7 +174,12 @@ class Alternating(DeepClusterer):
 
     AdaDelta is the paper's, and has no learning rate there. Our learning rate multiplies AdaDelta's steps by 0.01,
     because larger steps undo the pretraining: at 0.1 the reconstruction error doubles in the first epoch (USPS,
-    d-500-500-2000-10).
+    d-500-500-2000-10). Whole steps have `learning_rate` 1; with `adadelta_eps` 1e-7, the released code's, they begin
+    smaller.
+
+    `initial_centers` are the read-out's of the code, or one of the starts of the released code: k-means's on the input
+    (`input`) or the means of a random partition of the input (`random`), both mapped through the encoder.
+    `reconstruction_weight` 0.5 is the released code's, whose terms are all halved.
     """
 
     default_network: ClassVar[str] = "sigmoid"
@@ -176,6 +190,9 @@ class Alternating(DeepClusterer):
     batch_size: Count = setting("rows of a batch", default=100)
     optimizer: Literal["adadelta", "sgd", "adam"] = setting("SGD has momentum 0.9", default="adadelta")
     learning_rate: Positive = setting("of the optimizer; of AdaDelta a factor of its own steps", default=0.01)
+    adadelta_eps: Positive = setting("AdaDelta's epsilon, which sets its first steps", default=1e-6)
+    reconstruction_weight: Positive = setting("factor of the reconstruction error", default=1.0)
+    initial_centers: Literal["code", "input", "random"] = setting("of the read-out, or mapped", default="code")
 
     def _start_state(self, codes: Tensor) -> State:
         raise NotImplementedError
@@ -183,6 +200,23 @@ class Alternating(DeepClusterer):
     def _cluster(self, codes: np.ndarray) -> None:
         """Set the fitted attributes to those of the read-out that the scheme starts from."""
         raise NotImplementedError
+
+    def _place(self, centers: np.ndarray, codes: np.ndarray) -> None:
+        """Set the fitted attributes to a start at `centers` (K, P), for codes (N, P)."""
+        self.cluster_centers_ = centers
+
+    def _begin(self, X: np.ndarray, codes: np.ndarray) -> None:
+        """Set the fitted attributes to the start of the clustering."""
+        if self.initial_centers == "code":
+            self._cluster(codes)
+            return
+        if self.initial_centers == "input":
+            means = k_means(X, self.n_clusters, n_init=self.n_init, random_state=self._seed).cluster_centers_
+        else:
+            order = np.random.default_rng(derive_seed(self._seed, "partition")).permutation(len(X))
+            parts = (order[part :: self.n_clusters] for part in range(self.n_clusters))
+            means = np.stack([X[part].mean(axis=0, dtype=np.float64) for part in parts])
+        self._place(self._codes(means), codes)
 
     def _clustering(self) -> Clustering:
         """Return the clustering that the fitted attributes describe, on the device."""
@@ -196,6 +230,7 @@ class Alternating(DeepClusterer):
         data = self._start(X, network)
         codes = self._encode(data)
         self.extras_ = {"embedding_before": codes.cpu().numpy()}
+        self._begin(X, self.extras_["embedding_before"])
         state = self._start_state(codes)
         columns = state.measure(codes.double())
 
@@ -209,13 +244,14 @@ class Alternating(DeepClusterer):
 
         def terms(x: Tensor, index: Tensor, _: torch.Generator) -> dict[str, Tensor]:
             z, output = self.network_(x)
-            return {"reconstruction": (x - output).square().sum(dim=1).mean(), "penalty": state.penalty(z, index)}
+            error = self.reconstruction_weight * (x - output).square().sum(dim=1).mean()
+            return {"reconstruction": error, "penalty": state.penalty(z, index)}
 
         outcome = train(
             state,
             data,
             terms,
-            optimizer=make_optimizer(self.optimizer, self.network_, self.learning_rate),
+            optimizer=make_optimizer(self.optimizer, self.network_, self.learning_rate, eps=self.adadelta_eps),
             epochs=self.epochs,
             batch_size=self.batch_size,
             seed=derive_seed(self._seed, "batches"),
@@ -249,15 +285,16 @@ class ADMMClusterer(Alternating):
     lam: Positive = setting("weight of the clustering term", default=1.0)
     rho: Positive | None = setting("weight of the constraint Y = f(X)", default=1.0)
     a: Weight = setting("factor of `rho` in the theta-step", default=1.0)
+    dual_step: Positive = setting("share of Y - f(X) that U gains", default=1.0)
 
     def _rho(self, clustering: Any) -> float:
         """Return the weight of the constraint, which may depend on the start."""
         raise NotImplementedError
 
     def _start_state(self, codes: Tensor) -> State:
-        self._cluster(codes.cpu().numpy())
         clustering = self._clustering()
-        return ADMMState(self.network_, clustering, codes, lam=self.lam, rho=self._rho(clustering), a=self.a)
+        weights = {"lam": self.lam, "rho": self._rho(clustering), "a": self.a, "dual_step": self.dual_step}
+        return ADMMState(self.network_, clustering, codes, **weights)
 
 
 def size(rows: Tensor) -> Tensor:

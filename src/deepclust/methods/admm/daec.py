@@ -50,5 +50,4 @@ class DAEC(KMeansReadout, Alternating):
     paper: ClassVar[str] = "Song, Liu, Huang, Wang and Tan 2013"
 
     def _start_state(self, codes: Tensor) -> State:
-        self._cluster(codes.cpu().numpy())
         return DAECState(self.network_, self._clustering(), codes, self.lam)

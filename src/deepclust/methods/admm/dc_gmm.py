@@ -3,11 +3,12 @@
 import math
 from typing import ClassVar, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from deepclust.errors import SeedFailed
-from deepclust.methods._flat_clustering import GMMReadout
+from deepclust.methods._flat_clustering import GMMReadout, k_means
 from deepclust.methods.admm._scheme import ADMMClusterer, Clustering
 from deepclust.settings import Count, Positive, Weight, setting
 
@@ -103,6 +104,9 @@ class DCGMM(GMMReadout, ADMMClusterer):
     - Paper is silent on singular covariances: `regularization` is added to their diagonals, at the start and in EM. It
       is 1e-3, a thousand times AE+GMM's default: sigmoid units that are saturated throughout a component have no
       variance there, and `rho`, set by the smallest eigenvalue, would leave nothing of the reconstruction.
+    - With `initial_centers` `input` or `random` the mixture starts as in the released code: diagonal covariances and
+      weights are those of a k-means on the code, whose clusters are in no relation to the centers. The released code
+      also has `rho` 1000, `dual_step` 0.5 and 300 epochs without a stop (`tolerance` 0).
     - Paper stops DC-Kmeans when 0.1 % of the labels change. We do so too, for the labels of both f(x_i) and y_i.
     """
 
@@ -125,7 +129,15 @@ class DCGMM(GMMReadout, ADMMClusterer):
     def _settle(self, clustering: Mixture) -> None:
         super()._settle(clustering)
         self.covariances_, self.weights_ = clustering.covariances.cpu().numpy(), clustering.weights.cpu().numpy()
-        del self.precisions_cholesky_  # stale: of the start's mixture
+        self.__dict__.pop("precisions_cholesky_", None)  # stale: of the start's mixture, where EM made that
+
+    def _place(self, centers: np.ndarray, codes: np.ndarray) -> None:
+        super()._place(centers, codes)
+        labels = k_means(codes, self.n_clusters, n_init=1, random_state=self._seed).labels_
+        members = [codes[labels == k] for k in range(self.n_clusters)]
+        variances = [(rows if len(rows) else codes).var(axis=0, dtype=np.float64) for rows in members]
+        self.covariances_ = np.stack([np.diag(variance + self.regularization) for variance in variances])
+        self.weights_ = np.array([len(rows) for rows in members]) / len(codes)
 
     def _rho(self, clustering: Mixture) -> float:
         if self.rho is not None:

@@ -21,6 +21,7 @@ class DCKmeans(KMeansReadout, ADMMClusterer):
       change no label for some epochs, whatever the network does; so the labels of f(x_i) must have settled too.
     - Paper is silent on a centroid without samples: it stays.
     - Paper searches rho on a line: we take 1, the released code's, because the result hardly depends on it.
+    - The released code has no stop: `tolerance` 0.
     """
 
     paper: ClassVar[str] = "Tian, Zhou and Guan 2017"
