@@ -157,6 +157,18 @@ def test_data_without_image_shape_have_no_convolutional_network() -> None:
         pretrain(digits(), network_of(NETWORKS["conv"]), seed=0)
 
 
+def test_denoising_start_leaves_data_and_code_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    shares: list[float] = []
+
+    def note(x: torch.Tensor, probability: float, generator: torch.Generator) -> torch.Tensor:
+        shares.append(probability)
+        return _drop(x, probability, generator)
+
+    monkeypatch.setattr("deepclust.nets.mlp._drop", note)
+    train("mlp", layerwise_epochs=1, epochs=0, batch_size=10_000, corruption=0.3)  # one batch a layer, of three
+    assert shares == [0, 0.3, 0.3, 0.3, 0.3, 0]
+
+
 def test_corruption_zeroes_its_share_and_keeps_the_mean() -> None:
     x = torch.full((300, 300), 2.0)
     dropped = _drop(x, 0.2, torch.Generator().manual_seed(0))

@@ -26,8 +26,9 @@ class MLP(Network):
     sits before the activation of hidden layers.
 
     `layerwise_epochs` first trains each pair of mirrored layers to restore the layer below from a corrupted copy
-    (DEC, Eq. (4)-(7)): inputs and hidden units are both dropped with probability `corruption`; the first pair restores
-    the data and the last makes the code, so these two outputs have no activation.
+    (DEC, Eq. (4)-(7)): inputs and hidden units are both dropped with probability `corruption`, but for the data and the
+    code, which stay whole, as in the published program. The first pair restores the data and the last makes the code,
+    so these two outputs have no activation.
     """
 
     hidden: Annotated[tuple[Count, ...], Field(min_length=1)] = setting("of the encoder", default=(500, 500, 2000))
@@ -53,7 +54,9 @@ class MLP(Network):
         below = X
         pairs = zip(_blocks(network.encoder), _blocks(network.decoder)[::-1], strict=True)
         for depth, (down, up) in enumerate(pairs if self.layerwise_epochs else (), start=1):
-            pair, terms = nn.ModuleList([down, up]), _denoising(down, up, self.corruption)
+            input_is_hidden, output_is_hidden = depth > 1, depth <= len(self.hidden)
+            terms = _denoising(down, up, self.corruption * input_is_hidden, self.corruption * output_is_hidden)
+            pair = nn.ModuleList([down, up])
             yield Phase(f"layer{depth}", pair, below, terms, self.layerwise_epochs, ("batches", str(depth)))
             below = through(down, down, below)
 
@@ -67,9 +70,9 @@ class MLP(Network):
         return nn.Sequential(*modules)
 
 
-def _denoising(down: nn.Module, up: nn.Module, corruption: float) -> Terms:
+def _denoising(down: nn.Module, up: nn.Module, of_input: float, of_hidden: float) -> Terms:
     def terms(x: Tensor, _: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        hidden = _drop(down(_drop(x, corruption, generator)), corruption, generator)
+        hidden = _drop(down(_drop(x, of_input, generator)), of_hidden, generator)
         return {"denoising": F.mse_loss(up(hidden), x)}
 
     return terms
