@@ -140,7 +140,7 @@ def partition(W: sp.csr_matrix, n_clusters: int, *, random_state: int = 0) -> Pa
     -----
     Modularity is the only judge, and not a perfect one: on some image graphs partitions that disagree on a seventh of
     the samples differ by less than 0.001. Look at `candidates` before reading much into the returned partition.
-    Greedy merging: Clauset, Newman and Moore, "Finding community structure in very large networks", 2004. Moving nodes
+    Greedy merging: Clauset, Newman and Moore, "Finding community structure in very large networks", 2004. Moving nodes,
     and Louvain's levels: Blondel et al., "Fast unfolding of communities in large networks", 2008. Refinement at each
     level: Noack and Rotta, "Multi-level algorithms for modularity clustering", 2009. Groups inside clusters that move
     whole: Traag, Waltman and van Eck, "From Louvain to Leiden", Scientific Reports 2019. Resolution: Reichardt and
