@@ -16,7 +16,7 @@ from deepclust.errors import UserError
 RECORDED = "DEEPCLUST_RECORDED"
 """Environment variable: path -> MD5 in JSON, where dvc.lock does not have them yet (`tools/parallel.py`)."""
 
-_IGNORED = re.compile(r"\..*\.tmp|__pycache__|.*\.pyc")  # as .dvcignore says
+_IGNORED = re.compile(r"\..*\.tmp|.*\.pyc")  # files that .dvcignore names
 
 
 def md5(path: Path | str) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from deepclust import config, layout, planning
 from deepclust.files import read_json, read_yaml, to_json
-from deepclust.integrity import recorded
+from deepclust.integrity import md5, recorded
 from deepclust.reporting.aggregate import read_run
 
 Stages = Mapping[str, Any]
@@ -61,7 +61,7 @@ def _why_stale(stage: str, locked: Stages, made: Mapping[str, str], planned: Map
         if path.suffix == ".json" and path.parts[0] == layout.REPORTS.name:
             if not path.exists():
                 return f"{path} is missing"
-            if hashlib.md5(path.read_bytes()).hexdigest() != out["md5"]:
+            if md5(path) != out["md5"]:
                 return f"{path} is not what its stage wrote"
     return ""
 

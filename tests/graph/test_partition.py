@@ -126,13 +126,18 @@ def test_two_cliques_joined_by_an_edge_are_told_apart() -> None:
     assert found.normalized_cut == pytest.approx(2 / 31)
 
 
-@pytest.mark.parametrize("K", [2, 5, 12])
-def test_planted_partition_is_recovered(K: int) -> None:
+def planted_partition(K: int) -> tuple[np.ndarray, sp.csr_matrix]:
+    """Return groups of 40 nodes, and a graph with an edge within one half the time and between two seldom."""
     rng = np.random.default_rng(K)
     planted = rng.permutation(np.arange(40 * K) % K)
     same = planted[:, None] == planted
     A = np.triu(rng.random(same.shape) < np.where(same, 0.5, 0.5 / (4 * K)), 1)
-    W = sp.csr_matrix((A | A.T).astype(float))
+    return planted, sp.csr_matrix((A | A.T).astype(float))
+
+
+@pytest.mark.parametrize("K", [2, 5, 12])
+def test_planted_partition_is_recovered(K: int) -> None:
+    planted, W = planted_partition(K)
     found = partition(W, K)
     assert adjusted_rand_score(planted, found.labels) == 1
     assert_valid(found, W, K)
@@ -278,12 +283,8 @@ def test_levels_get_coarser_and_their_groups_stay_within_clusters(digits: sp.csr
 
 @pytest.mark.parametrize("K", [2, 5, 12])
 def test_every_louvain_start_finds_a_planted_partition(K: int) -> None:
-    rng = np.random.default_rng(K)
-    planted = rng.permutation(np.arange(40 * K) % K)
-    same = planted[:, None] == planted
-    A = np.triu(rng.random(same.shape) < np.where(same, 0.5, 0.5 / (4 * K)), 1)
-    graph = module._Graph.scaled(sp.csr_matrix((A | A.T).astype(float)))
-    starts = list(module._louvain_starts(graph, K, 0))
+    planted, W = planted_partition(K)
+    starts = list(module._louvain_starts(module._Graph.scaled(W), K, 0))
     assert [adjusted_rand_score(planted, labels) for _, labels in starts] == [1, 1, 1]
 
 
