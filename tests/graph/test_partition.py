@@ -244,6 +244,15 @@ def test_gain_of_a_single_move_to_a_neighbour_is_exact_and_the_best() -> None:
         assert target == max(rises, key=lambda k: rises[k], default=labels[node])
 
 
+def test_edges_of_some_nodes_are_rows_of_the_matrix() -> None:
+    graph = module._Graph.scaled(random_graph(50))
+    for nodes in (np.array([], dtype=np.int64), np.array([7]), np.array([30, 2, 2, 49])):
+        edges, rows = graph.edges(nodes), graph.W[nodes]
+        for found, expected in zip(edges[1:], (rows.indices, rows.data, rows.indptr), strict=True):
+            np.testing.assert_array_equal(found, expected)
+        np.testing.assert_array_equal(edges.rows, rows.tocoo().coords[0])
+
+
 def test_rise_of_moves_made_at_once_is_exact() -> None:
     graph = module._Graph.scaled(random_graph(50))
     rng = np.random.default_rng(2)
@@ -253,7 +262,7 @@ def test_rise_of_moves_made_at_once_is_exact() -> None:
         new = (labels[movers] + rng.integers(1, 4, size)) % 4
         after = labels.copy()
         after[movers] = new
-        rise = module._rise(graph, graph.W[movers], movers, new, labels, graph.volumes(labels, 4))
+        rise = module._rise(graph, graph.edges(movers), movers, new, labels, graph.volumes(labels, 4))
         assert rise == pytest.approx(graph.modularity(after) - graph.modularity(labels), abs=1e-14)
 
 

@@ -209,6 +209,15 @@ def _by_appearance(labels: np.ndarray) -> np.ndarray:
 # ------------------------------------------------------------------------------------------------- modularity's terms
 
 
+class _Edges(NamedTuple):
+    """Edges of some nodes of a graph, node by node."""
+
+    rows: np.ndarray  # (e,) the node, by its place among these nodes
+    indices: np.ndarray  # (e,) the node at the other end, by its place in the graph
+    data: np.ndarray  # (e,) weights
+    indptr: np.ndarray  # (m + 1,) where the edges of each node begin
+
+
 @dataclass(frozen=True)
 class _Graph:
     """A graph or a part of one; weights are divided by the sum of degrees of the whole graph."""
@@ -227,6 +236,14 @@ class _Graph:
             for values in (W.data, degrees)
         )
         return cls(sp.csr_matrix((weights, W.indices, W.indptr), shape=W.shape), shares)
+
+    def edges(self, nodes: np.ndarray) -> "_Edges":
+        """Return what `W[nodes]` holds, without what SciPy checks at each call: it would cost more than the rest."""
+        first, lengths = self.W.indptr[nodes], self.W.indptr[nodes + 1] - self.W.indptr[nodes]
+        indptr = np.concatenate([[0], np.cumsum(lengths)])
+        within = np.arange(indptr[-1]) + np.repeat(first - indptr[:-1], lengths)
+        rows = np.repeat(np.arange(len(nodes)), lengths)
+        return _Edges(rows, self.W.indices[within], self.W.data[within], indptr)
 
     def part(self, nodes: np.ndarray) -> "_Graph":
         return _Graph(self.W[nodes][:, nodes], self.degrees[nodes])
@@ -457,7 +474,7 @@ def _refine(graph: _Graph, labels: np.ndarray, random_state: int, *, keep_all: b
             # Moves chosen at once may interact; the best half interacts less, and a single move's gain is exact.
             while len(order):
                 movers, old, new = block[order], labels[block[order]], targets[order]
-                edges = graph.W[movers]
+                edges = graph.edges(movers)
                 if _rise(graph, edges, movers, new, labels, volumes) > _RISE:
                     labels[movers] = new
                     volumes = graph.volumes(labels, K)
@@ -478,11 +495,10 @@ def _best_moves(
     graph: _Graph, nodes: np.ndarray, labels: np.ndarray, volumes: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the rise of modularity by each node's best move, made alone, and the cluster that the move leads to."""
-    edges, degrees, own = graph.W[nodes], graph.degrees[nodes], labels[nodes]
+    edges, degrees, own = graph.edges(nodes), graph.degrees[nodes], labels[nodes]
     every = np.arange(len(nodes))
-    rows = np.repeat(every, np.diff(edges.indptr))
     shape = (len(nodes), len(volumes))
-    ties = _sums(rows * shape[1] + labels[edges.indices], edges.data, shape[0] * shape[1]).reshape(shape)
+    ties = _sums(edges.rows * shape[1] + labels[edges.indices], edges.data, shape[0] * shape[1]).reshape(shape)
     ties -= degrees[:, None] * volumes
     staying = ties[every, own] + degrees**2  # the own cluster's expected weight leaves the node itself out
     ties[every, own] = -np.inf
@@ -494,7 +510,7 @@ def _moves_to_neighbours(
     graph: _Graph, nodes: np.ndarray, labels: np.ndarray, volumes: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return what `_best_moves` does, among clusters of the nodes' neighbours; without such, a rise of -inf."""
-    edges, own = graph.W[nodes], labels[nodes]
+    edges, own = graph.edges(nodes), labels[nodes]
     ties = sp.csr_matrix((edges.data, labels[edges.indices], edges.indptr), shape=(len(nodes), len(volumes)))
     ties.sum_duplicates()
     rows = np.repeat(np.arange(len(nodes)), np.diff(ties.indptr))
@@ -521,12 +537,12 @@ def _leaves_none_empty(old: np.ndarray, sizes: np.ndarray) -> np.ndarray:
 
 
 def _rise(
-    graph: _Graph, edges: sp.csr_matrix, movers: np.ndarray, new: np.ndarray, labels: np.ndarray, volumes: np.ndarray
+    graph: _Graph, edges: _Edges, movers: np.ndarray, new: np.ndarray, labels: np.ndarray, volumes: np.ndarray
 ) -> float:
-    """Return the rise of modularity if all `movers` (m,), whose rows are `edges` (m, n), move at once."""
+    """Return the rise of modularity if all `movers` (m,), which have these edges, move at once."""
     after = labels.copy()
     after[movers] = new
-    rows, columns = np.repeat(movers, np.diff(edges.indptr)), edges.indices
+    rows, columns = movers[edges.rows], edges.indices
     change = (after[rows] == after[columns]).astype(np.float64) - (labels[rows] == labels[columns])
     both = after[columns] != labels[columns]  # both ends move: `edges` has the edge twice
     volumes_after = graph.volumes(after, len(volumes))
