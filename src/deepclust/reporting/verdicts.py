@@ -19,10 +19,10 @@ LEAST_ACCURACY = 70.0  # percent; below, the bound for clusters of any size was 
 NEARLY_BALANCED = 1.005  # K times the sum of squared class shares: 1 for equal classes, 1.0029 for MNIST
 
 # Points of ARI that `least_ari` may be too high for a nearly balanced data set. The first part is for unequal classes:
-# a numerical minimum over tables with MNIST's class sizes is at most 0.23 lower than the bound where clusters have the
-# sizes of the classes, at most 1.0 where they may have any. The second is for figures printed to one decimal: 0.05 for
-# the ARI, and 0.05 of ACC at a slope of at most 2.7.
-TOLERANCE = {True: 0.23 + 0.18, False: 1.0 + 0.18}  # by `equal_clusters`
+# a numerical minimum over tables with the class sizes of MNIST, or of its test split, is less than 0.26 below the bound
+# where clusters have the sizes of the classes, less than 1.1 where they may have any. The second is for figures printed
+# to one decimal: 0.05 for the ARI, and 0.05 of ACC at a slope of at most 2.7.
+TOLERANCE = {True: 0.26 + 0.18, False: 1.1 + 0.18}  # by `equal_clusters`
 
 Own = tuple[str, str, str]  # paper, method, data set
 
