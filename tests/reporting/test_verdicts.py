@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -51,7 +52,7 @@ def test_every_own_cell_of_the_papers_has_an_entry(reported: pd.DataFrame) -> No
 
 @pytest.mark.parametrize(("change", "said"), [("missing", "has no entry for decs/decs/usps"), ("stale", "has stale")])
 def test_an_entry_that_is_missing_or_names_no_cell_is_named(
-    change: str, said: str, reported: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory
+    change: str, said: str, reported: pd.DataFrame, tmp_path: Path
 ) -> None:
     text = layout.VERDICTS.read_text(encoding="utf-8")
     before, after = text.split("  decs:\n    decs:\n")
@@ -59,7 +60,7 @@ def test_an_entry_that_is_missing_or_names_no_cell_is_named(
     after = after.replace(f"      {entry}:\n", "      unheard_of:\n", 1)
     if change == "stale":
         reported = reported[~((reported["paper"] == "decs") & (reported["dataset"] == "ytf"))]
-    path = tmp_path_factory.mktemp("verdicts") / "verdicts.yaml"
+    path = tmp_path / "verdicts.yaml"
     write_text(path, f"{before}  decs:\n    decs:\n{after}")
     with pytest.raises(UserError, match=said):
         read_judgements(path, reported)
