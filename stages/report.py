@@ -1,15 +1,21 @@
-"""Collect the grid's metrics into results.csv, tables beside the published numbers, figures and pages."""
+"""Collect the grid's metrics into results.csv, tables beside the published numbers, figures and pages.
 
+The stage also says how many of the published numbers have the grid's beside them, and why others have none.
+"""
+
+import logging
 from typing import Any
 
 from deepclust import layout
 from deepclust.files import read_json, read_yaml, write_text
 from deepclust.integrity import intact
-from deepclust.reporting import aggregate, figures, html, readme, tables
+from deepclust.reporting import aggregate, coverage, figures, html, readme, tables
 from deepclust.reporting.finished import Grid
 from deepclust.script import run_as_script
 
 import pandas as pd
+
+_log = logging.getLogger("deepclust.report")
 
 
 def main() -> None:
@@ -21,11 +27,14 @@ def main() -> None:
     summary = aggregate.summarise(results)
     reported = aggregate.read_reported(layout.REPORTED)
     comparison = aggregate.compare(summary, reported)
+    absent, _ = coverage.read_absent(layout.ABSENT).without(cells, datasets)
+    for line in coverage.lines(coverage.coverage(reported, comparison, absent)):
+        _log.info("%s", line)
     for name, frame in (("results", results), ("summary", summary)):
         aggregate.write_csv(root / f"{name}.csv", frame)
 
     by_dataset = {name: tables.dataset_table(name, summary, comparison) for name in datasets}
-    by_paper = tables.paper_tables(comparison)
+    by_paper = tables.paper_tables(comparison, absent)
     for stem, parts in ({name: [table] for name, table in by_dataset.items()} | by_paper).items():
         tables.write(parts, root / "tables" / stem)
     captions = {dataset: draw(dataset, summary, reported) for dataset in datasets}

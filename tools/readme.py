@@ -7,6 +7,8 @@ A block's first line names its content:
 - `reported`: the papers' numbers for their own methods beside ours.
 - `reported PAPER`: all numbers of one paper, with baselines from the first grid that has them.
 - `paired GRID OTHER`: two grids of the same cells, seed against seed.
+- `verdicts`, `impossible`, `labels`: what src/deepclust/reporting/verdicts.yaml and the numbers say of the papers.
+- `coverage`: the published numbers with and without ours, and why.
 
 The stub `src/deepclust/methods/__init__.pyi` tells editors and mypy which file each class comes from, because
 `from deepclust.methods import IDEC` imports that file only when asked.
@@ -17,30 +19,39 @@ the stub is stale.
 
 import ast
 import inspect
+import logging
 import os
 from functools import cache
 from pathlib import Path
 
 import pandas as pd
 
-from deepclust import grids, layout, methods
+from deepclust import datasets, grids, layout, methods
 from deepclust.errors import UserError
-from deepclust.files import write_text
+from deepclust.files import read_yaml, write_text
 from deepclust.reporting.aggregate import compare, read_reported
+from deepclust.reporting.coverage import coverage, read_absent
 from deepclust.reporting.papers import PAPERS
 from deepclust.reporting.readme import (
     block_names,
+    coverage_block,
+    impossible_block,
+    labels_block,
     methods_block,
     paired_block,
     replace_block,
     reported_block,
     results_block,
+    verdicts_block,
 )
+from deepclust.reporting.verdicts import impossible, judge, read_judgements
 from deepclust.script import run_as_script
 
 # grids whose numbers stand beside the papers'
 GRIDS = ["benchmark", "hybrid", "heldout", "large", "admm", "decs", "ulhe_dc", "ulhe_dc_long", "pc_x", "pc_x_mnist"]
 
+
+_log = logging.getLogger("deepclust.readme")
 
 STUB = Path("src/deepclust/methods/__init__.pyi")
 
@@ -97,16 +108,39 @@ def block(name: str, page: Path) -> str:
             return reported_block(rows[(rows["paper"] == paper) & (rows["own"] | (rows["grid"] == first))], reports)
         case ["paired", first, second]:
             return paired_block({grid: read_table(grid, "results") for grid in (first, second)})
+        case ["verdicts"]:
+            reported = read_reported(layout.REPORTED)
+            judgements = read_judgements(layout.VERDICTS, reported)
+            summaries = {grid: read_table(grid, "summary") for grid in GRIDS}
+            folder = os.path.relpath(page.absolute().parent, layout.PROJECT)
+            return verdicts_block(judge(reported, judgements, summaries), reports, folder)
+        case ["impossible"]:
+            sizes = read_yaml(layout.VERDICTS)["class_sizes"]
+            return impossible_block(impossible(read_reported(layout.REPORTED), sizes), sizes)
+        case ["labels"]:
+            return labels_block(read_yaml(layout.VERDICTS)["labels"])
+        case ["coverage"]:
+            commands = grids.commands()
+            built = {*methods.names(), *(cell for _, cell in commands)}
+            absent, stale = read_absent(layout.ABSENT).without(built, datasets.names())
+            for line in stale:
+                _log.warning("%s", line)
+            return coverage_block(coverage(read_reported(layout.REPORTED), all_rows(), absent, commands))
     raise UserError(f"{page}: nothing writes a block named '{name}'; tools/readme.py says which there are")
 
 
 @cache
 def comparison() -> pd.DataFrame:
     """Return the papers' numbers beside those of every grid, by paper; `own` marks a paper's own methods."""
-    reported = read_reported(layout.REPORTED)
-    by_grid = [compare(read_table(grid, "summary"), reported).assign(grid=grid) for grid in GRIDS]
-    rows = pd.concat(by_grid).query("status == 'ok'").sort_values(["paper", "table"], kind="stable")
+    rows = all_rows().query("status == 'ok'").sort_values(["paper", "table"], kind="stable")
     return rows.assign(own=[cell in PAPERS[paper].methods for paper, cell in rows[["paper", "cell"]].to_numpy()])
+
+
+@cache
+def all_rows() -> pd.DataFrame:
+    """Return the papers' numbers beside those of every grid, whatever became of ours."""
+    reported = read_reported(layout.REPORTED)
+    return pd.concat([compare(read_table(grid, "summary"), reported).assign(grid=grid) for grid in GRIDS])
 
 
 def read_table(grid: str, name: str) -> pd.DataFrame:

@@ -5,6 +5,8 @@ DVC: a copy of dvc.yaml (in older commits DVC reads no link), links to `src` and
 the root's. Equal work is therefore shared between grids, and no command of one grid looks at another.
 """
 
+import contextlib
+import itertools
 import os
 import shutil
 from pathlib import Path
@@ -40,6 +42,20 @@ def folder(grid: str) -> Path:
     if not (path / layout.PARAMS).is_file():
         raise UserError(f"there is no grid '{grid}'; the grids are {', '.join(names())}: see docs/grids.md")
     return path
+
+
+def commands() -> dict[tuple[str, str], str]:
+    """Return, by data set and cell, the command of the first grid of `names` whose params.yaml lists both.
+
+    A grid whose params.yaml cannot be read, or is not written yet, has no commands.
+    """
+    found: dict[tuple[str, str], str] = {}
+    for grid in names():
+        with contextlib.suppress(UserError, AttributeError, TypeError):
+            params, command = read_yaml(folder(grid) / layout.PARAMS), renewal(grid)
+            pairs = itertools.product(params.get("datasets", ()), params.get("methods", ()))
+            found |= {pair: command for pair in pairs if pair not in found}
+    return found
 
 
 def renewal(grid: str) -> str:

@@ -14,6 +14,8 @@ DOWNLOADS = PROJECT / "work/downloads"  # shared by all grids
 STAGES = PROJECT / "stages"
 GRIDS = PROJECT / "grids"
 REPORTED = Path(__file__).with_name("reporting") / "reported.csv"  # all numbers that the papers print
+VERDICTS = REPORTED.with_name("verdicts.yaml")  # what is said about the papers' own numbers
+ABSENT = REPORTED.with_name("absent.yaml")  # why a published number has none of ours beside it
 
 
 def plan(dataset: str, stage: str, name: str = "") -> Path:

@@ -13,6 +13,7 @@ import pytest
 from deepclust.errors import UserError
 from deepclust.files import write_json
 from deepclust.reporting.aggregate import compare, read_results, summarise
+from deepclust.reporting.coverage import Absent, Reason
 from deepclust.reporting.tables import Table, dataset_table, number, paper_tables, spread, write
 
 NAN = "loss_kl is nan at epoch 3 | lower a_b by 50%"
@@ -209,8 +210,25 @@ def test_paper_tables_show_reported_ours_and_their_difference(comparison: pd.Dat
         "3",
     ]
     (part,) = paper_tables(comparison)["decs_table_1"]
-    assert texts(part)["DEPICT"][1:3] == [dash, dash]
+    assert texts(part)["DEPICT"][1:3] == ["not run", dash]
     assert texts(part)["DEPICT"][-2:] == [dash, dash]
+
+
+def test_a_word_says_why_there_is_none_of_ours_and_a_footnote_the_rest(
+    summary: pd.DataFrame, published: Callable
+) -> None:
+    reported = published(
+        ("decs", "1", "usps", "jule", "acc", 95.0, ""),
+        ("decs", "1", "usps", "hybrid", "acc", 95.0, ""),
+        ("decs", "1", "usps", "pc_x", "acc", 95.0, ""),
+        *(("decs", "1", "usps", "dec", "nmi", 70.0 + i, f"lambda={i}") for i in range(2)),
+    )
+    absent = Absent({"jule": Reason("too long", "JULE is long.")}, sweeps={"dec": Reason("sweep", "Not swept.")})
+    (part,) = paper_tables(compare(summary, reported), absent)["decs_table_1"]
+    shown = texts(part)
+    assert [shown[name][1] for name in ("JULE", "HYBRID", "PC_X")] == ["too long", "failed", "not run"]
+    assert shown["DEC (lambda=0)"][4] == "sweep"
+    assert part.footnotes == ["JULE is long.", f"hybrid on usps: {NAN}", "Not swept."]
 
 
 def test_notes_on_published_numbers_become_footnotes(comparison: pd.DataFrame) -> None:
@@ -223,8 +241,8 @@ def test_sweeps_have_a_row_per_setting(summary: pd.DataFrame, published: Callabl
     sweep = [("ulhe_dc", "3", "usps", "dec", "acc", 70.0 + i, f"lambda={i}") for i in range(2)]
     (part,) = paper_tables(compare(summary, published(*sweep)))["ulhe_dc_table_3"]
     assert texts(part) == {
-        "DEC (lambda=0)": ["70.0", "\u2014", "\u2014", "\u2014", "\u2014"],
-        "DEC (lambda=1)": ["71.0", "\u2014", "\u2014", "\u2014", "\u2014"],
+        "DEC (lambda=0)": ["70.0", "not run", "\u2014", "\u2014", "\u2014"],
+        "DEC (lambda=1)": ["71.0", "not run", "\u2014", "\u2014", "\u2014"],
     }
 
 

@@ -1,6 +1,7 @@
 """Pages in Markdown: generated blocks of the README and the papers' pages, and the index of a grid's results."""
 
 import itertools
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from math import nan
@@ -9,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from deepclust.errors import UserError
+from deepclust.reporting import coverage, verdicts
 from deepclust.reporting.papers import PAPERS
 from deepclust.reporting.tables import HEADINGS, Entry, Table, markdown_text, number, numbered, paper_stem, spread
 
@@ -127,6 +129,100 @@ def paired_block(results: Mapping[str, pd.DataFrame]) -> str:
             scores += [number(rows[first].mean()), number(rows[second].mean()), difference]
         lines.append([str(dataset), f"`{cell}`", *scores, str(group.index.unique("seed").size)])
     return _grid(["data set", "method", *heads, "seeds"], lines, numeric=True)
+
+
+def verdicts_block(judged: pd.DataFrame, reports: Mapping[str, str], folder: str) -> str:
+    """Return the verdicts on the papers' own numbers: a count, then for each paper a table and the causes.
+
+    `judged` is the result of `verdicts.judge`. `reports` has the folder of each grid's reports relative to the page,
+    `folder` is the page's within the project.
+    """
+    found = judged["verdict"].value_counts()
+    order = ["exceeded", "reached", "near", "not reached", verdicts.NOT_RUN]
+    said = ", ".join(f"{found[name]} {name}" for name in order if name in found)
+    blocks = [f"{len(judged)} results of the papers' own methods: {said}."]
+    heads = ["data set", "method", "reported", "ours", "seeds", "grid", "verdict"]
+    for paper, rows in judged.groupby("paper", sort=False):
+        lines, causes = [], []
+        for row in rows.to_dict("records"):
+            place = f"`{row['method']}` on {row['dataset']}"
+            tables = [_triple(values, {}) for values in row["reported"].values()]
+            others = [
+                f"{numbered(table)}: {text}"
+                for table, text in zip(row["reported"], tables, strict=True)
+                if not _repeats(text, tables[0])
+            ]
+            ours, grid = number(nan), number(nan)
+            if row["grid"]:
+                ours, grid = _triple(row["ours"], row["std"]), f"[`{row['grid']}`]({reports[row['grid']]}/README.md)"
+            line = [f"`{row['method']}`", "; ".join([tables[0], *others]), ours, str(row["n"] or number(nan)), grid]
+            lines.append([row["dataset"], *line, row["verdict"]])
+            links = ", ".join(f"[{path}]({os.path.relpath(path, folder)})" for path in row["evidence"])
+            causes.append(f"- {place}, **{row['verdict']}**: {row['cause']} ({links})")
+        blocks += [f"### {PAPERS[str(paper)].title}", _grid(heads, lines), "\n".join(causes)]
+    return "\n\n".join(blocks)
+
+
+def impossible_block(found: pd.DataFrame, class_sizes: Mapping[str, Sequence[int]]) -> str:
+    """Return the result of `verdicts.impossible` as a table, and the data sets it is about."""
+    allowed = {"any": "of no sizes", "equal": "of unequal sizes alone"}
+    rows = [
+        [
+            f"{PAPERS[row['paper']].title}, {numbered(row['table'])}",
+            row["dataset"],
+            markdown_text(row["method"]),
+            *(number(row[name], decimals=2) for name in ("acc", "ari", "least", "least_any")),
+            allowed[row["sizes"]],
+        ]
+        for row in found.to_dict("records")
+    ]
+    heads = [
+        "paper",
+        "data set",
+        "method",
+        "ACC",
+        "ARI",
+        "least ARI, equal clusters",
+        "any clusters",
+        "possible for clusters",
+    ]
+    names = [name for name, sizes in class_sizes.items() if verdicts.is_nearly_balanced(sizes)]
+    others = [name for name in class_sizes if name not in names]
+    judged = f"Judged: {', '.join(names)}, whose classes are nearly equal. Not judged: {', '.join(others)}, and data "
+    return f"{_grid(heads, rows)}\n\n{judged}sets of which no class sizes are known here."
+
+
+def labels_block(entries: Sequence[Mapping[str, Any]]) -> str:
+    """Return where labels enter released codes, from the section `labels` of verdicts.yaml."""
+    rows = []
+    for entry in entries:
+        codes = [code for code in entry["code"].split(", ") if code != "none"]
+        links = [f"[{code.split('@')[0]}](https://github.com/{code.replace('@', '/tree/')})" for code in codes]
+        names = ", ".join(f"`{name}`" for name in entry["methods"])
+        rows.append([names, ", ".join(links) or "no public code", markdown_text(entry["where"])])
+    return _grid(["methods", "code read", "how labels enter"], rows)
+
+
+def coverage_block(covered: pd.DataFrame) -> str:
+    """Return the result of `coverage.coverage`: numbers of each kind by paper, then each reason."""
+    table = coverage.counts(covered)
+    table["numbers"] = table.sum(axis=1)
+    table.loc["all"] = table.sum()
+    table = table[["numbers", *table.columns.drop("numbers")]]
+    titles = {name: paper.title for name, paper in PAPERS.items()}
+    rows = [[titles.get(name, name), *map(str, table.loc[name])] for name in table.index]
+    blocks = [_grid(["paper", *table.columns], rows, numeric=True)]
+    without = covered[covered["kind"] != coverage.OURS]
+    lines = []
+    for kind in coverage.KINDS:
+        for reason, part in sorted(
+            without[without["kind"] == kind].groupby("reason", sort=False), key=lambda item: (-len(item[1]), item[0])
+        ):
+            subjects = ", ".join(f"`{name}`" for name in sorted(part["subject"].unique()))
+            said = re.sub("^make repro GRID=[a-z0-9_]+", r"`\g<0>`", markdown_text(str(reason)))
+            lines.append([kind, subjects, str(len(part)), said])
+    blocks.append(_grid(["why none", "of what", "numbers", "reason, or what runs it"], lines))
+    return "\n\n".join(blocks)
 
 
 def methods_block(methods: Iterable[tuple[str, str, str, Sequence[str]]]) -> str:
@@ -249,6 +345,16 @@ def _varied(points: Iterable[str], base: Mapping[str, Any]) -> str:
     varied = "; ".join(f"{setting}: {', '.join(found)}" for setting, found in values.items())
     fixed = ", ".join(f"{setting} = {value}" for setting, value in base.items())
     return f"{varied} (with {fixed})" if fixed else varied
+
+
+def _triple(values: Mapping[str, float], std: Mapping[str, float]) -> str:
+    return " / ".join(spread(values.get(metric, nan), std.get(metric, nan)) for metric in verdicts.METRICS)
+
+
+def _repeats(text: str, first: str) -> bool:
+    """Return whether every number of a triple is in the first one too."""
+    pairs = zip(text.split(" / "), first.split(" / "), strict=True)
+    return all(number(nan) == one or one == other for one, other in pairs)
 
 
 def _shown(figures: Mapping[str, str]) -> list[str]:

@@ -14,6 +14,7 @@ from deepclust import files
 from deepclust.errors import UserError
 from deepclust.metrics import EXTERNAL, INTERNAL
 from deepclust.reporting.aggregate import NOT_RUN, is_unlabelled, write_csv
+from deepclust.reporting.coverage import Absent, Reason
 from deepclust.reporting.papers import PAPERS
 
 HEADINGS = {"acc": "ACC", "nmi": "NMI", "nmi_max": "NMI (max)", "ari": "ARI", "purity": "Purity"}
@@ -170,15 +171,16 @@ def dataset_table(dataset: str, summary: pd.DataFrame, comparison: pd.DataFrame)
     return Table(f"Results on {dataset}", caption, columns, rows, _tidy(ours[ours["metric"].isin(EXTERNAL)], published))
 
 
-def paper_tables(comparison: pd.DataFrame) -> dict[str, list[Table]]:
+def paper_tables(comparison: pd.DataFrame, absent: Absent | None = None) -> dict[str, list[Table]]:
     """Return, by file stem, each table of a paper: one part per data set that was run, in the paper's own order.
 
-    Every method the paper lists has its row, with an em dash where we have not run it.
+    Every method the paper lists has its row. Where there is none of ours, the word of `absent` for the method, or for
+    its sweep, stands in its place, with the reason as a footnote; `not run` if there is no such word.
     """
     tables = {}
     for (paper, table), rows in comparison.groupby(["paper", "table"], sort=False):
         tables[paper_stem(str(paper), str(table))] = [
-            _paper_part(str(paper), str(table), str(dataset), part)
+            _paper_part(str(paper), str(table), str(dataset), part, absent or Absent())
             for dataset, part in rows.groupby("dataset", sort=False)
         ]
     return tables
@@ -219,7 +221,7 @@ def _unlabelled_table(dataset: str, ours: pd.DataFrame) -> Table:
     return Table(f"Results on {dataset}", _UNLABELLED, columns, rows, data.drop(columns="method"))
 
 
-def _paper_part(paper: str, table: str, dataset: str, comparison: pd.DataFrame) -> Table:
+def _paper_part(paper: str, table: str, dataset: str, comparison: pd.DataFrame, absent: Absent) -> Table:
     metrics = [metric for metric in EXTERNAL if metric in set(comparison["metric"])]
     rows = []
     for (method, setting), lines in comparison.groupby(["method", "setting"], sort=False):
@@ -232,12 +234,14 @@ def _paper_part(paper: str, table: str, dataset: str, comparison: pd.DataFrame) 
             else:
                 reported = Entry(spread(record["reported"], record["reported_std"]), note=record["note"])
                 difference = Entry(number(record["difference"], signed=True))
-                row += [reported, _score(record, "reproduced", 1), difference]
+                none = record["status"] == NOT_RUN
+                row += [reported, _missing(record, absent) if none else _score(record, "reproduced", 1), difference]
         rows.append(row + _counts(next(iter(by_metric.values()))))
     known = PAPERS[paper]
     caption = (
         f"Reported: {known.protocol}. Ours: {OURS}, NMI by the same normaliser as the paper. "
-        f"Difference: ours minus reported, in points. {_DASH}: not run here, or not in the paper."
+        f"Difference: ours minus reported, in points. A word in place of ours says why there is none. {_DASH}: not "
+        "in the paper, or nothing to compare."
     )
     columns = ["method", *["reported", "ours", "diff."] * len(metrics), "n", "failed"]
     groups = [("", 1), *((HEADINGS[metric], 3) for metric in metrics), ("", 2)]
@@ -246,15 +250,20 @@ def _paper_part(paper: str, table: str, dataset: str, comparison: pd.DataFrame) 
 
 
 def _score(record: Mapping[Any, Any], value: str, scale: float, decimals: int = 1) -> Entry:
-    """Return our score in a row of a summary or a comparison, or the row's status instead."""
-    if record["status"] == NOT_RUN:
-        return Entry(_DASH)
+    """Return our score in a row of a summary or a comparison that ran, or the row's status instead."""
     link = _link(record["dataset"], record["cell"])
     if record["status"] != "ok":
         return Entry(record["status"], link, _because(record))
     if math.isnan(record[value]):
         return Entry(_DASH)  # the cell ran, but the metric is not defined
     return Entry(spread(scale * record[value], scale * record["std"], decimals=decimals), link)
+
+
+def _missing(record: Mapping[Any, Any], absent: Absent) -> Entry:
+    """Return the word for a number that was not run, and why as its note."""
+    cell = record["cell"]
+    why = absent.methods.get(cell) or (absent.sweeps.get(cell) if record["setting"] else None) or Reason(NOT_RUN, "")
+    return Entry(why.word, note=why.reason)
 
 
 def _counts(record: Mapping[Any, Any]) -> list[Entry]:
