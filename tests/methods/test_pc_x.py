@@ -320,8 +320,9 @@ def test_warm_up_reconstructs_through_the_unit(network: Autoencoder) -> None:
     assert trace[7]["loss"] < 0.5 * trace[0]["loss"]
 
 
-def test_convolutional_network_learns_from_augmented_images() -> None:
-    settings = network_of({"network": "conv", "channels": [4, 8], "n_embedding": P, "epochs": 0})
+@pytest.mark.parametrize("name", ["conv", "random_conv"])
+def test_convolutional_network_learns_from_augmented_images(name: str) -> None:
+    settings = network_of({"network": name, "channels": [4, 8], "n_embedding": P, "epochs": 0})
     conv = pretrain(DATA, settings, seed=0, image_shape=(1, 8, 8))[0]
     plain, augmented = (method(augment=a, epochs=2).fit(X, network=conv) for a in (False, True))
     assert plain.trace_[0]["loss"] != augmented.trace_[0]["loss"]
