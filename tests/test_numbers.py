@@ -151,6 +151,10 @@ LOSSES: dict[str, tuple[Callable[..., Any], dict[str, list]]] = {
         lambda centroids, z, labels: exemplars.moving_average(centroids, z, labels, 0.5),
         {"centroids": [*CENTERS, [5, 5, 5]], "z": CODES, "labels": OWN},
     ),
+    "moving_ratio": (
+        lambda sums, sizes, z, labels: exemplars.moving_ratio(sums, sizes, z, labels, 0.5, 1.0),
+        {"sums": [*CENTERS, [5, 5, 5]], "sizes": [3, 0, 1], "z": CODES, "labels": OWN},
+    ),
     "directions": (hypersphere.directions, {"z": CODES}),
     "norm_penalty": (hypersphere.norm_penalty, {"z": CODES}),
     "cluster_directions": (lambda z, labels: hypersphere.cluster_directions(z, labels, 3), {"z": CODES, "labels": OWN}),
@@ -165,7 +169,7 @@ LOSSES: dict[str, tuple[Callable[..., Any], dict[str, list]]] = {
     "kl_divergence": (student_t.kl_divergence, {"p": SHARES, "q": SHARES}),
 }
 CONSTANTS = {"inverse_sizes", "target_distribution"}  # nothing is trained through these
-WHOLE = {"centroids", "weights", "present", "sizes", "t"}  # arguments that have no row for each sample
+WHOLE = {"centroids", "sums", "weights", "present", "sizes", "t"}  # arguments that have no row for each sample
 every_loss = pytest.mark.parametrize("name", LOSSES)
 
 

@@ -1,4 +1,4 @@
-"""PC-X's losses and its centroids' moving average against the paper's formulas, finite differences and limits."""
+"""PC-X's losses and its centroids' moving averages against the paper's formulas, finite differences and limits."""
 
 import numpy as np
 import pytest
@@ -12,6 +12,7 @@ from deepclust.losses.exemplars import (
     clustering_loss,
     inverse_sizes,
     moving_average,
+    moving_ratio,
 )
 from tests.references import pc_x as reference
 
@@ -148,3 +149,55 @@ def test_repeated_batches_bring_the_centroids_to_their_means_at_the_rate_kappa()
     for _ in range(300):
         now = moving_average(now, z, labels, 0.99)[0]
     np.testing.assert_allclose(now - means, 0.99**300 * (centroids - means), rtol=1e-9)
+
+
+# ------------------------------------------------------------------------------------- ratios of sums and counts
+
+
+@pytest.mark.parametrize(("n", "k", "p"), SIZES)
+@pytest.mark.parametrize("kappa", [0.0, 0.9, 0.995])
+def test_moving_ratio_matches_the_loops(n: int, k: int, p: int, kappa: float) -> None:
+    rng = np.random.default_rng(2)
+    sums, sizes = points(1, k, p)[1], torch.zeros(k, dtype=torch.float64)
+    expected = sums.numpy(), sizes.numpy()
+    for batch in range(5):
+        z, labels = points(n, 1, p, seed=batch)[0], torch.from_numpy(rng.integers(k, size=n))
+        sums, sizes, counts = moving_ratio(sums, sizes, z, labels, kappa, 1e-5)
+        expected = reference.moving_ratio(*expected, z.numpy(), labels.numpy(), kappa, 1e-5)
+        np.testing.assert_allclose(sums, expected[0], rtol=1e-10, atol=1e-15)
+        np.testing.assert_allclose(sizes, expected[1], rtol=1e-10)
+        np.testing.assert_array_equal(counts, np.bincount(labels, minlength=k))
+
+
+def test_a_centroid_without_samples_starts_far_away_and_sweeps_inward() -> None:
+    # alone, w_k = 0.995^t w_0 over a size that settles at 1e-5 / 0.005: norm 1 after ln(500) / -ln(0.995) batches
+    sums, sizes = torch.tensor([[0.0, 1.0], [0.6, 0.8]]), torch.zeros(2)
+    z, labels = torch.randn(512, 2, generator=torch.Generator().manual_seed(0)), torch.zeros(512, dtype=torch.int64)
+    norms = []
+    for _ in range(1500):
+        sums, sizes, _ = moving_ratio(sums, sizes, z, labels, 0.995, 1e-5)
+        norms.append(float((sums[1] / sizes[1]).norm()))
+    assert norms[0] == pytest.approx(0.995 / 1e-5, rel=1e-3)
+    assert (np.diff(norms) < 0).all()
+    crossing = int(np.argmax(np.array(norms) < 1))
+    assert crossing == pytest.approx(np.log(500) / -np.log(0.995), abs=3)
+    assert float(sizes[1]) == pytest.approx(1e-5 / 0.005, rel=1e-2)
+    np.testing.assert_allclose(sums[0] / sizes[0], z.mean(dim=0), atol=1e-3)
+
+
+def test_ratios_revive_a_centroid_that_means_leave_dead() -> None:
+    z = torch.tensor([[2.0, 0.0], [-2.0, 0.0]]).repeat(32, 1)
+    z = z + 0.1 * torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
+    means = centroids = torch.tensor([[0.0, 0.0], [1e5, 0.0]])
+    sums, sizes = torch.tensor([[0.0, 0.0], [1.0, 0.0]]), torch.zeros(2)
+    alive = []
+    for _ in range(2000):
+        means, counts = moving_average(means, z, squared_distances(z, means).argmin(dim=1), 0.995)
+        assert counts.tolist() == [64, 0]
+        labels = squared_distances(z, centroids).argmin(dim=1)
+        sums, sizes, counts = moving_ratio(sums, sizes, z, labels, 0.995, 1e-5)
+        centroids = sums / sizes[:, None]
+        alive.append(int((counts > 0).sum()))
+    assert alive[100] == 1
+    assert counts.tolist() == [32, 32]
+    assert centroids[:, 0].tolist() == pytest.approx([-2, 2], abs=0.1)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from deepclust.errors import NotApplicable
-from deepclust.losses.exemplars import moving_average
+from deepclust.losses.exemplars import moving_average, moving_ratio
 from deepclust.methods.centroids import pc_x
 from deepclust.methods.centroids.pc_x import PCX, CentroidIntegration, PCXState, _leading_share, _Training
 from deepclust.nets._autoencoder import Autoencoder
@@ -170,6 +170,38 @@ def test_centroids_are_the_moving_average_of_all_batches(network: Autoencoder, m
     assert np.abs(expected - seen[0][0]).max() > 1e-3
 
 
+def test_centroids_are_ratios_of_moving_sums_and_counts_of_all_batches(
+    network: Autoencoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[np.ndarray]] = []
+
+    def note(*state: Any) -> tuple[Tensor, Tensor, Tensor]:
+        assert state[4:] == (0.9, 1e-5)
+        seen.append([tensor.numpy().copy() for tensor in state[:4]])
+        return moving_ratio(*state)
+
+    monkeypatch.setattr(pc_x, "moving_ratio", note)
+    fitted = method(centroids="ratio", kappa=0.9).fit(X, network=network)
+    assert len(seen) == fitted.n_iter_ == 4 * (N // 64)
+    sums, sizes = (start.astype(np.float64) for start in seen[0][:2])
+    assert (sizes == 0).all()
+    assert sums.var() == pytest.approx(2 / (K + P), rel=0.3)
+    for _, _, z, labels in seen:
+        sums, sizes = reference.moving_ratio(sums, sizes, z, labels, 0.9, 1e-5)
+    np.testing.assert_allclose(fitted.cluster_centers_, sums / sizes[:, None], rtol=1e-4)
+    dead = np.linalg.norm(fitted.cluster_centers_, axis=1) > 100
+    assert 0 < dead.sum() == K - len({label for *_, labels in seen for label in labels})
+    assert not set(fitted.labels_) & set(np.flatnonzero(dead))
+
+
+def test_ratios_start_at_the_centroids_of_kmeans_with_equal_sizes(network: Autoencoder) -> None:
+    options: dict[str, Any] = {"init": "kmeans", "warm_up": 3, "epochs": 1}
+    start = method(update="fixed", **options).fit(X, network=network).cluster_centers_
+    found = method(centroids="ratio", **options).fit(X, network=network).cluster_centers_
+    np.testing.assert_allclose(found, start, atol=0.05 * np.abs(start).max())
+    assert (found != start).any(axis=1).all()
+
+
 def test_labels_are_the_nearest_centroids_under_the_final_weights(network: Autoencoder) -> None:
     fitted = method().fit(X, network=network)
     squared = reference.squared_distances(fitted.embedding_, fitted.cluster_centers_)
@@ -288,8 +320,9 @@ def test_warm_up_reconstructs_through_the_unit(network: Autoencoder) -> None:
     assert trace[7]["loss"] < 0.5 * trace[0]["loss"]
 
 
-def test_convolutional_network_learns_from_augmented_images() -> None:
-    settings = network_of({"network": "conv", "channels": [4, 8], "n_embedding": P, "epochs": 0})
+@pytest.mark.parametrize("name", ["conv", "random_conv"])
+def test_convolutional_network_learns_from_augmented_images(name: str) -> None:
+    settings = network_of({"network": name, "channels": [4, 8], "n_embedding": P, "epochs": 0})
     conv = pretrain(DATA, settings, seed=0, image_shape=(1, 8, 8))[0]
     plain, augmented = (method(augment=a, epochs=2).fit(X, network=conv) for a in (False, True))
     assert plain.trace_[0]["loss"] != augmented.trace_[0]["loss"]
@@ -311,6 +344,7 @@ def test_interrupted_fit_with_every_option_ends_with_the_same_bits(
 ) -> None:
     def fit(folder: Path | None) -> PCX:
         options: dict[str, Any] = {"init": "kmeans", "warm_up": 3, "epochs": 8, "imbalance": True, "noise": 0.5}
+        options |= {"centroids": "ratio"}
         with Runtime(1, checkpoints=folder, checkpoint_every=2).open():
             return method(burn_in=4, **options).fit(X, network=network)
 

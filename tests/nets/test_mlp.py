@@ -36,7 +36,9 @@ def test_decoder_mirrors_the_encoder(hidden: tuple[int, ...], n_embedding: int, 
 
 
 @pytest.mark.parametrize("batch_norm", [False, True])
-@pytest.mark.parametrize(("activation", "kind"), [("relu", nn.ReLU), ("sigmoid", nn.Sigmoid)])
+@pytest.mark.parametrize(
+    ("activation", "kind"), [("relu", nn.ReLU), ("leaky_relu", nn.LeakyReLU), ("sigmoid", nn.Sigmoid)]
+)
 def test_batch_norm_sits_between_each_hidden_layer_and_its_activation(
     batch_norm: bool, activation: str, kind: type[nn.Module]
 ) -> None:

@@ -33,6 +33,8 @@ DECLARED: dict[str, dict[str, Any]] = {
     | {"learning_rate": 3e-4},
     "sphere": {"norm_weight": 1.0, "activation": "relu"},
     "random": {"initial": "glorot", "epochs": 0, "layerwise_epochs": 0},
+    "random_conv": {"channels": (16, 32, 32, 16), "hidden": (256,), "activation": "relu"}
+    | {"initial": "glorot", "epochs": 0},
 }
 
 
@@ -48,7 +50,7 @@ def run(program: str, source: Path = SOURCE) -> str:
 
 
 def test_names_are_those_of_the_networks_files() -> None:
-    assert {"conv", "mlp", "mlpbn", "random", "sigmoid", "sphere"} <= set(nets.names())
+    assert {"conv", "mlp", "mlpbn", "random", "random_conv", "sigmoid", "sphere"} <= set(nets.names())
 
 
 def test_networks_are_described_without_torch_and_scikit_learn() -> None:
@@ -101,7 +103,7 @@ def test_unknown_network_and_setting_are_refused_with_those_there_are() -> None:
         ("mlp", "hidden", [5, 0], "hidden.1: Input should be greater than or equal to 1, got 0"),
         ("mlp", "epochs", 2.0, "epochs: Input should be a valid integer, got 2.0"),
         ("mlp", "batch_norm", 1, "batch_norm: Input should be a valid boolean, got 1"),
-        ("mlp", "activation", "tanh", "activation: Input should be 'relu' or 'sigmoid', got 'tanh'"),
+        ("mlp", "activation", "tanh", "activation: Input should be 'relu', 'leaky_relu' or 'sigmoid', got 'tanh'"),
         ("sphere", "norm_weight", -1, "norm_weight: Input should be greater than or equal to 0, got -1"),
         ("conv", "augmentation", {"rotation": True}, "augmentation.rotation: Input should be a valid number, got True"),
         ("conv", "augmentation", {"crop": 1.0}, "augmentation.crop: Input should be less than 1, got 1.0"),

@@ -50,3 +50,17 @@ def moving_average(centroids: np.ndarray, z: np.ndarray, labels: np.ndarray, kap
         if members:
             moved[k] = kappa * centroids[k] + (1 - kappa) * sum(members) / len(members)
     return moved
+
+
+def moving_ratio(
+    sums: np.ndarray, sizes: np.ndarray, z: np.ndarray, labels: np.ndarray, kappa: float, epsilon: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the numerators (K, P) and denominators (K,) of the centroids after one batch, as released."""
+    n_clusters = len(sums)
+    sums, sizes = sums.copy(), sizes.copy()
+    for k in range(n_clusters):
+        members = [z[i] for i in range(len(z)) if labels[i] == k]
+        sizes[k] = kappa * sizes[k] + (1 - kappa) * len(members)
+        sums[k] = kappa * sums[k] + (1 - kappa) * sum(members, np.zeros(z.shape[1]))
+    total = sum(sizes)
+    return sums, np.array([(size + epsilon) / (total + n_clusters * epsilon) * total for size in sizes])

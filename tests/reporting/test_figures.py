@@ -30,6 +30,7 @@ from deepclust.reporting.figures.cell import (
     alive,
     candidates,
     centers,
+    certainty,
     confusion,
     convergence,
     cosine,
@@ -499,6 +500,32 @@ def test_singular_values_are_pairs_with_their_means_and_an_empty_cluster_has_non
     assert names == ["before fusion, mean 55.0 %", "after fusion, mean 30.0 %"]
 
 
+def slow_exemplars(burn_in: int = 3) -> pd.DataFrame:
+    """Return a trace of PC-X as the stages read it: two epochs of warm-up, five of clustering."""
+    warm_up = pd.DataFrame({"phase": "warm_up", "epoch": range(2), "loss": 1.0, "loss_reconstruction": 1.0})
+    cluster = pd.DataFrame({"phase": "cluster", "epoch": range(5), "loss_reconstruction": np.linspace(0.5, 0.1, 5)})
+    cluster["loss_clustering"] = 1e-4
+    cluster["loss_entropy"] = np.where(np.arange(5) < burn_in, 0, 1e-6)
+    return pd.concat([warm_up, cluster.assign(certainty=[1, 0.9, 0.8, 0.9, 0.95])], ignore_index=True)
+
+
+def test_certainty_and_both_losses_are_lines_over_the_epochs_of_clustering_with_one_at_the_burn_ins_end() -> None:
+    figure = certainty.plot({"seed 0": slow_exemplars(), "seed 1": slow_exemplars()})
+    for axes, column in zip(figure.axes, ("loss_reconstruction", "loss_clustering", "certainty"), strict=True):
+        *seeds, burn_in = axes.lines
+        assert [along(line) for line in seeds] == [([*range(5)], slow_exemplars()[column].iloc[2:].tolist())] * 2
+        assert along(burn_in)[0] == [2.5, 2.5]
+    assert printed(figure) == ["burn-in"]
+    assert certainty.CAPTION in figure.axes[-1].get_xlabel()
+
+
+@pytest.mark.parametrize("burn_in", [0, 5])
+def test_without_a_burn_in_that_ends_there_is_no_line_for_it(burn_in: int) -> None:
+    figure = certainty.plot({"seed 0": slow_exemplars(burn_in)})
+    assert [len(axes.lines) for axes in figure.axes] == [1, 1, 1]
+    assert printed(figure) == []
+
+
 @pytest.mark.parametrize("alive", [0, 1])
 def test_singular_values_keep_the_places_of_clusters_that_have_none(alive: int, tmp_path: Path) -> None:
     values = np.where(np.arange(10) < alive, 97.0, np.nan)
@@ -746,6 +773,7 @@ def test_figures_are_one_column_wide_and_small_on_disk(mapped: np.ndarray, tmp_p
         "singular_values": singular_values.plot(shares, "title"),
         "convergence": convergence.plot(seeds, "title"),
         "alive": alive.plot(seeds, 100, "title"),
+        "certainty": certainty.plot({f"seed {seed}": slow_exemplars() for seed in range(5)}, "title"),
         "map": maps.plot(mapped, y, y),
         "confusion": confusion.plot(y, y),
         "curves": curves.plot({0: trace(0)}),

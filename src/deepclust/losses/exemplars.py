@@ -1,4 +1,4 @@
-"""Codes gathered around slowly moving centroids: PC-X's loss terms and its centroids' moving average."""
+"""Codes gathered around slowly moving centroids: PC-X's loss terms and its centroids' moving averages."""
 
 import torch
 from torch import Tensor
@@ -35,7 +35,7 @@ def inverse_sizes(sizes: Tensor, smoothing: float) -> Tensor:
     Where all are empty, all weights are 1.
     """
     (sizes,) = real(sizes)
-    smoothed = (sizes + smoothing) * sizes.sum() / (sizes + smoothing).sum()
+    smoothed = _smoothed(sizes, smoothing)
     return torch.where(sizes.sum() > 0, smoothed.mean() / smoothed, 1.0)
 
 
@@ -45,8 +45,33 @@ def moving_average(centroids: Tensor, z: Tensor, labels: Tensor, kappa: float) -
     mu_k <- kappa mu_k + (1 - kappa) mean of the z_i with labels_i = k (PC-X, Eq. (6)); without such z_i, mu_k is kept.
     """
     centroids, z = real(centroids, z)
-    labels = clusters_of(labels, len(z), len(centroids))
-    counts = z.new_zeros(len(centroids)).index_add_(0, labels, z.new_ones(len(z)))
-    sums = torch.zeros_like(centroids).index_add_(0, labels, z)
+    counts, sums = _of_batch(z, labels, len(centroids))
     means = torch.where(counts[:, None] > 0, sums / counts.clamp(min=1)[:, None], centroids)
     return torch.lerp(means, centroids, kappa), counts
+
+
+def moving_ratio(
+    sums: Tensor, sizes: Tensor, z: Tensor, labels: Tensor, kappa: float, smoothing: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return moving sums (K, P) and sizes (K,), whose ratios are the centroids, and the batch's counts (K,).
+
+    w_k <- kappa w_k + (1 - kappa) sum of the z_i with labels_i = k, and n_k the same of their number (PC-X, Eq. (13)),
+    then smoothed, as it is kept (Eq. (14)): mu_k = w_k / n_k. A batch then counts by its samples, and a cluster that
+    has none moves: mu_k goes to 0 as w_k does, while n_k goes to smoothing / (1 - kappa).
+    """
+    sums, sizes, z = real(sums, sizes, z)
+    counts, of_batch = _of_batch(z, labels, len(sums))
+    sizes = _smoothed(torch.lerp(counts, sizes, kappa), smoothing)
+    return torch.lerp(of_batch, sums, kappa), sizes, counts
+
+
+def _of_batch(z: Tensor, labels: Tensor, n_clusters: int) -> tuple[Tensor, Tensor]:
+    """Return how many of the codes z (B, P) each cluster has (K,), and their sum (K, P)."""
+    labels = clusters_of(labels, len(z), n_clusters)
+    counts = z.new_zeros(n_clusters).index_add_(0, labels, z.new_ones(len(z)))
+    return counts, z.new_zeros(n_clusters, z.shape[1]).index_add_(0, labels, z)
+
+
+def _smoothed(sizes: Tensor, smoothing: float) -> Tensor:
+    """Return sizes (K,) with `smoothing` added to each and the total kept (Laplace; PC-X, Eq. (14))."""
+    return (sizes + smoothing) * sizes.sum() / (sizes + smoothing).sum()

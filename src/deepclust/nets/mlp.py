@@ -1,7 +1,7 @@
 """The fully connected autoencoder d-500-500-2000-P of DEC and IDEC."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Annotated, Literal
 
@@ -14,16 +14,21 @@ from deepclust.nets._autoencoder import Autoencoder
 from deepclust.nets.base import ImageShape, Network, Phase, Terms, Through
 from deepclust.settings import Count, Natural, Share, setting
 
-ACTIVATIONS = {"relu": partial(nn.ReLU, inplace=True), "sigmoid": nn.Sigmoid}
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": partial(nn.ReLU, inplace=True),
+    "leaky_relu": partial(nn.LeakyReLU, inplace=True),
+    "sigmoid": nn.Sigmoid,
+}
 
 
 class MLP(Network):
     """Fully connected d-500-500-2000-P (DEC, Section 4.2), mirrored in the decoder.
 
     `relu` stands between layers, nothing after the code and after the reconstruction (DEC, Section 3.2: the code keeps
-    its full information, and the data may be of any sign). `sigmoid` follows every layer, code and reconstruction too,
-    as in DC-Kmeans' released code: codes lie in (0, 1), and the data must lie in [0, 1]. BatchNorm, where asked for,
-    sits before the activation of hidden layers.
+    its full information, and the data may be of any sign); `leaky_relu` stands there, too, with the slope 0.01 below 0,
+    as in PC-X's released code. `sigmoid` follows every layer, code and reconstruction too, as in DC-Kmeans' released
+    code: codes lie in (0, 1), and the data must lie in [0, 1]. BatchNorm, where asked for, sits before the activation
+    of hidden layers.
 
     `layerwise_epochs` first trains each pair of mirrored layers to restore the layer below from a corrupted copy
     (DEC, Eq. (4)-(7)): inputs and hidden units are both dropped with probability `corruption`, but for the data and the
@@ -32,7 +37,9 @@ class MLP(Network):
     """
 
     hidden: Annotated[tuple[Count, ...], Field(min_length=1)] = setting("of the encoder", default=(500, 500, 2000))
-    activation: Literal["relu", "sigmoid"] = setting("sigmoid: after code and reconstruction, too", default="relu")
+    activation: Literal["relu", "leaky_relu", "sigmoid"] = setting(
+        "sigmoid: after code and reconstruction, too", default="relu"
+    )
     batch_norm: bool = setting("BatchNorm in hidden layers", default=False)
     layerwise_epochs: Natural = setting("epochs a layer of the denoising start; 0 for none", default=0)
     corruption: Share = setting("share of inputs zeroed in the denoising start", default=0.2)
@@ -66,7 +73,7 @@ class MLP(Network):
             modules.append(nn.Linear(n_in, n_out))
             hidden = i < len(sizes) - 2
             modules += [nn.BatchNorm1d(n_out)] * (self.batch_norm and hidden)
-            modules += [ACTIVATIONS[self.activation]()] * (hidden or self.activation == "sigmoid")  # type: ignore[operator]
+            modules += [ACTIVATIONS[self.activation]()] * (hidden or self.activation == "sigmoid")
         return nn.Sequential(*modules)
 
 

@@ -15,6 +15,7 @@ from deepclust.losses.exemplars import (
     clustering_loss,
     inverse_sizes,
     moving_average,
+    moving_ratio,
 )
 from deepclust.methods._deep import CentroidClusterer
 from deepclust.methods._flat_clustering import k_means
@@ -24,6 +25,8 @@ from deepclust.seeding import derive_seed
 from deepclust.settings import Count, Natural, Positive, Share, Weight, setting
 from deepclust.training.loop import EpochSteps, Outcome, Terms, in_chunks, make_optimizer, train
 
+_SMOOTHING = 1e-5  # of the sizes under `centroids: ratio`, as released; Eq. (14) has the same for balanced data
+
 
 class PCX(CentroidClusterer):
     """An autoencoder whose decoder sees the nearest centroid beside the code, and centroids that follow slowly.
@@ -32,10 +35,10 @@ class PCX(CentroidClusterer):
 
     is minimised by the network alone (Eq. (9)): z = f(x), mu_i the centroid nearest to z_i, h the centroid-integration
     unit, H the entropy of lambda_i = softmax(-tau ||z_i - mu_k||^2). Each batch moves its clusters' centroids by
-    1 - `kappa` towards the means of its codes; they get no gradient, and a cluster without a sample in the batch stays
-    where it is. Network and centroids start at random; `labels_` are the nearest centroids. `readouts_` has k-means and
-    the modularity read-out on the final code. `extras_` holds the exemplars g(h(mu, mu)) and Table 7; `unit_` the
-    unit's weight (P, 2P) and bias (P,).
+    1 - `kappa` towards the means of its codes (Eq. (6)-(7)); they get no gradient, and a cluster without a sample in
+    the batch stays where it is. Network and centroids start at random; `labels_` are the nearest centroids. `readouts_`
+    has k-means and the modularity read-out on the final code. `extras_` holds the exemplars g(h(mu, mu)) and Table 7;
+    `unit_` the unit's weight (P, 2P) and bias (P,).
 
     Paper says / we do / because:
 
@@ -44,8 +47,10 @@ class PCX(CentroidClusterer):
        alive, a smaller one lets the code outrun the centroids (`docs/papers/pc_x.md`).
     2. Eq. (6) asks for the codes after the network's step. We use the codes before the step, which spares a second
        encoding; the centroids move by half a percent either way.
-    3. The released code differs from the paper: it has `noise: 0.5` (normal noise of that standard deviation on h's
-       output in training), `straight_through: true` (mu_i passes the decoder's gradient on to z_i) and `burn_in: 0`.
+    3. The released code differs from the paper: it has `centroids: ratio` (moving sums of codes over moving counts from
+       n = 0, so that a dead centroid starts far out and sweeps inward through the data, where Eq. (6) keeps it),
+       `noise: 0.5` (normal noise of that standard deviation on h's output in training), `straight_through: true` (mu_i
+       passes the decoder's gradient on to z_i), `burn_in: 0`, `batch_size: 512` and a network of leaky units.
 
     `imbalance` divides a sample's clustering term by the relative size of its cluster (Eq. (12)-(14); `smoothing` is
     5 in the paper for such data), from epoch `burn_in` on, when the entropy comes in as well. Ablations: `ci_unit:
@@ -63,6 +68,7 @@ class PCX(CentroidClusterer):
     kappa: Share = setting("share of a centroid that stays when it moves to its batch's mean", default=0.995)
     burn_in: Natural = setting("epochs before the entropy and the balance come in", default=250)
     ci_unit: bool = setting("whether the decoder sees the nearest centroid beside the code", default=True)
+    centroids: Literal["means", "ratio"] = setting("follow batches' means, or moving sums by counts", default="means")
     update: Literal["ema", "fixed"] = setting("fixed: centroids stay at their start", default="ema")
     init: Literal["random", "kmeans"] = setting("start of the centroids", default="random")
     warm_up: Natural = setting("epochs of reconstruction alone, before the centroids start", default=0)
@@ -98,7 +104,7 @@ class PCX(CentroidClusterer):
         first = run("warm_up", training.reconstruction, self.warm_up)
         if self.init == "kmeans":
             start = self._encode(data).cpu().numpy()
-            state.centroids.copy_(torch.from_numpy(self._k_means(start).cluster_centers_))
+            state.start_at(torch.from_numpy(self._k_means(start).cluster_centers_))
             self.extras_["embedding_before"] = start
         outcome = run("cluster", training.terms, self.epochs, EpochSteps(training.before_epoch, training.after_epoch))
 
@@ -155,7 +161,8 @@ class PCXState(nn.Module):
     """The whole state of a checkpoint: network, unit, centroids (K, P), cluster sizes a batch (K,), epochs so far.
 
     The centroids start uniform in +-sqrt(6 / (K + P)), Glorot and Bengio's for a K x P matrix, and the sizes equal.
-    `labels` (N,) are each sample's label in the last batch with that sample, -1 before the first.
+    Where centroids are ratios, the sizes start at 0, and the moving sums `sums` (K, P) as the centroids do, by a draw
+    of their own. `labels` (N,) are each sample's label in the last batch with that sample, -1 before the first.
     """
 
     def __init__(self, network: Autoencoder, data: Tensor, settings: PCX) -> None:
@@ -163,19 +170,32 @@ class PCXState(nn.Module):
         n_clusters, batch_size = settings.n_clusters, min(settings.batch_size, len(data))
         n_embedding = in_chunks(network.encode, network, data[:1]).shape[1]
         generator = torch.Generator().manual_seed(derive_seed(settings._seed, "start"))
-        centroids = (6 / (n_clusters + n_embedding)) ** 0.5 * (
-            2 * torch.rand(n_clusters, n_embedding, generator=generator) - 1
-        )
+        bound = (6 / (n_clusters + n_embedding)) ** 0.5
+        centroids = bound * (2 * torch.rand(n_clusters, n_embedding, generator=generator) - 1)
         self.network = network
         self.unit = CentroidIntegration(n_embedding, generator).to(data.device) if settings.ci_unit else None
+        self.ratio = settings.centroids == "ratio"
+        self.mean_size = batch_size / n_clusters
         self.centroids: Tensor
+        self.sums: Tensor
         self.sizes: Tensor
         self.labels: Tensor
         self.epoch: Tensor
         self.register_buffer("centroids", centroids.to(data.device))
-        self.register_buffer("sizes", torch.full((n_clusters,), batch_size / n_clusters, device=data.device))
+        sizes = torch.full((n_clusters,), 0.0 if self.ratio else self.mean_size, device=data.device)
+        self.register_buffer("sizes", sizes)
+        if self.ratio:
+            sums = bound * (2 * torch.rand(n_clusters, n_embedding, generator=generator) - 1)
+            self.register_buffer("sums", sums.to(data.device))
         self.register_buffer("labels", torch.full((len(data),), -1, device=data.device))
         self.register_buffer("epoch", torch.tensor(0))
+
+    def start_at(self, centroids: Tensor) -> None:
+        """Move the centroids to these (K, P), of equal sizes."""
+        self.centroids.copy_(centroids)
+        if self.ratio:
+            self.sizes.fill_(self.mean_size)
+            self.sums.copy_(self.mean_size * self.centroids)
 
     def fuse(self, z: Tensor, centroid: Tensor) -> Tensor:
         """Return the decoder's input (B, P): h(z, centroid), or z without the unit."""
@@ -198,7 +218,7 @@ class _Training:
         return {"reconstruction": self._error(x, z, z, generator)}
 
     def terms(self, x: Tensor, index: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        """Return the weighted terms of a batch's loss (Eq. (9) or (12)), and move the centroids (Eq. (6))."""
+        """Return the weighted terms of a batch's loss (Eq. (9) or (12)), and move the centroids."""
         settings, state = self.settings, self.state
         x = self.augment(x, generator)
         z = state.network.encode(x).float()
@@ -228,10 +248,16 @@ class _Training:
     def _follow(self, z: Tensor, squared: Tensor, labels: Tensor, index: Tensor) -> None:
         """Move centroids and sizes towards the batch's, and count the batch for the epoch; read no tensor in Python."""
         settings, state = self.settings, self.state
-        centroids, counts = moving_average(state.centroids, z, labels, settings.kappa)
+        if state.ratio:
+            sums, sizes, counts = moving_ratio(state.sums, state.sizes, z, labels, settings.kappa, _SMOOTHING)
+            state.sums.copy_(sums)
+            centroids = sums / sizes[:, None]
+        else:
+            centroids, counts = moving_average(state.centroids, z, labels, settings.kappa)
+            sizes = torch.lerp(counts, state.sizes, settings.kappa)
         if settings.update == "ema":
             state.centroids.copy_(centroids)
-        state.sizes.copy_(torch.lerp(counts, state.sizes, settings.kappa))
+        state.sizes.copy_(sizes)
         before = state.labels[index]
         self.counts += counts
         self.seen_before += (before >= 0).sum()

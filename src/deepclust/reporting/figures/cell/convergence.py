@@ -10,14 +10,13 @@ from deepclust.reporting.figures._style import log_if_wide
 from deepclust.reporting.finished import Cell, Needs
 
 NEEDS = Needs()  # `draw` itself looks for one of these columns, with a value
-REASONS = frozenset({"primal_residual", "largest_cosine", "certainty"})
+REASONS = frozenset({"primal_residual", "largest_cosine"})
 
 _MEASURES = {  # column -> the label of its panel's axis, and the factor on its values
     "primal_residual": ("primal residual", 1),
     "clustering": ("clustering cost of Y", 1),
     "label_change": ("labels changed (%)", 100),
     "largest_cosine": ("largest cosine\nof two centroids", 1),
-    "certainty": ("mean largest\nassignment", 1),
 }
 
 
