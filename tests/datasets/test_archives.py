@@ -82,9 +82,19 @@ def test_cifar10_is_colour_planes_by_rows_training_images_first(tmp_path: Path) 
             archive.addfile(member, io.BytesIO(content))
     X, y = datasets.spec("cifar10").read(tmp_path / "cifar-10-binary.tar.gz")
     assert X.dtype == np.float32
-    assert np.array_equal(X.reshape(-1, 3, 32, 32), images.reshape(-1, 3, 32, 32).astype(np.float32) / 255)
+    assert np.array_equal(np.asarray(X).reshape(-1, 3, 32, 32), images.reshape(-1, 3, 32, 32).astype(np.float32) / 255)
     assert y is not None
     assert y.tolist() == labels.ravel().tolist()
+
+
+def test_neighbours_are_edges_in_both_directions_and_labels_are_apart(tmp_path: Path) -> None:
+    (tmp_path / "edges.txt").write_text("0 2\n0 1\n1 0\n2 3\n3 1\n")
+    (tmp_path / "labels.txt").write_text("5\n1\n5\n1\n")
+    edges, y = datasets.spec("har_graph").read(tmp_path / "edges.txt", tmp_path / "labels.txt")
+    assert sp.issparse(edges)
+    assert edges.toarray().tolist() == [[0, 1, 1, 0], [1, 0, 0, 1], [1, 0, 0, 1], [0, 1, 1, 0]]
+    assert y is not None
+    assert y.tolist() == [5, 1, 5, 1]
 
 
 @pytest.mark.parametrize("column", [True, False])

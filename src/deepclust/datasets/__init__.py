@@ -10,6 +10,7 @@ import pkgutil
 from pathlib import Path
 
 import numpy as np
+import scipy.sparse as sp
 
 from deepclust.datasets._base import Dataset, DatasetSpec
 from deepclust.datasets._sources import fetch_file
@@ -63,14 +64,16 @@ def prepare(name: str, folder: Path | str) -> Dataset:
     Labels become 0..K-1 in the sorted order of the published ones.
     """
     declared = spec(name)
-    X, y = declared.read(*(Path(folder) / file.name for file in declared.files))
+    found, y = declared.read(*(Path(folder) / file.name for file in declared.files))
+    graph = found if sp.issparse(found) else None
     return Dataset(
         name=name,
-        X=np.ascontiguousarray(X, dtype=np.float32),
+        X=np.ascontiguousarray(found if graph is None else np.empty((found.shape[0], 0)), dtype=np.float32),
         y=None if y is None else np.unique(y, return_inverse=True)[1].astype(np.int64),
         n_clusters=declared.n_clusters,
         image_shape=declared.image_shape,
         source=declared.source,
+        graph=graph,
     )
 
 
