@@ -3,6 +3,7 @@
 A block's first line names its content:
 
 - `methods`: the methods there are.
+- `datasets`: the data sets there are, and the papers whose tables name them.
 - `results GRID`: the results of a grid, without the further read-outs of its cells; `results GRID with read-outs`.
 - `reported`: the papers' numbers for their own methods beside ours.
 - `reported PAPER`: all numbers of one paper, with baselines from the first grid that has them.
@@ -18,18 +19,21 @@ the stub is stale.
 import ast
 import inspect
 import os
+import sys
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
 import pandas as pd
 
-from deepclust import grids, layout, methods
+from deepclust import datasets, grids, layout, methods
 from deepclust.errors import UserError
 from deepclust.files import write_text
 from deepclust.reporting.aggregate import compare, read_reported
 from deepclust.reporting.papers import PAPERS
 from deepclust.reporting.readme import (
     block_names,
+    datasets_block,
     methods_block,
     paired_block,
     replace_block,
@@ -84,6 +88,8 @@ def block(name: str, page: Path) -> str:
     match name.split(" ", 2):
         case ["methods"]:
             return methods_block(map(describe, methods.names()))
+        case ["datasets"]:
+            return datasets_block(map(describe_dataset, datasets.names()))
         case ["results", grid, *rest] if rest in ([], ["with read-outs"]):
             summary = read_table(grid, "summary")
             kept = summary if rest else summary[~summary["cell"].str.contains("/")]
@@ -116,6 +122,16 @@ def read_table(grid: str, name: str) -> pd.DataFrame:
         return pd.read_csv(path, dtype={"reason": str}).fillna({"reason": ""})
     except FileNotFoundError:
         raise UserError(f"{path} is missing; make repro GRID={grid} writes it") from None
+
+
+def describe_dataset(name: str) -> tuple[str, str, int, Sequence[int] | None, list[str]]:
+    """Return a data set's name, the first line of its docstring, K, the shape of its images, and papers that name it."""
+    declared = datasets.spec(name)
+    module = sys.modules[f"{datasets.__name__}.{name}"]
+    reported = read_reported(layout.REPORTED)
+    papers = reported.loc[reported["dataset"] == name, "paper"].unique()
+    first = (inspect.getdoc(module) or "").splitlines()[0]
+    return name, first, declared.n_clusters, declared.image_shape, [PAPERS[paper].title for paper in papers]
 
 
 def describe(name: str) -> tuple[str, str, str, list[str]]:

@@ -80,7 +80,7 @@ def test_cifar10_is_colour_planes_by_rows_training_images_first(tmp_path: Path) 
             member = tarfile.TarInfo(f"cifar-10-batches-bin/{name}.bin")
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
-    X, y = datasets.spec("cifar10").read(tmp_path / "cifar-10-binary.tar.gz")
+    X, y = datasets.spec("cifar10_pixels").read(tmp_path / "cifar-10-binary.tar.gz")
     assert X.dtype == np.float32
     assert np.array_equal(np.asarray(X).reshape(-1, 3, 32, 32), images.reshape(-1, 3, 32, 32).astype(np.float32) / 255)
     assert y is not None

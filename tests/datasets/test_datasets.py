@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 # Published facts: shape, samples per class, and the digest of what our readers make of the files, where we had them.
 PUBLISHED: dict[str, tuple[tuple[int, int], list[int], str | None]] = {
-    "cifar10": ((60000, 3072), [6000] * 10, None),
+    "cifar10_pixels": ((60000, 3072), [6000] * 10, None),
     "coil20": ((1440, 1024), [72] * 20, "1f1f29d2fecbcc5caece06df92bf81ea2130c2d189ef0cc039cef9b935ae3ddf"),
     "digits": (
         (1797, 64),

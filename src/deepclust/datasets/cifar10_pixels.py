@@ -1,7 +1,7 @@
 """CIFAR-10: 60,000 colour photographs of 10 kinds of things, 50,000 training images followed by 10,000 test images.
 
-The published binary archive is stored as it is, since its own SHA-256 is what others publish. The papers cluster the
-features of a network that was trained without labels (MoCo), not pixels: docs/own-data.md.
+The published binary archive is stored as it is, since its own SHA-256 is what others publish. The papers' `cifar10` is
+another data set: features of a network that was trained without labels (MoCo), which docs/own-data.md says how to make.
 """
 
 import tarfile
@@ -35,4 +35,5 @@ SPEC = DatasetSpec(
         ),
     ),
     read=_read,
+    mirror_folder="cifar10",
 )
