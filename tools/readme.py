@@ -125,7 +125,7 @@ def read_table(grid: str, name: str) -> pd.DataFrame:
 
 
 def describe_dataset(name: str) -> tuple[str, str, int, Sequence[int] | None, list[str]]:
-    """Return a data set's name, the first line of its docstring, K, the shape of its images, and papers that name it."""
+    """Return a data set's name, its docstring's first line, K, the shape of its images, and papers that name it."""
     declared = datasets.spec(name)
     module = sys.modules[f"{datasets.__name__}.{name}"]
     reported = read_reported(layout.REPORTED)

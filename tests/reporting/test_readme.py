@@ -11,8 +11,8 @@ from deepclust.errors import UserError
 from deepclust.reporting.aggregate import compare, read_results, summarise
 from deepclust.reporting.readme import (
     block_names,
-    index,
     datasets_block,
+    index,
     methods_block,
     paired_block,
     replace_block,
