@@ -186,6 +186,11 @@ def test_unknown_name_lists_the_valid_ones(call: Callable[[str], object], name: 
         call(name)
 
 
+def test_data_of_the_papers_that_cannot_be_verified_are_named_with_the_way_out() -> None:
+    with pytest.raises(UserError, match=r"no public file of ytf can be verified: docs/own-data\.md says how"):
+        datasets.spec("ytf")
+
+
 def test_asking_for_one_data_set_imports_little() -> None:
     code = "import sys; from deepclust import datasets; datasets.spec('mnist'); print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()

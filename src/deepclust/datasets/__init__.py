@@ -16,7 +16,9 @@ from deepclust.datasets._base import Dataset, DatasetSpec
 from deepclust.datasets._sources import fetch_file
 from deepclust.errors import UserError
 
-__all__ = ["Dataset", "DatasetSpec", "fetch", "load", "names", "prepare", "spec"]
+__all__ = ["Dataset", "DatasetSpec", "fetch", "hint", "load", "names", "prepare", "spec"]
+
+_UNVERIFIABLE = ("cifar10", "imagenet", "imagenet10", "ytf")  # names of the papers' tables
 
 
 def names() -> list[str]:
@@ -27,9 +29,18 @@ def names() -> list[str]:
 def spec(name: str) -> DatasetSpec:
     """Return what the module of data set `name` declares; an unknown name raises a UserError listing the valid ones."""
     if name not in names():
-        raise UserError(f"dataset must be one of {', '.join(names())}; got {name!r}; see docs/adding-a-dataset.md")
+        raise UserError(
+            f"dataset must be one of {', '.join(names())}; got {name!r}; see docs/adding-a-dataset.md{hint(name)}"
+        )
     declared: DatasetSpec = importlib.import_module(f"{__name__}.{name}").SPEC
     return declared
+
+
+def hint(name: str) -> str:
+    """Return what to do about a data set of the papers' tables of which no file can be verified, or nothing."""
+    if name not in _UNVERIFIABLE:
+        return ""
+    return f"; no public file of {name} can be verified: docs/own-data.md says how to bring it as your own"
 
 
 def fetch(name: str, folder: Path | str, mirror: Path | str | None = None) -> None:
