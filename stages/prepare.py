@@ -1,7 +1,8 @@
 """Read a data set's files into X (N, D) float32 in [0, 1], y (N,) int64 and meta.json: labels leave the data here.
 
-Unlabelled data have an empty y. The names of the samples go with y, since an image's folder may be its label. meta.json
-lists files that are no images and were left out, where there are any.
+Unlabelled data have an empty y. A data set that is a graph alone has X of shape (N, 0), and its edge weights (N, N) in
+edges.npz, which holds no edges for others. The names of the samples go with y, since an image's folder may be its
+label. meta.json lists files that are no images and were left out, where there are any.
 """
 
 import shutil
@@ -9,11 +10,12 @@ from dataclasses import replace
 
 from deepclust import datasets, layout
 from deepclust.datasets import _own
-from deepclust.files import read_json, write_array, write_json, write_text
+from deepclust.files import read_json, write_array, write_json, write_sparse, write_text
 from deepclust.integrity import intact
 from deepclust.script import run_as_script
 
 import numpy as np
+import scipy.sparse as sp
 
 
 def main(name: str) -> None:
@@ -32,6 +34,7 @@ def main(name: str) -> None:
     write_array(folder / "y.npy", np.empty(0, np.int64) if data.y is None else data.y)
     write_text(folder / "samples.txt", "".join(f"{sample}\n" for sample in data.samples))
     n_samples, n_features = data.X.shape
+    write_sparse(folder / "edges.npz", sp.csr_matrix((n_samples, n_samples)) if data.graph is None else data.graph)
     meta = {"n": n_samples, "d": n_features, "k": data.n_clusters, "image_shape": data.image_shape}
     ignored = {"ignored": data.ignored} if data.ignored else {}
     write_json(folder / "meta.json", meta | {"digest": digest, "source": data.source} | ignored)

@@ -24,7 +24,7 @@ ALLOWED = {
     "graph": set[str](),
     "solvers": set[str](),
     "nets": {"losses"},
-    "datasets": set[str](),
+    "datasets": {"graph"},
     "training": {"nets", "losses", "runs"},
     "methods": {"nets", "losses", "graph", "solvers", "training"},
     "reporting": {"metrics"},

@@ -144,6 +144,11 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], None], list[str]]] = {
         for name, (settings, said) in {
             "without_k": ({"path": "x.csv", "scale": "none"}, ["own.mine.n_clusters", "required"]),
             "without_scale": ({"path": "x.csv", "n_clusters": 2}, ["scale must be feature, global or none"]),
+            "scaled_edges": (
+                {"path": "x.npz", "n_clusters": 2, "scale": "none", "edges": True},
+                ["edges have no scale and no image_shape"],
+            ),
+            "edges_of_images": ({"path": "x", "n_clusters": 2, "edges": True}, ["edges are a sparse matrix in a .npz"]),
             "scaled_images": ({"path": "x", "n_clusters": 2, "scale": "none"}, ["scale is for tables and arrays"]),
             "columns_of_an_array": (
                 {"path": "x.npy", "n_clusters": 2, "scale": "none", "columns": ["a"]},

@@ -3,6 +3,7 @@
 A block's first line names its content:
 
 - `methods`: the methods there are.
+- `datasets`: the data sets there are, and the papers whose tables name them.
 - `results GRID`: the results of a grid, without the further read-outs of its cells; `results GRID with read-outs`.
 - `reported`: the papers' numbers for their own methods beside ours.
 - `reported PAPER`: all numbers of one paper, with baselines from the first grid that has them.
@@ -21,6 +22,8 @@ import ast
 import inspect
 import logging
 import os
+import sys
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -35,6 +38,7 @@ from deepclust.reporting.papers import PAPERS
 from deepclust.reporting.readme import (
     block_names,
     coverage_block,
+    datasets_block,
     impossible_block,
     labels_block,
     methods_block,
@@ -95,6 +99,8 @@ def block(name: str, page: Path) -> str:
     match name.split(" ", 2):
         case ["methods"]:
             return methods_block(map(describe, methods.names()))
+        case ["datasets"]:
+            return datasets_block(map(describe_dataset, datasets.names()))
         case ["results", grid, *rest] if rest in ([], ["with read-outs"]):
             summary = read_table(grid, "summary")
             kept = summary if rest else summary[~summary["cell"].str.contains("/")]
@@ -150,6 +156,16 @@ def read_table(grid: str, name: str) -> pd.DataFrame:
         return pd.read_csv(path, dtype={"reason": str}).fillna({"reason": ""})
     except FileNotFoundError:
         raise UserError(f"{path} is missing; make repro GRID={grid} writes it") from None
+
+
+def describe_dataset(name: str) -> tuple[str, str, int, Sequence[int] | None, list[str]]:
+    """Return a data set's name, its docstring's first line, K, the shape of its images, and papers that name it."""
+    declared = datasets.spec(name)
+    module = sys.modules[f"{datasets.__name__}.{name}"]
+    reported = read_reported(layout.REPORTED)
+    papers = reported.loc[reported["dataset"] == name, "paper"].unique()
+    first = (inspect.getdoc(module) or "").splitlines()[0]
+    return name, first, declared.n_clusters, declared.image_shape, [PAPERS[paper].title for paper in papers]
 
 
 def describe(name: str) -> tuple[str, str, str, list[str]]:

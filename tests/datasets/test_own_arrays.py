@@ -120,6 +120,40 @@ def test_large_whole_numbers_of_a_sparse_matrix_stay_apart(tmp_path: Path) -> No
     assert read(tmp_path / "x.npz").X.tolist() == [[0, 0], [1, 0.25], [0.5, 1]]
 
 
+def test_edges_are_weights_between_samples_without_features(tmp_path: Path) -> None:
+    W = sp.csr_matrix(np.array([[0, 2, 0], [2, 0, 0.5], [0, 0.5, 0]]))
+    sp.save_npz(tmp_path / "edges.npz", W.tocoo())
+    np.save(tmp_path / "y.npy", ["b", "a", "b"])
+    data = read(tmp_path, array="edges.npz", labels="y.npy", edges=True)
+    assert data.X.shape == (3, 0)
+    assert data.graph is not None
+    assert np.array_equal(data.graph.toarray(), W.toarray())
+    assert data.y is not None
+    assert data.y.tolist() == [1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("matrix", "message"),
+    [
+        (sp.csr_matrix(np.array([[0.0, 1], [2, 0]])), "x.npz must be symmetric"),
+        (sp.csr_matrix(np.array([[0.0, -1], [-1, 0]])), "x.npz must store finite weights > 0, got -1"),
+        (sp.csr_matrix(np.eye(2)), "x.npz must have an empty diagonal"),
+        (sp.csr_matrix(np.ones((2, 3))), r"x.npz must have shape \(N, N\) = \(2, 2\)"),
+        (sp.csr_matrix((2, 2)), "graph must have an edge"),
+    ],
+)
+def test_edges_of_no_graph_are_refused(tmp_path: Path, matrix: sp.csr_matrix, message: str) -> None:
+    sp.save_npz(tmp_path / "x.npz", matrix)
+    with pytest.raises(UserError, match=message):
+        read(tmp_path / "x.npz", edges=True)
+
+
+def test_edges_that_are_dense_are_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", W=1 - np.eye(3))
+    with pytest.raises(UserError, match=r"x\.npz must be a sparse matrix of edge weights; save it with scipy"):
+        read(tmp_path / "x.npz", edges=True)
+
+
 def test_labels_lie_beside_a_sparse_matrix(tmp_path: Path) -> None:
     dense = np.array([[0, 2], [1, 0], [0, 1]])
     sp.save_npz(tmp_path / "x.npz", sp.csr_matrix(dense))

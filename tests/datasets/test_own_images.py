@@ -12,10 +12,13 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+import torch
 from PIL import Image
 
+from deepclust import nets
 from deepclust.datasets import Dataset, _own
 from deepclust.errors import UserError
+from deepclust.training.pretrain import pretrain
 
 RNG = np.random.default_rng(0)
 
@@ -33,6 +36,27 @@ def folder(path: Path, n: int = 3) -> Path:
 
 def read(path: Path, n_clusters: int = 2, **settings: Any) -> Dataset:
     return _own.prepare("mine", path, n_clusters=n_clusters, **settings)
+
+
+def test_colour_jpegs_by_class_reach_a_convolutional_network_as_planes(tmp_path: Path) -> None:
+    shades = {"leaf": (20, 200, 40), "sky": (30, 60, 220)}
+    for name, colour in shades.items():
+        (tmp_path / name).mkdir()
+        for i in range(6):
+            Image.new("RGB", (16, 16), colour).save(tmp_path / name / f"{i}.jpg", quality=95)
+    data = read(tmp_path, labels="folders")
+    assert data.image_shape == (3, 16, 16)
+    assert data.y is not None
+    assert data.y.tolist() == [0] * 6 + [1] * 6
+    planes = data.X.reshape(-1, 3, 16, 16)
+    for row, colour in ((0, shades["leaf"]), (6, shades["sky"])):
+        assert planes[row].mean(axis=(1, 2)) * 255 == pytest.approx(colour, abs=3)  # JPEG keeps colours about
+
+    settings = nets.make("conv", {"channels": [4, 8], "n_embedding": 2, "epochs": 1, "batch_size": 6})
+    network, _ = pretrain(torch.from_numpy(data.X), settings, seed=0, image_shape=data.image_shape)
+    code, reconstruction = network(torch.from_numpy(data.X))
+    assert code.shape == (12, 2)
+    assert reconstruction.shape == data.X.shape
 
 
 # ------------------------------------------------------------------------------------------------- what a file may hold

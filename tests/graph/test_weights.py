@@ -109,6 +109,9 @@ def test_summary_counts_edges_components_and_degrees() -> None:
         "scale_median": 1.0,
         "scale_max": 1.0,
     }
+    alone = summary(None, W, bandwidth="median")  # without distances
+    assert alone.items() < summary(graph, W, bandwidth="median").items()
+    assert not alone.keys() & {"n_neighbors", "bandwidth", "scale_min", "scale_median", "scale_max"}
     local = summary(graph, W, bandwidth="local")
     assert [local[f"scale_{which}"] for which in ("min", "median", "max")] == [1, 1, 2]
     assert {type(value) for value in local.values()} == {int, float, str}

@@ -582,6 +582,20 @@ def test_graph_handed_in_is_the_one_used(name: str) -> None:
     assert len({(a, b) for a, b in zip(y, labels, strict=True)}) == K  # another name for every class, and no mixture
 
 
+@every_method
+def test_nodes_of_a_graph_are_clustered_without_features_or_refused(name: str) -> None:
+    X, _ = blobs()
+    method, inputs = make(name), {}
+    if method.reads_graph:
+        inputs["graph"] = gaussian_weights(knn_graph(X, 4), bandwidth="local")
+    if not method.needs_samples:
+        expected = make(name).fit(X, **inputs).labels_
+        assert np.array_equal(method.fit(np.empty((N, 0)), **inputs).labels_, expected)
+        inputs = {}
+    with pytest.raises(NotApplicable, match=r"reads samples, got 0 feature\(s\) \(shape=\(60, 0\)\)"):
+        method.fit(np.empty((N, 0)), **inputs)
+
+
 @pytest.mark.parametrize("name", READERS["network"])
 def test_network_handed_in_is_not_changed(name: str, fitted: Any) -> None:
     X, _ = blobs()

@@ -58,6 +58,11 @@ def test_what_is_not_defined_is_absent(labels: np.ndarray) -> None:
     assert set(internal(X, W, labels)) == {"modularity"}
 
 
+def test_nodes_without_features_have_a_modularity_alone() -> None:
+    W = sp.csr_matrix(np.kron(np.eye(2), 1 - np.eye(3)))
+    assert internal(np.empty((6, 0)), W, np.arange(6) // 3) == pytest.approx({"modularity": 0.5})
+
+
 def test_silhouette_of_many_samples_is_that_of_a_bounded_sample_and_always_the_same() -> None:
     n = 3 * SAMPLE
     labels = np.arange(n) % 3

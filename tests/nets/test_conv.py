@@ -88,5 +88,7 @@ def test_smallest_side_is_two_to_the_number_of_poolings() -> None:
 
 
 def test_data_without_an_image_shape_are_refused() -> None:
+    with pytest.raises(NotApplicable, match="reads samples, and this data set is a graph alone"):
+        network_of({"network": "mlp"}).build(0, None, torch.Generator())
     with pytest.raises(NotApplicable, match="needs images"):
         network_of({"network": "conv"}).build(64, None, torch.Generator())

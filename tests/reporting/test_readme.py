@@ -11,6 +11,7 @@ from deepclust.errors import UserError
 from deepclust.reporting.aggregate import compare, read_results, summarise
 from deepclust.reporting.readme import (
     block_names,
+    datasets_block,
     index,
     methods_block,
     paired_block,
@@ -164,6 +165,15 @@ def test_methods_block_lists_the_methods_by_family() -> None:
     assert block.splitlines()[2:] == [
         "| `baselines` | `kmeans` | K-means. |  |",
         r"| `self_training` | `dec` | Deep embedded \| clustering. | `mlp` |",
+    ]
+
+
+def test_datasets_block_lists_the_data_sets_by_name() -> None:
+    pictures = ("shapes", "Shapes: 600 drawings.", 3, (1, 12, 12), ["DECS", "PC-X"])
+    block = datasets_block([pictures, ("nodes", "Nodes: a graph.", 4, None, [])])
+    assert [[cell.strip() for cell in line.split("|")[1:-1]] for line in block.splitlines()[2:]] == [
+        ["`nodes`", "Nodes: a graph.", "4", "", ""],
+        ["`shapes`", "Shapes: 600 drawings.", "3", "1 x 12 x 12", "DECS, PC-X"],
     ]
 
 

@@ -71,7 +71,9 @@ def check(config: Config) -> None:
     known = [*published, *config.own]
     for name in [*config.datasets, *config.overrides]:
         if name not in known:
-            raise UserError(f"params.yaml: unknown data set '{name}'; the data sets are {', '.join(known)}")
+            raise UserError(
+                f"params.yaml: unknown data set '{name}'; the data sets are {', '.join(known)}{datasets.hint(name)}"
+            )
     for dataset in dict.fromkeys([*config.datasets, *config.overrides]):
         resolve(config, dataset)
     for name in config.sweeps:

@@ -118,6 +118,7 @@ class Own(Strict):
     scale: Literal["feature", "global", "none"] | None = None
     columns: Annotated[list[Column], Field(min_length=1), AfterValidator(_distinct)] | None = None
     array: str | None = None
+    edges: bool = False
     labels: Column | None = None
     index: Column | bool = False
     header: bool | None = None
@@ -136,7 +137,9 @@ class Own(Strict):
         aside = {name for name in (self.labels, self.index) if isinstance(name, str)}
         rules = [
             (Path(self.path).name in ("", ".."), "path must end in the name of a file or a folder"),
-            (not images and self.scale is None, "scale must be feature, global or none"),
+            (not images and not self.edges and self.scale is None, "scale must be feature, global or none"),
+            (self.edges and (images or kind in (*_own.TABLES, ".npy")), "edges are a sparse matrix in a .npz file"),
+            (self.edges and (self.scale or self.image_shape) is not None, "edges have no scale and no image_shape"),
             (images and self.scale is not None, "scale is for tables and arrays; images are divided by 255"),
             (self.columns is not None and kind not in _own.TABLES, "columns are for .csv and .parquet files"),
             (bool(aside & set(self.columns or [])), "columns must not hold the labels or the index"),

@@ -10,12 +10,15 @@ import pkgutil
 from pathlib import Path
 
 import numpy as np
+import scipy.sparse as sp
 
 from deepclust.datasets._base import Dataset, DatasetSpec
 from deepclust.datasets._sources import fetch_file
 from deepclust.errors import UserError
 
-__all__ = ["Dataset", "DatasetSpec", "fetch", "load", "names", "prepare", "spec"]
+__all__ = ["Dataset", "DatasetSpec", "fetch", "hint", "load", "names", "prepare", "spec"]
+
+_UNVERIFIABLE = ("cifar10", "imagenet", "imagenet10", "ytf")  # names of the papers' tables
 
 
 def names() -> list[str]:
@@ -26,9 +29,18 @@ def names() -> list[str]:
 def spec(name: str) -> DatasetSpec:
     """Return what the module of data set `name` declares; an unknown name raises a UserError listing the valid ones."""
     if name not in names():
-        raise UserError(f"dataset must be one of {', '.join(names())}; got {name!r}; see docs/adding-a-dataset.md")
+        raise UserError(
+            f"dataset must be one of {', '.join(names())}; got {name!r}; see docs/adding-a-dataset.md{hint(name)}"
+        )
     declared: DatasetSpec = importlib.import_module(f"{__name__}.{name}").SPEC
     return declared
+
+
+def hint(name: str) -> str:
+    """Return what to do about a data set of the papers' tables of which no file can be verified, or nothing."""
+    if name not in _UNVERIFIABLE:
+        return ""
+    return f"; no public file of {name} can be verified: docs/own-data.md says how to bring it as your own"
 
 
 def fetch(name: str, folder: Path | str, mirror: Path | str | None = None) -> None:
@@ -63,14 +75,16 @@ def prepare(name: str, folder: Path | str) -> Dataset:
     Labels become 0..K-1 in the sorted order of the published ones.
     """
     declared = spec(name)
-    X, y = declared.read(*(Path(folder) / file.name for file in declared.files))
+    found, y = declared.read(*(Path(folder) / file.name for file in declared.files))
+    graph = found if sp.issparse(found) else None
     return Dataset(
         name=name,
-        X=np.ascontiguousarray(X, dtype=np.float32),
+        X=np.ascontiguousarray(found if graph is None else np.empty((found.shape[0], 0)), dtype=np.float32),
         y=None if y is None else np.unique(y, return_inverse=True)[1].astype(np.int64),
         n_clusters=declared.n_clusters,
         image_shape=declared.image_shape,
         source=declared.source,
+        graph=graph,
     )
 
 

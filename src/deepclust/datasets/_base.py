@@ -1,4 +1,8 @@
-"""A data set in memory (`Dataset`), and its declaration by a module (`DatasetSpec`)."""
+"""A data set in memory (`Dataset`), and its declaration by a module (`DatasetSpec`).
+
+A data set is samples, from which the pipeline makes a graph, or a graph alone: nodes and edges that others made of
+samples which they did not publish.
+"""
 
 import hashlib
 import math
@@ -7,20 +11,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.sparse as sp
 
 from deepclust.datasets._sources import PublishedFile
 from deepclust.errors import UserError
+from deepclust.graph.adjacency import edge_weights
 from deepclust.mapped import chunks
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Samples, labels if there are any, and their source; validated on construction.
+    """Samples or a graph, labels if there are any, and their source; validated on construction.
 
     Attributes
     ----------
     name : str, of the characters a-z, 0-9 and _
     X : array of shape (N, D), float32 or float16, in [0, 1], C-contiguous; perhaps mapped from a file
+        With a graph D is 0: N nodes without features.
     y : array of shape (N,), int64, every value of 0..K-1 occurring, or None for unlabelled data
     n_clusters : int, K, in [1, N]
     image_shape : (channels, height, width) with product D, or None where samples are no images
@@ -28,6 +35,7 @@ class Dataset:
     source : str, where the data was published
     samples : the names of the N samples, such as an image's file, or empty where they have none
     ignored : files that lay among the samples and were not read
+    graph : symmetric edge weights > 0 as csr_matrix of shape (N, N), float64, or None where there are samples
     """
 
     name: str
@@ -38,6 +46,7 @@ class Dataset:
     source: str
     samples: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
+    graph: sp.csr_matrix | None = None
 
     def __post_init__(self) -> None:
         if fault := self._fault():
@@ -47,12 +56,21 @@ class Dataset:
         X, y, K = self.X, self.y, self.n_clusters
         if not re.fullmatch(r"[a-z0-9_]+", self.name):
             return "name must match [a-z0-9_]+, as pipeline stages are named after it; rename its module"
-        if X.dtype not in (np.float32, np.float16) or X.ndim != 2 or X.size == 0 or not X.flags.c_contiguous:
+        if X.dtype not in (np.float32, np.float16) or X.ndim != 2 or not len(X) or not X.flags.c_contiguous:
             return f"X must be a C-contiguous float32 array of shape (N, D), got {X.dtype} of shape {X.shape}"
-        extremes = np.array([(rows.min(), rows.max()) for rows in chunks(X)])
-        low, high = extremes[:, 0].min(), extremes[:, 1].max()
-        if not (low >= 0 and high <= 1):  # False for NaN, too
-            return f"X must be finite and in [0, 1], got [{low}, {high}]; scale it in the data set's reader"
+        if (X.shape[1] == 0) == (self.graph is None):
+            return f"X must have features, or none where there is a graph, got shape {X.shape}"
+        if self.graph is None:
+            extremes = np.array([(rows.min(), rows.max()) for rows in chunks(X)])
+            low, high = extremes[:, 0].min(), extremes[:, 1].max()
+            if not (low >= 0 and high <= 1):  # False for NaN, too
+                return f"X must be finite and in [0, 1], got [{low}, {high}]; scale it in the data set's reader"
+        else:
+            try:
+                if not edge_weights(self.graph, len(X)).nnz:
+                    return "graph must have an edge, got none"
+            except UserError as error:
+                return str(error)
         if not 1 <= K <= len(X):
             return f"n_clusters must be in [1, N={len(X)}], got {K}"
         if y is not None and (y.dtype != np.int64 or y.shape != (len(X),)):
@@ -68,9 +86,10 @@ class Dataset:
 
     @property
     def digest(self) -> str:
-        """Return the hex SHA-256 over dtype, shape and bytes of X and of y; equal exactly when both arrays are."""
+        """Return the hex SHA-256 over dtype, shape and bytes of X, y and a graph; equal exactly when these are."""
         sha = hashlib.sha256()
-        for array in (self.X, self.y):
+        edges = () if self.graph is None else (self.graph.indptr, self.graph.indices, self.graph.data)
+        for array in (self.X, self.y, *edges):
             if array is None:
                 sha.update(b"absent\n")
             else:
@@ -93,7 +112,8 @@ class DatasetSpec:
         Where the data was published, for people.
     files : tuple of PublishedFile
     read : function of the paths of `files`, in their order, returning X (N, D) in [0, 1] and the published labels (N,)
-        or None. The function sees verified files only, and need not check them.
+        or None. The function sees verified files only, and need not check them. Of a graph alone the function returns
+        the edge weights (N, N) as csr_matrix in place of X.
     mirror_folder : str, optional
         The folder of a mirror that holds the files; the data set's own name where left out.
     """
@@ -102,5 +122,5 @@ class DatasetSpec:
     image_shape: tuple[int, int, int] | None
     source: str
     files: tuple[PublishedFile, ...]
-    read: Callable[..., tuple[np.ndarray, np.ndarray | None]]
+    read: Callable[..., tuple[np.ndarray | sp.csr_matrix, np.ndarray | None]]
     mirror_folder: str | None = None

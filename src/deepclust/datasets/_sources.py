@@ -8,6 +8,7 @@ import hashlib
 import http.client
 import logging
 import urllib.request
+import zipfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ _log = logging.getLogger(__name__)
 _TIMEOUT = 30  # seconds without a byte, not for a whole file
 
 # Raised by a source that is unreachable, truncated or of another format, from opening to decoding.
-_FAILURES = (OSError, EOFError, ValueError, zlib.error, http.client.HTTPException)
+_FAILURES = (OSError, EOFError, ValueError, LookupError, zlib.error, zipfile.BadZipFile, http.client.HTTPException)
 
 
 @dataclass(frozen=True)

@@ -89,19 +89,18 @@ def local_scales(knn: sp.csr_matrix) -> np.ndarray:
     return np.where(scales > 0, scales, scales[scales > 0].min() if scales.any() else 1.0)
 
 
-def summary(knn: sp.csr_matrix, W: sp.csr_matrix, *, bandwidth: Bandwidth) -> dict[str, int | float | str]:
+def summary(knn: sp.csr_matrix | None, W: sp.csr_matrix, *, bandwidth: Bandwidth) -> dict[str, int | float | str]:
     """Return the size, components, degrees and scales of a graph as plain numbers.
 
     Edges are those of W, each pair counted once; a degree is a number of edges, not a sum of weights. The scales are
-    the local ones; for bandwidth "median" all three are sigma.
+    the local ones; for bandwidth "median" all three are sigma. A graph that came without distances has no `knn` and no
+    scales.
     """
     n_components, component = connected_components(W, directed=False)
     sizes = np.bincount(component)
     degrees = np.diff(W.indptr)
-    scales = np.array([median_scale(knn)]) if bandwidth == "median" else local_scales(knn)
-    return {
-        "n": int(knn.shape[0]),
-        "n_neighbors": _distances(knn).shape[1],
+    found: dict[str, int | float | str] = {
+        "n": int(W.shape[0]),
         "n_edges": int(W.nnz // 2),
         "n_components": int(n_components),
         "component_size_min": int(sizes.min()),
@@ -109,6 +108,12 @@ def summary(knn: sp.csr_matrix, W: sp.csr_matrix, *, bandwidth: Bandwidth) -> di
         "degree_min": int(degrees.min()),
         "degree_median": float(np.median(degrees)),
         "degree_max": int(degrees.max()),
+    }
+    if knn is None:
+        return found
+    scales = np.array([median_scale(knn)]) if bandwidth == "median" else local_scales(knn)
+    return found | {
+        "n_neighbors": _distances(knn).shape[1],
         "bandwidth": bandwidth,
         "scale_min": float(scales.min()),
         "scale_median": float(np.median(scales)),

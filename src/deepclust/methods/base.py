@@ -50,6 +50,7 @@ class Clusterer(ClusterMixin, BaseEstimator, Settings):
     """
 
     reads_graph: ClassVar[bool] = False  # whether `fit` takes a graph
+    needs_samples: ClassVar[bool] = True  # whether `fit` reads X where a graph is handed in
     default_network: ClassVar[str] = ""  # the file of nets/ whose network `fit` takes; empty for methods without one
     paper: ClassVar[str] = ""  # where the algorithm comes from
     why_no_predict: ClassVar[str] = ""  # for methods that cannot label new samples
@@ -66,17 +67,19 @@ class Clusterer(ClusterMixin, BaseEstimator, Settings):
 
         A method takes as keywords what it declares: `graph`, a symmetric (N, N) matrix of edge weights > 0, 0 for no
         edge, sparse in any format of SciPy's or dense, and `network`, a pretrained `Autoencoder` for rows of D
-        features. Neither is changed. The method makes what is left out or None.
+        features. Neither is changed. The method makes what is left out or None. Where a graph is all that the method
+        reads (`needs_samples`), X may be of shape (N, 0).
 
         Raises UserError for a setting out of its range, a graph or a network that is none or not of this X, and
-        NotApplicable where a fit would need more memory than is free, before it starts.
+        NotApplicable where a fit would need more memory than is free, before it starts, or features that X lacks.
         """
         for name, value in self.get_params(deep=False).items():
             try:
                 checked(type(self), name, value)
             except UserError as error:
                 raise UserError(f"{type(self).__name__}: {error}") from None
-        X = self._validated(X)
+        min_features = int(self.needs_samples or inputs.get("graph") is None)
+        X = self._validated(X, min_features=min_features)
         n_stored = X.shape[1] if isinstance(X, np.ndarray) else -(-X.nnz // X.shape[0])
         n_samples, n_features = X.shape
         accepted = {name for name, taken in (("graph", self.reads_graph), ("network", self.default_network)) if taken}
@@ -110,8 +113,13 @@ class Clusterer(ClusterMixin, BaseEstimator, Settings):
                 "fewer samples, or a method that reads them in batches"
             )
 
-    def _validated(self, X: Any, *, reset: bool = True) -> Any:
+    def _validated(self, X: Any, *, reset: bool = True, min_features: int = 1) -> Any:
         """Return X as a real array (N, D), or as CSR; one in a file (`files.read_array`) stays there."""
+        if np.ndim(X) == 2 and np.shape(X)[1] < min_features:
+            raise NotApplicable(
+                f"{type(self).__name__} reads samples, got 0 feature(s) (shape={np.shape(X)}) while a minimum of 1 is "
+                "required; for nodes of a graph take a method that cuts graphs"
+            )
         if sp.issparse(X) and self.sparse_samples == "refused":
             raise UserError(f"{type(self).__name__} reads dense samples alone, got sparse ones; hand in X.toarray()")
         with config_context(assume_finite=False):  # whatever the environment's SKLEARN_ASSUME_FINITE says
@@ -124,8 +132,16 @@ class Clusterer(ClusterMixin, BaseEstimator, Settings):
                 found = X
             else:
                 numbers = [np.float64, np.float32]
-                found = validate_data(self, X, dtype=numbers, order="C", reset=reset, accept_sparse="csr")
-                largest = _largest(found)
+                found = validate_data(
+                    self,
+                    X,
+                    dtype=numbers,
+                    order="C",
+                    reset=reset,
+                    accept_sparse="csr",
+                    ensure_min_features=min_features,
+                )
+                largest = _largest(found) if found.shape[1] else 0.0
         if largest > _LARGEST or (reset and 0 < largest < 1 / _LARGEST):
             raise UserError(f"X must have entries of about 1, and none beyond 1e100, got {largest:g}; rescale it")
         return found if isinstance(found, np.ndarray) else self._from_sparse(found)

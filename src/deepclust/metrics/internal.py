@@ -31,7 +31,7 @@ def internal(X: np.ndarray, W: sp.csr_matrix, labels: ArrayLike) -> dict[str, fl
     X : array of shape (N, D)
     W : csr_matrix of shape (N, N), the weights of the nearest-neighbour graph
     labels : array of shape (N,), integers
-        The first two metrics are undefined for one cluster, and for as many clusters as samples.
+        The first two metrics are undefined for one cluster, for as many clusters as samples, and without features.
 
     Raises
     ------
@@ -61,9 +61,9 @@ def internal(X: np.ndarray, W: sp.csr_matrix, labels: ArrayLike) -> dict[str, fl
     if len(X) > SAMPLE:
         rows = np.sort(np.random.default_rng(0).choice(len(X), SAMPLE, replace=False))
     with threadpool_limits(1):
-        if 1 < len(np.unique(labels[rows])) < len(rows):
+        if X.shape[1] and 1 < len(np.unique(labels[rows])) < len(rows):
             found["silhouette"] = float(silhouette_score(X[rows], labels[rows]))
-        if 1 < len(np.unique(labels)) < len(X):
+        if X.shape[1] and 1 < len(np.unique(labels)) < len(X):
             found["davies_bouldin"] = float(davies_bouldin_score(X, labels))
     return found | {"modularity": modularity(W, labels)}
 

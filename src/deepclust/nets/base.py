@@ -67,8 +67,11 @@ class Network(Settings):
         Raises
         ------
         NotApplicable
-            The network or its augmentation is for images, and the data are no images, or too small.
+            The network or its augmentation is for images, and the data are no images, or too small; or the data are a
+            graph alone.
         """
+        if not n_features:
+            raise NotApplicable("a network reads samples, and this data set is a graph alone")
         if image_shape is None and (self.needs_images or self.augmentation is not None):
             what = "a convolutional network" if self.needs_images else "augmentation"
             raise NotApplicable(f"{what} needs images, and this data set has no image shape")

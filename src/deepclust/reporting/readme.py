@@ -234,6 +234,23 @@ def methods_block(methods: Iterable[tuple[str, str, str, Sequence[str]]]) -> str
     return _grid(["family", "name", "method", "reads"], rows)
 
 
+def datasets_block(
+    datasets: Iterable[tuple[str, str, int, Sequence[int] | None, Sequence[str]]],
+) -> str:
+    """Return the table of data sets, from (name, first line of the docstring, K, the images' shape, papers)."""
+    rows = [
+        [
+            f"`{name}`",
+            markdown_text(line),
+            str(n_clusters),
+            " x ".join(map(str, shape)) if shape else "",
+            ", ".join(papers),
+        ]
+        for name, line, n_clusters, shape, papers in sorted(datasets)
+    ]
+    return _grid(["name", "data set", "classes", "images", "in the tables of"], rows)
+
+
 def index(
     grid: str,
     summary: pd.DataFrame,

@@ -35,4 +35,4 @@ def n_seeds_in_parallel(X: np.ndarray, device: str, n_seeds: int) -> int:
         return 1
     torch.linalg.inv(torch.eye(2, device="cuda"))  # loads the solvers before threads do so side by side
     free, _ = torch.cuda.mem_get_info()
-    return max(1, min(n_seeds, free // (16 * X.size)))
+    return max(1, min(n_seeds, free // (16 * max(1, X.size))))

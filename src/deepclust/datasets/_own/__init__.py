@@ -1,4 +1,4 @@
-"""The user's own data: arrays, tables and folders of images, read into a `Dataset`; every fault names its place.
+"""The user's own data: arrays, tables, graphs and folders of images, read into a `Dataset`; a fault names its place.
 
 All of a data set lies under one path, which is what the pipeline watches: a file, or a folder of images or of `.npy`
 files. In messages rows and columns count from 1, rows of a table from below its header.
@@ -20,6 +20,7 @@ from deepclust import files, mapped
 from deepclust.datasets._base import Dataset
 from deepclust.datasets._own.content import TABLES, TEXTS, Read, fault_of, files_of, format_of
 from deepclust.errors import UserError
+from deepclust.graph.adjacency import edge_weights
 
 __all__ = [
     "ARRAYS",
@@ -77,6 +78,7 @@ def prepare(
     scale: Literal["feature", "global", "none"] | None = None,
     columns: Sequence[str] | None = None,
     array: str | None = None,
+    edges: bool = False,
     labels: str | None = None,
     index: bool | str = False,
     header: bool | None = None,
@@ -99,6 +101,7 @@ def prepare(
         whole array, as pixels need; "none": they do already.
     columns : names of a table's features; all columns but the labels' and the index's where left out
     array : the features' name in a `.npz` file, or their file in a folder; one of images has none
+    edges : whether the array is sparse edge weights (N, N) between the samples, which have no features
     labels : a table's column, the array or file beside `array`, or "folders": an image's label is the first folder
         below `path` on the way to it
     index : a table's column that names the samples, or True for the first one
@@ -132,14 +135,21 @@ def prepare(
     else:
         from deepclust.datasets._own import arrays
 
-        found = arrays.read(at, path, array, labels)
+        found = arrays.read(at, path, array, labels, edges=edges)
     N = found.parts[0].shape[0]
     if N < 2:
         raise UserError(f"{at}: {path.name} has {N} row{'' if N else 's'}; at least 2 are needed, give more samples")
-    X = np.asarray(found.parts[0]) if is_images else _scaled(f"{at}: {path.name}", found.parts, found.names, scale)
+    graph = None
+    if is_images:
+        X = np.asarray(found.parts[0])
+    elif edges:
+        X, graph = np.empty((N, 0), np.float32), edge_weights(found.parts[0], N, f"{at}: {path.name}")
+    else:
+        X = _scaled(f"{at}: {path.name}", found.parts, found.names, scale)
     if not 1 <= n_clusters <= N:
         raise UserError(f"{at}.n_clusters must be in [1, N={N}], the rows of {path.name}, got {n_clusters}; lower it")
-    _warn(f"{at}: {path.name}", X)
+    if not edges:
+        _warn(f"{at}: {path.name}", X)
     if found.ignored:
         shown = ", ".join(found.ignored[:10]) + (", ..." if len(found.ignored) > 10 else "")
         _log.info("%s: %d files that are no images were left out: %s", at, len(found.ignored), shown)
@@ -162,6 +172,7 @@ def prepare(
         source=f"own data, {path.name}",
         samples=found.samples,
         ignored=found.ignored,
+        graph=graph,
     )
 
 

@@ -18,8 +18,11 @@ _CHANNELS = (1, 3, 4)  # that an image has
 _SPARSE = {"format", "shape", "data"}  # in every file of scipy.sparse.save_npz
 
 
-def read(at: str, path: Path, array: str | None, labels: str | None) -> Read:
-    """Return the features at a path as one part (N, D), a row's image with its shape, and the labels."""
+def read(at: str, path: Path, array: str | None, labels: str | None, *, edges: bool = False) -> Read:
+    """Return the features at a path as one part (N, D), a row's image with its shape, and the labels.
+
+    With `edges` the part is a sparse matrix, which stays one.
+    """
     X: np.ndarray | sp.csr_matrix
     file = path / str(array) if path.is_dir() else path
     content = _load(at, file)
@@ -42,8 +45,13 @@ def read(at: str, path: Path, array: str | None, labels: str | None) -> Read:
         )
     classes = None if labels is None else _labels(at, path, content, labels, X.shape[0])
     if isinstance(X, sp.csr_matrix):
-        require_memory(f"{at}: {file.name}", *X.shape, "it is sparse, and made dense: take fewer rows or columns")
+        if not edges:
+            require_memory(f"{at}: {file.name}", *X.shape, "it is sparse, and made dense: take fewer rows or columns")
         return Read([X], classes)
+    if edges:
+        raise UserError(
+            f"{at}: {file.name} must be a sparse matrix of edge weights; save it with scipy.sparse.save_npz"
+        )
     if X.ndim == 4 and X.shape[3] in _CHANNELS and X.shape[1] not in _CHANNELS:
         _log.warning(
             "%s: %s has shape %s, which looks like (N, height, width, channels) and is read as (N, channels, height, "

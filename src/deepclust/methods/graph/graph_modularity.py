@@ -21,6 +21,7 @@ class GraphModularity(Clusterer):
     """
 
     reads_graph: ClassVar[bool] = True
+    needs_samples: ClassVar[bool] = False
     sparse_samples: ClassVar[str] = "kept"
     paper: ClassVar[str] = "Clauset, Newman and Moore 2004; Blondel et al. 2008"
     why_no_predict: ClassVar[str] = "modularity is defined on the graph's own nodes"

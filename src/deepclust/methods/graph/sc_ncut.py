@@ -19,6 +19,7 @@ class SCNcut(Clusterer):
     """
 
     reads_graph: ClassVar[bool] = True
+    needs_samples: ClassVar[bool] = False
     sparse_samples: ClassVar[str] = "kept"
     paper: ClassVar[str] = "Shi and Malik 2000"
     why_no_predict: ClassVar[str] = "the eigenvectors are defined on the graph's own nodes"

@@ -24,7 +24,7 @@ def draw(run: Cell) -> Figure | None:
     title = run.title_of_seed
     if run.has(Needs(files=("embedding.npy",))):
         points = run.array("embedding.npy")
-    elif run.y is None:
+    elif run.y is None and run.X.shape[1]:
         points, title = run.X, f"{title}, samples as they are"
     else:
         return None
