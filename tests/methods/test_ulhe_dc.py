@@ -16,7 +16,7 @@ from deepclust.errors import NotApplicable, UserError
 from deepclust.losses import distances
 from deepclust.losses.hypersphere import directions
 from deepclust.methods.centroids import ulhe_dc
-from deepclust.methods.centroids.ulhe_dc import ULHEDC, easiest, momentum_centroids, nearest
+from deepclust.methods.centroids.ulhe_dc import ULHEDC, _clipped, easiest, momentum_centroids, nearest
 from deepclust.metrics import nmi
 from deepclust.nets._autoencoder import Autoencoder
 from deepclust.solvers.spherical_kmeans import spherical_kmeans
@@ -187,6 +187,50 @@ def test_uniformity_drives_centroids_apart(network: Autoencoder) -> None:
     assert cosines[1] < cosines[0] - 0.1
 
 
+def test_clipping_shortens_the_gradient_of_one_term_alone() -> None:
+    def gradient(largest: float | None) -> Tensor:
+        u = torch.tensor([[3.0, 4.0], [0.0, 12.0]], requires_grad=True)
+        ((_clipped(u, largest) ** 2).sum() / 2 + u.sum()).backward()
+        assert u.grad is not None
+        return u.grad
+
+    u = torch.tensor([[3.0, 4.0], [0.0, 12.0]])  # of norm 13, as its gradient is
+    torch.testing.assert_close(gradient(None), u + 1)
+    torch.testing.assert_close(gradient(14.0), u + 1)
+    torch.testing.assert_close(gradient(0.5), u * (0.5 / 13) + 1)
+
+
+def test_a_term_clipped_to_nothing_is_traced_and_teaches_nothing(network: Autoencoder) -> None:
+    clipped = quick(epochs=2, reduction="sum", clip_cmpt=1e-9).fit(X, network=network)
+    without = quick(epochs=2, reduction="sum", lambda_cmpt=0.0).fit(X, network=network)
+    assert clipped.trace_[0]["loss_compactness"] > 1
+    np.testing.assert_allclose(clipped.embedding_, without.embedding_, atol=1e-5)
+
+
+@both
+def test_labels_can_stay_those_of_the_start(
+    centroid_update: str, network: Autoencoder, codes: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[np.ndarray] = []
+    follow = ulhe_dc.ULHEDCState.follow
+
+    def note(self: Any, rows: Tensor, codes: Tensor, n_samples: int) -> None:
+        follow(self, rows, codes, n_samples)
+        seen.append(self.labels.numpy().copy())
+
+    monkeypatch.setattr(ulhe_dc.ULHEDCState, "follow", note)
+    settings = {"epochs": 9, "centroid_update": centroid_update, "learning_rate": 0.02}
+    method = quick(**settings, relabel=False, tolerance=0.5).fit(X, network=network)
+    start = spherical_kmeans(codes, 10, random_state=method._seed, n_init=3)
+    assert all(np.array_equal(labels, start.labels) for labels in seen)
+    assert (len(method.trace_), method.converged_) == (9, False)  # labels that cannot change do not stop it
+    moved = np.abs(method.cluster_centers_ - start.centers).max()
+    assert moved > 0.01
+    seen.clear()
+    quick(**settings).fit(X, network=network)
+    assert not all(np.array_equal(labels, start.labels) for labels in seen)
+
+
 def test_trace_counts_on_through_the_stages(network: Autoencoder) -> None:
     method = quick(epochs=7).fit(X, network=network)
     assert [(row["phase"], row["epoch"]) for row in method.trace_] == [("cluster", epoch) for epoch in range(7)]
@@ -281,6 +325,8 @@ def test_it_stops_where_labels_stay_but_not_before_all_samples_are_fed(
     paced = quick(**settings, stage_epochs=3).fit(X, network=network)
     assert (len(paced.trace_), paced.converged_) == (8, True)  # the stop comes at the start of the epoch after a change
     assert paced.trace_[-1]["loss"] is None
+    early = quick(**settings, stage_epochs=3, stop="any_stage").fit(X, network=network)
+    assert (len(early.trace_), early.converged_) == (2, True)
     plain = quick(**settings, self_paced=False).fit(X, network=network)
     assert (len(plain.trace_), plain.converged_) == (2, True)
     assert not quick(**settings | {"tolerance": 0.0}, self_paced=False).fit(X, network=network).converged_
@@ -341,7 +387,9 @@ def test_interrupted_in_any_stage_it_ends_with_the_same_bits(
     assert resumed.n_iter_ == expected.n_iter_
 
 
-@pytest.mark.parametrize("settings", [{}, {"centroid_update": "batch"}, {"reduction": "sum"}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"centroid_update": "batch"}, {"reduction": "sum", "clip_cmpt": 0.1}, {"relabel": False}]
+)
 def test_dull_data_do_not_break_it(settings: dict[str, Any]) -> None:
     """Constant rows, a dead network, one cluster, and as many clusters as samples."""
     tiny = {"hidden": [8], "n_embedding": 3, "epochs": 1, "batch_size": 8}

@@ -22,6 +22,7 @@ SOURCE = Path(__file__).parents[2] / "src"
 SHAPE = (1, 8, 8)
 X = torch.from_numpy(load_digits().data[:64] / 16).float()
 SHORT = {"n_embedding": 3, "epochs": 1, "layerwise_epochs": 1, "batch_size": 32, "hidden": [8, 6], "channels": [4, 5]}
+SHORT |= {"iterations": 2, "layerwise_iterations": 2}
 every_network = pytest.mark.parametrize("name", nets.names())
 
 # What each file declares otherwise than the class that it is a variant of; parameters of the papers, by hand.
@@ -35,6 +36,8 @@ DECLARED: dict[str, dict[str, Any]] = {
     "random": {"initial": "glorot", "epochs": 0, "layerwise_epochs": 0},
     "random_conv": {"channels": (16, 32, 32, 16), "hidden": (256,), "activation": "relu"}
     | {"initial": "glorot", "epochs": 0},
+    "sdae": {"initial": "normal", "optimizer": "sgd", "learning_rate": 0.1, "corruption": 0.2, "decay_every": 20_000}
+    | {"layerwise_iterations": 50_000, "iterations": 100_000},
 }
 
 

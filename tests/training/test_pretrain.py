@@ -29,6 +29,8 @@ SHAPE = (1, 8, 8)
 NETWORKS: dict[str, dict[str, Any]] = {
     "mlp": {"hidden": [32, 16], "n_embedding": 4, "epochs": 6, "batch_size": 32, "layerwise_epochs": 3},
     "conv": {"network": "conv", "channels": [4, 6], "n_embedding": 4, "epochs": 6, "batch_size": 32},
+    "sdae": {"network": "sdae", "hidden": [32, 16], "n_embedding": 4, "batch_size": 32, "decay_every": 20}
+    | {"iterations": 60, "layerwise_iterations": 30},
 }
 
 
@@ -222,7 +224,8 @@ def interruption_after(steps: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize(
-    ("kind", "steps"), [("mlp", 15), ("mlp", 31), ("mlp", 75), ("mlp", 125), ("conv", 5), ("conv", 35), ("conv", 60)]
+    ("kind", "steps"),
+    [("mlp", 15), ("mlp", 31), ("mlp", 75), ("mlp", 125), ("conv", 5), ("conv", 35), ("conv", 60), ("sdae", 135)],
 )
 def test_interrupted_pretraining_ends_with_the_same_bits(kind: str, steps: int, tmp_path: Path) -> None:
     expected = train(kind)

@@ -5,11 +5,11 @@ from torch import nn
 
 
 def initialise(module: nn.Module, generator: torch.Generator, scheme: str = "fan_in", gain: float = 1) -> None:
-    """Fill every layer in place: weights uniform in +-bound, biases zero, normalisations the identity.
+    """Fill every layer in place: weights at random, biases zero, normalisations the identity.
 
-    `fan_in` has the bound 1/sqrt(fan_in), a variance of 1 / (3 fan_in): the scheme of the common implementations of DEC
-    and IDEC. (DEC's paper draws from N(0, 0.01^2), which only trains after a layer-wise start.) `glorot` has the bound
-    gain * sqrt(6 / (fan_in + fan_out)), which keeps the signal's scale (Glorot and Bengio 2010; PC-X).
+    `fan_in` is uniform in +-1/sqrt(fan_in), a variance of 1 / (3 fan_in): the scheme of the common implementations of
+    DEC and IDEC. `glorot` is uniform in +-gain * sqrt(6 / (fan_in + fan_out)), which keeps the signal's scale (Glorot
+    and Bengio 2010; PC-X). `normal` is N(0, 0.01^2), DEC's, from which only layer after layer learns.
     """
     for layer in module.modules():
         if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
@@ -17,7 +17,10 @@ def initialise(module: nn.Module, generator: torch.Generator, scheme: str = "fan
             if isinstance(layer, nn.ConvTranspose2d):  # stored as (in, out, h, w)
                 fan_in, fan_out = fan_out, fan_in
             bound = fan_in**-0.5 if scheme == "fan_in" else gain * (6 / (fan_in + fan_out)) ** 0.5
-            nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
+            if scheme == "normal":
+                nn.init.normal_(layer.weight, std=0.01, generator=generator)
+            else:
+                nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
         elif isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):

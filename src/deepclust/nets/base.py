@@ -45,7 +45,7 @@ class Network(Settings):
     needs_images: ClassVar[bool] = False
 
     n_embedding: Count = setting("P, features of the code", default=10)
-    initial: Literal["fan_in", "glorot"] = setting("scheme of the initial weights", default="fan_in")
+    initial: Literal["fan_in", "glorot", "normal"] = setting("scheme of the initial weights", default="fan_in")
     epochs: Natural = setting("of the reconstruction; 0 leaves the initial weights", default=50)
     batch_size: Count = setting("rows of a batch", default=256)
     optimizer: Literal["adam", "adadelta", "sgd"] = setting("SGD has momentum 0.9", default="adam")

@@ -50,7 +50,12 @@ class ULHEDC(CentroidClusterer):
     - `self_paced`. The nearest third of the samples, then two thirds, then all, by the cosine to their own centroids at
       the beginning of the stage. Each stage is the algorithm above on its samples. `stage_epochs` is the length of the
       first two stages (None: a third of `epochs`, which gives the paper's 100 of 300). The stop rule holds in the last
-      stage alone, because the hard samples have taught nothing before.
+      stage alone, because the hard samples have taught nothing before. `stop: any_stage` takes Algorithm 1 at its word:
+      settled labels end the training in whatever stage.
+    - `relabel: false` keeps the labels of the start, while centroids follow the codes. Labels that cannot change do not
+      stop the training. `labels_` are those of Eq. (6), as always.
+    - `clip_cmpt` bounds the gradient that u gets from lambda_cmpt L_cmpt, for the printed sum. The gradient of the
+      first term has norm B^(-1/2) at most.
     - `augment` (beyond the paper): the encoder sees random affine copies, while labels and centroids come from the
       samples themselves. A copy is thus taught the label of its sample, not the label that the copy would get.
     """
@@ -63,10 +68,13 @@ class ULHEDC(CentroidClusterer):
     lambda_cmpt: Weight = setting("weight of the spread inside the clusters", default=0.40)
     reduction: Literal["mean", "sum"] = setting("over a cluster's pairs of members, in the spread", default="mean")
     centroid_update: Literal["batch", "epoch"] = setting("when labels and centroids follow the codes", default="epoch")
+    clip_cmpt: Positive | None = setting("largest norm of the spread's gradient by u (B, P); None: any", default=None)
+    relabel: bool = setting("assign labels anew at every iteration; else those of the start stay", default=True)
     self_paced: bool = setting("feed the nearest third of the samples, two thirds, all", default=True)
     stage_epochs: Count | None = setting("epochs of the first two stages each; None: a third of `epochs`", default=None)
     epochs: Count = setting("epochs of all stages together, at most", default=300)
-    tolerance: Share = setting("stop once fewer of the labels changed in an epoch of the last stage", default=1e-3)
+    tolerance: Share = setting("stop once a smaller share of the labels changed in an epoch", default=1e-3)
+    stop: Literal["last_stage", "any_stage"] = setting("where `tolerance` ends the training", default="last_stage")
     batch_size: Count = setting("rows of a batch", default=256)
     learning_rate: Positive = setting("of SGD with momentum 0.9", default=2e-3)
     augment: bool = setting("encode random affine maps of the images in training", default=False)
@@ -77,19 +85,24 @@ class ULHEDC(CentroidClusterer):
         data = self._start(X, network)
         before = self._encode(data).cpu().numpy()
         start = self._start_from(before)
-        state = ULHEDCState(self.network_, torch.from_numpy(start.centers).to(data.device, torch.float32), len(data))
+        centroids = torch.from_numpy(start.centers).to(data.device, torch.float32)
+        state = ULHEDCState(self.network_, centroids, len(data), self.relabel)
         optimizer = make_optimizer("sgd", self.network_.encoder, self.learning_rate)
 
         self.trace_, self.n_iter_ = list[dict[str, Any]](), 0
         for number, (share, epochs) in enumerate(stages, start=1):
             u = directions(self._encode(data))
             fed = easiest(u, state.centroids, share)
-            state.labels.copy_(nearest(u, state.centroids))
-            tolerance = self.tolerance if share == 1 else 0.0
+            if self.relabel or number == 1:
+                state.labels.copy_(nearest(u, state.centroids))
+            stops = self.relabel and (share == 1 or self.stop == "any_stage")
+            tolerance = self.tolerance if stops else 0.0
             outcome = self._train(state, data, fed, optimizer, epochs, tolerance, f"stage{number}")
             past = len(self.trace_)
             self.trace_ += [row | {"phase": "cluster", "epoch": past + row["epoch"]} for row in outcome.trace]
             self.n_iter_ += outcome.n_iter
+            if outcome.converged:
+                break
         self.converged_ = outcome.converged
 
         self.cluster_centers_ = state.centroids.cpu().numpy()
@@ -146,7 +159,8 @@ class ULHEDC(CentroidClusterer):
                     "clustering": 1 - (u * state.centroids[labels]).sum(dim=1).mean(),
                     "norm": self.lambda_norm * norm_penalty(z),
                     "uniformity": self.lambda_unif * uniformity(centroids, sizes > 0, len(z)),
-                    "compactness": self.lambda_cmpt * compactness(u, labels, self.n_clusters, self.reduction),
+                    "compactness": self.lambda_cmpt
+                    * compactness(_clipped(u, self.clip_cmpt), labels, self.n_clusters, self.reduction),
                 }
 
         return train(
@@ -174,11 +188,15 @@ class ULHEDC(CentroidClusterer):
 
 
 class ULHEDCState(nn.Module):
-    """The whole state of a checkpoint: the network, the centroids (K, P) and the labels (N,) as last assigned."""
+    """The whole state of a checkpoint: the network, the centroids (K, P) and the labels (N,) as last assigned.
 
-    def __init__(self, network: Autoencoder, centroids: Tensor, n_samples: int) -> None:
+    `relabel` says whether labels follow the codes.
+    """
+
+    def __init__(self, network: Autoencoder, centroids: Tensor, n_samples: int, relabel: bool) -> None:
         super().__init__()
         self.network = network
+        self.relabel = relabel
         self.centroids: Tensor
         self.labels: Tensor
         self.register_buffer("centroids", centroids)
@@ -188,8 +206,9 @@ class ULHEDCState(nn.Module):
     def follow(self, rows: Tensor, codes: Tensor, n_samples: int) -> None:
         """Assign `rows` by their codes (Eq. (6)), then move the centroids after their new members (Eq. (8))."""
         u = directions(codes)
-        labels = nearest(u, self.centroids)
-        self.labels[rows] = labels
+        if self.relabel:
+            self.labels[rows] = nearest(u, self.centroids)
+        labels = self.labels[rows]
         self.centroids.copy_(momentum_centroids(self.centroids, u, labels, n_samples))
 
     def diagnostics(self, fed: Tensor) -> dict[str, Any]:
@@ -199,6 +218,15 @@ class ULHEDCState(nn.Module):
             "largest_cosine": float(cosines.max()) if len(cosines) > 1 else None,
             "alive": len(self.labels[fed].unique()),
         }
+
+
+def _clipped(u: Tensor, largest: float | None) -> Tensor:
+    """Return u, to which a gradient of larger norm than `largest` comes back shortened to it."""
+    if largest is None:
+        return u
+    u = u.view_as(u)  # a tensor of its own: other gradients of u stay as they are
+    u.register_hook(lambda gradient: gradient * (largest / gradient.norm().clamp_min(1e-12)).clamp_max(1))
+    return u
 
 
 def nearest(u: Tensor, centroids: Tensor) -> Tensor:
