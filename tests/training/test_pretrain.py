@@ -59,6 +59,17 @@ def test_denoising_start_trains_one_layer_after_the_other_and_then_all() -> None
         assert outcome.trace[last]["loss"] < outcome.trace[first]["loss"]
 
 
+@pytest.mark.parametrize(
+    "start", [{}, {"network": "sigmoid"}, {"network": "sigmoid", "start": "rbm", "rbm_batch_size": 32}], ids=str
+)
+def test_lengths_of_all_phases_may_be_iterations(start: dict[str, Any]) -> None:
+    _, outcome = train("mlp", **start, layerwise_epochs="13 iterations", epochs="21 iterations")
+    layer = "rbm" if "start" in start else "layer"
+    layers = [(f"{layer}{depth}", epoch) for depth in (1, 2, 3) for epoch in range(2)]  # an epoch is ten batches
+    assert phases(outcome) == layers + [("pretrain", epoch) for epoch in range(3)]
+    assert outcome.n_iter == 21
+
+
 @pytest.mark.parametrize("batch_norm", [False, True])
 def test_denoising_start_lowers_the_first_epochs_error(batch_norm: bool) -> None:
     with_start = train("mlp", layerwise_epochs=5, batch_norm=batch_norm)[1].trace[15]

@@ -14,7 +14,7 @@ from deepclust.methods._deep import CentroidClusterer
 from deepclust.methods._flat_clustering import k_means
 from deepclust.nets._autoencoder import Autoencoder
 from deepclust.seeding import derive_seed
-from deepclust.settings import Count, Positive, Weight, setting
+from deepclust.settings import Count, Length, Positive, Weight, setting
 from deepclust.training.loop import EpochSteps, make_optimizer, train
 
 
@@ -84,7 +84,7 @@ class DECS(CentroidClusterer):
     optimizer: Literal["sgd", "adam"] | None = setting("SGD has momentum 0.9", default=None)
     learning_rate: Positive | None = setting("None: 0.01 for SGD, 0.001 for Adam", default=None)
     augment: bool = setting("train on random affine maps of the images", default=False)
-    epochs: Count = setting("epochs; there is no other end", default=280)
+    epochs: Length = setting("epochs; there is no other end", default=280)
     batch_size: Count = setting("rows of a batch", default=256)
     n_init: Count = setting("starts of the k-means that gives the first centroids", default=20)
 

@@ -20,9 +20,9 @@ from deepclust.losses.hypersphere import (
 from deepclust.methods._deep import CentroidClusterer
 from deepclust.nets._autoencoder import Autoencoder
 from deepclust.seeding import derive_seed
-from deepclust.settings import Count, Positive, Share, Weight, setting
+from deepclust.settings import Count, Length, Positive, Share, Weight, setting
 from deepclust.solvers.spherical_kmeans import SphericalKMeans, spherical_kmeans
-from deepclust.training.loop import EpochSteps, Outcome, Refresh, in_chunks, make_optimizer, train
+from deepclust.training.loop import EpochSteps, Outcome, Refresh, in_chunks, iterations_of, make_optimizer, train
 
 _STARTED_FROM = 100_000  # samples drawn at random for the start, if there are more than twice as many
 
@@ -64,8 +64,8 @@ class ULHEDC(CentroidClusterer):
     reduction: Literal["mean", "sum"] = setting("over a cluster's pairs of members, in the spread", default="mean")
     centroid_update: Literal["batch", "epoch"] = setting("when labels and centroids follow the codes", default="epoch")
     self_paced: bool = setting("feed the nearest third of the samples, two thirds, all", default=True)
-    stage_epochs: Count | None = setting("epochs of the first two stages each; None: a third of `epochs`", default=None)
-    epochs: Count = setting("epochs of all stages together, at most", default=300)
+    stage_epochs: Length | None = setting("epochs of each of the first two stages; None: a third", default=None)
+    epochs: Length = setting("epochs of all stages together, at most", default=300)
     tolerance: Share = setting("stop once fewer of the labels changed in an epoch of the last stage", default=1e-3)
     batch_size: Count = setting("rows of a batch", default=256)
     learning_rate: Positive = setting("of SGD with momentum 0.9", default=2e-3)
@@ -104,17 +104,24 @@ class ULHEDC(CentroidClusterer):
             codes = codes[np.random.default_rng(self._seed).permutation(len(codes))[:_STARTED_FROM]]
         return spherical_kmeans(codes, self.n_clusters, random_state=self._seed, n_init=self.n_init)
 
-    def _stages(self) -> list[tuple[float, int]]:
-        """Return the share of samples and the number of epochs, stage by stage."""
+    def _stages(self) -> list[tuple[float, Length]]:
+        """Return the share of samples and the length, stage by stage."""
         if not self.self_paced:
             return [(1.0, self.epochs)]
-        each = self.epochs // 3 if self.stage_epochs is None else self.stage_epochs
-        if 2 * each >= self.epochs:
+        if self.stage_epochs is not None and isinstance(self.stage_epochs, str) != isinstance(self.epochs, str):
             raise UserError(
-                f"stage_epochs must be below epochs/2={self.epochs / 2:g}, got {each}: "
+                "stage_epochs and epochs must both be numbers of epochs, or both of iterations, got "
+                f"{self.stage_epochs!r} and {self.epochs!r}; change one of them"
+            )
+        total = iterations_of(self.epochs, 1)  # in its own unit
+        each = total // 3 if self.stage_epochs is None else iterations_of(self.stage_epochs, 1)
+        if 2 * each >= total:
+            raise UserError(
+                f"stage_epochs must be below epochs/2={total / 2:g}, got {each}: "
                 "two stages of that length come before the one that feeds all samples"
             )
-        return [(share, n) for share, n in [(1 / 3, each), (2 / 3, each), (1.0, self.epochs - 2 * each)] if n]
+        stages = [(share, n) for share, n in [(1 / 3, each), (2 / 3, each), (1.0, total - 2 * each)] if n]
+        return [(share, f"{n} iterations" if isinstance(self.epochs, str) else n) for share, n in stages]
 
     def _train(
         self,
@@ -122,7 +129,7 @@ class ULHEDC(CentroidClusterer):
         X: Tensor,
         fed: Tensor,
         optimizer: torch.optim.Optimizer,
-        epochs: int,
+        epochs: Length,
         tolerance: float,
         phase: str,
     ) -> Outcome:
