@@ -222,6 +222,14 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], None], list[str]]] = {
     ),
     "string_for_int": (change("2", "compute", "threads"), ["compute.threads", "integer", "'2'"]),
     "float_for_int": (change(10.0, "graph", "n_neighbors"), ["graph.n_neighbors", "integer", "10.0"]),
+    "fill_of_an_augmentation": (
+        change({"fill": "nearest"}, "methods", "decs", "augment"),
+        ["methods.decs.augment.fill", "'zeros' or 'border'", "got 'nearest'"],
+    ),
+    "augmentation_neither_told_nor_settings": (
+        change(1, "methods", "decs", "augment"),
+        ["methods.decs.augment", "boolean", "got 1"],
+    ),
     "iterations_of_nought": (
         change("0 iterations", "methods", "idec", "epochs"),
         ["methods.idec.epochs", "'10000 iterations', at least 1", "got '0 iterations'"],

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
-from typing import Annotated, Any, dataclass_transform, get_type_hints
+from typing import Annotated, Any, Literal, dataclass_transform, get_type_hints
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
@@ -51,6 +51,14 @@ class Augmentation(BaseModel):
     rotation: float = Field(10.0, ge=0, le=180, description="largest angle, degrees")
     shift: float = Field(0.1, ge=0, le=1, description="largest translation, as a share of the side")
     crop: float = Field(0.1, ge=0, lt=1, description="largest share of the side cut away before resizing back")
+    fill: Literal["zeros", "border"] = Field("zeros", description="outside of an image; border: its nearest pixel")
+
+
+# Whether to augment: true stands for the declared settings, a mapping for its own.
+Augmenting = Annotated[
+    Annotated[bool, Tag("whether")] | Annotated[Augmentation, Tag("settings")],
+    Discriminator(lambda value: "settings" if isinstance(value, Mapping | Augmentation) else "whether"),
+]
 
 
 def setting(meaning: str, *, default: Any, kw_only: bool = True) -> Any:

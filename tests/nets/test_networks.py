@@ -116,7 +116,7 @@ def test_values_are_checked(name: str, setting: str, value: Any, message: str) -
 
 def test_augmentation_has_its_own_defaults_and_may_be_none() -> None:
     some = nets.make("mlp", {"augmentation": {"rotation": 20}}).as_dict()["augmentation"]
-    assert some == {"rotation": 20.0, "shift": 0.1, "crop": 0.1}
+    assert some == {"rotation": 20.0, "shift": 0.1, "crop": 0.1, "fill": "zeros"}
     assert nets.make("conv", {"augmentation": None}).augmentation is None
 
 

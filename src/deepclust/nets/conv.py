@@ -29,8 +29,8 @@ class Conv(Network):
     needs_images: ClassVar[bool] = True
 
     channels: Annotated[tuple[Count, ...], Field(min_length=1)] = setting("of the layers", default=(32, 64, 128, 256))
-    padding: Literal["same", "valid"] = setting("of the last convolution, on sides that halving rounds", default="same")
     batch_norm: bool = setting("BatchNorm after each convolution", default=True)
+    padding: Literal["same", "valid"] = setting("of the last convolution, on sides that halving rounds", default="same")
     augmentation: Augmentation | None = setting("random affine maps, of input and target alike", default=Augmentation())
 
     def layers(self, n_features: int, image_shape: ImageShape) -> tuple[nn.Sequential, nn.Sequential]:

@@ -21,7 +21,7 @@ from deepclust.methods._flat_clustering import k_means
 from deepclust.nets._autoencoder import Autoencoder
 from deepclust.nets._init import initialise
 from deepclust.seeding import derive_seed
-from deepclust.settings import Count, Length, LengthOrZero, Positive, Share, Weight, setting
+from deepclust.settings import Augmenting, Count, Length, LengthOrZero, Positive, Share, Weight, setting
 from deepclust.training.loop import EpochSteps, Outcome, Terms, in_chunks, iterations_of, make_optimizer, train
 
 
@@ -71,7 +71,7 @@ class PCX(CentroidClusterer):
     smoothing: Positive = setting("of these sizes", default=5.0)
     noise: Weight = setting("standard deviation of the noise on the unit's output in training", default=0.0)
     straight_through: bool = setting("pass the decoder's gradient at a centroid on to the code", default=False)
-    augment: bool = setting("train on random affine maps of the images", default=False)
+    augment: Augmenting = setting("train on random affine maps of the images", default=False)
     epochs: Length = setting("epochs after the warm-up", default=1000)
     batch_size: Count = setting("rows of a batch", default=256)
     learning_rate: Positive = setting("of Adam", default=5e-4)

@@ -20,7 +20,7 @@ from deepclust.losses.hypersphere import (
 from deepclust.methods._deep import CentroidClusterer
 from deepclust.nets._autoencoder import Autoencoder
 from deepclust.seeding import derive_seed
-from deepclust.settings import Count, Length, Positive, Share, Weight, setting
+from deepclust.settings import Augmenting, Count, Length, Positive, Share, Weight, setting
 from deepclust.solvers.spherical_kmeans import SphericalKMeans, spherical_kmeans
 from deepclust.training.loop import EpochSteps, Outcome, Refresh, in_chunks, iterations_of, make_optimizer, train
 
@@ -69,7 +69,7 @@ class ULHEDC(CentroidClusterer):
     tolerance: Share = setting("stop once fewer of the labels changed in an epoch of the last stage", default=1e-3)
     batch_size: Count = setting("rows of a batch", default=256)
     learning_rate: Positive = setting("of SGD with momentum 0.9", default=2e-3)
-    augment: bool = setting("encode random affine maps of the images in training", default=False)
+    augment: Augmenting = setting("encode random affine maps of the images in training", default=False)
     n_init: Count = setting("starts of spherical k-means", default=20)
 
     def _fit(self, X: np.ndarray, network: Autoencoder | None = None, **_: Any) -> None:
