@@ -49,8 +49,8 @@ class ULHEDC(CentroidClusterer):
       label fresh codes wrongly.
     - `self_paced`. The nearest third of the samples, then two thirds, then all, by the cosine to their own centroids at
       the beginning of the stage. Each stage is the algorithm above on its samples. `stage_epochs` is the length of the
-      first two stages (None: a third of `epochs`, which gives the paper's 100 of 300). The stop rule holds in the last
-      stage alone, because the hard samples have taught nothing before.
+      first two stages in the unit of `epochs` (None: a third of it, which gives the paper's 100 of 300). The stop rule
+      holds in the last stage alone, because the hard samples have taught nothing before.
     - `augment` (beyond the paper): the encoder sees random affine copies, while labels and centroids come from the
       samples themselves. A copy is thus taught the label of its sample, not the label that the copy would get.
     """
