@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from deepclust.nets._autoencoder import Autoencoder
 from deepclust.nets.base import ImageShape, Network, Phase, Terms, Through
-from deepclust.settings import Count, Natural, Share, setting
+from deepclust.settings import Count, LengthOrZero, Share, setting
 
 ACTIVATIONS = {"relu": partial(nn.ReLU, inplace=True), "sigmoid": nn.Sigmoid}
 
@@ -34,7 +34,7 @@ class MLP(Network):
     hidden: Annotated[tuple[Count, ...], Field(min_length=1)] = setting("of the encoder", default=(500, 500, 2000))
     activation: Literal["relu", "sigmoid"] = setting("sigmoid: after code and reconstruction, too", default="relu")
     batch_norm: bool = setting("BatchNorm in hidden layers", default=False)
-    layerwise_epochs: Natural = setting("epochs a layer of the denoising start; 0 for none", default=0)
+    layerwise_epochs: LengthOrZero = setting("epochs a layer of the denoising start; 0 for none", default=0)
     corruption: Share = setting("share of inputs zeroed in the denoising start", default=0.2)
 
     def layers(self, n_features: int, image_shape: ImageShape) -> tuple[nn.Sequential, nn.Sequential]:
