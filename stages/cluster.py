@@ -83,7 +83,9 @@ def write(method: Any, folder: Path) -> dict[str, Any]:
     write_array(folder / "labels.npy", method.labels_)
     if hasattr(method, "embedding_"):
         write_array(folder / "embedding.npy", method.embedding_)
+    about: dict[str, Any] = {}
     if hasattr(method, "trace_"):
+        about["n_epochs"] = sum(row["loss"] is not None for row in method.trace_)
         write_text(folder / "trace.csv", pd.DataFrame(method.trace_).to_csv(index=False, lineterminator="\n"))
     for name, labels in getattr(method, "readouts_", {}).items():
         write_array(folder / "readouts" / f"{name}.npy", labels)
@@ -94,7 +96,7 @@ def write(method: Any, folder: Path) -> dict[str, Any]:
             write_sparse(folder / f"{name}.npz", value)
         else:
             write_array(folder / f"{name}.npy", value)
-    return {
+    return about | {
         "n_clusters": method.n_clusters,
         "n_clusters_found": len(np.unique(method.labels_)),
         "n_iter": method.n_iter_,

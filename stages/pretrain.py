@@ -36,8 +36,9 @@ def main(dataset: str, name: str) -> None:
             network, outcome = pretrain(X, settings, seed=derive_seed(seed.number, dataset, name), image_shape=shape)
         save_tensors(seed.results / "weights.safetensors", network.state_dict())
         write_text(seed.results / "trace.csv", pd.DataFrame(outcome.trace).to_csv(index=False, lineterminator="\n"))
-        about = {"n_features": X.shape[1], "image_shape": shape, "n_iter": outcome.n_iter, "device": X.device.type}
-        return about | {"versions": versions("numpy", "torch")}
+        n_epochs = sum(row["phase"] == "pretrain" for row in outcome.trace)
+        about = {"n_features": X.shape[1], "image_shape": shape, "n_iter": outcome.n_iter, "n_epochs": n_epochs}
+        return about | {"device": X.device.type, "versions": versions("numpy", "torch")}
 
     digest = sha256(samples)
     with Runtime(compute["threads"], compute["precision"]).open():  # around all seeds, as these may run in threads

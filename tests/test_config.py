@@ -227,6 +227,26 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], None], list[str]]] = {
     ),
     "string_for_int": (change("2", "compute", "threads"), ["compute.threads", "integer", "'2'"]),
     "float_for_int": (change(10.0, "graph", "n_neighbors"), ["graph.n_neighbors", "integer", "10.0"]),
+    "fill_of_an_augmentation": (
+        change({"fill": "nearest"}, "methods", "decs", "augment"),
+        ["methods.decs.augment.fill", "'zeros' or 'border'", "got 'nearest'"],
+    ),
+    "augmentation_neither_told_nor_settings": (
+        change(1, "methods", "decs", "augment"),
+        ["methods.decs.augment", "boolean", "got 1"],
+    ),
+    "iterations_of_nought": (
+        change("0 iterations", "methods", "idec", "epochs"),
+        ["methods.idec.epochs", "'10000 iterations', at least 1", "got '0 iterations'"],
+    ),
+    "iterations_without_their_unit": (
+        change("500", "networks", "mlp", "epochs"),
+        ["networks.mlp.epochs", "'10000 iterations'", "got '500'"],
+    ),
+    "iterations_beside_epochs": (
+        change({"epochs": 50, "iterations": 500}, "methods", "idec"),
+        ["methods.idec.iterations=500", "not a setting of 'idec'", "epochs"],
+    ),
     "bool_for_int": (change(True, "networks", "mlp", "epochs"), ["networks.mlp.epochs", "integer", "True"]),
     "string_for_bool": (change("yes", "graph", "exact"), ["graph.exact", "boolean", "'yes'"]),
     "int_for_bool": (change(1, "networks", "mlp", "batch_norm"), ["networks.mlp.batch_norm", "boolean", "got 1"]),
@@ -590,6 +610,23 @@ def test_defaults_reach_what_has_such_a_setting_and_yield_to_its_own_entry(proje
     assert found.cells["idec"].settings["epochs"] == 9
     assert [found.cells["decs"].settings[name] for name in ("epochs", "batch_size", "n_init")] == [7, 16, 4]
     assert found.cells["kmeans"].settings == {"n_init": 20}  # its entry says so
+
+
+def test_lengths_in_iterations_and_in_epochs_yield_to_each_other_as_other_settings_do(project: Path) -> None:
+    def edit(content: dict[str, Any]) -> None:
+        content["defaults"] = {"epochs": "500 iterations"}
+        content["networks"] = {"conv": {"epochs": 2}, "sphere": {"epochs": "70 iterations"}}
+        content["methods"] = {"idec": {}, "dec": {"epochs": 9}, "decs": {"epochs": "90 iterations"}, "ulhe_dc": {}}
+        digits = {"defaults": {"epochs": 3}, "networks": {"mlp": {"epochs": "4 iterations"}}, "methods": {}}
+        content["overrides"] = {"digits": digits | {"methods": {"dec": {"epochs": "8 iterations"}}}}
+
+    for dataset, networks, cells in (
+        ("usps", ["500 iterations", 2, "70 iterations"], ["500 iterations", 9, "90 iterations", "500 iterations"]),
+        ("digits", ["4 iterations", 3, 3], [3, "8 iterations", 3, 3]),
+    ):
+        found = config.resolve(planned(edit), dataset)
+        assert [found.networks[name].settings["epochs"] for name in ("mlp", "conv", "sphere")] == networks
+        assert [cell.settings["epochs"] for cell in found.cells.values()] == cells
 
 
 def test_overrides_stand_over_everything_for_their_data_set_alone(project: Path) -> None:

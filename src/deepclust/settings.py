@@ -8,12 +8,14 @@ documentation all follow from that line. A class of settings is a dataclass. The
 scikit-learn requires.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
-from typing import Annotated, Any, dataclass_transform, get_type_hints
+from typing import Annotated, Any, Literal, dataclass_transform, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, TypeAdapter, ValidationError
+from pydantic_core import PydanticCustomError
 
 from deepclust.errors import UserError
 
@@ -25,6 +27,22 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 Rate = Annotated[float, Field(gt=0, le=1)]
 
 
+def _iterations(text: str) -> str:
+    if not re.fullmatch("[1-9][0-9]* iterations", text):
+        raise PydanticCustomError(
+            "length", "Input should be a number of epochs, or one of iterations as in '10000 iterations', at least 1"
+        )
+    return text
+
+
+_Iterations = Annotated[str, AfterValidator(_iterations), Tag("text")]
+_FORM = Discriminator(lambda value: "text" if isinstance(value, str) else "number")
+
+# The length of a training: a number of epochs, or a text such as "10000 iterations", which are batches.
+Length = Annotated[Annotated[Count, Tag("number")] | _Iterations, _FORM]
+LengthOrZero = Annotated[Annotated[Natural, Tag("number")] | _Iterations, _FORM]
+
+
 class Augmentation(BaseModel):
     """Random affine maps, drawn afresh for every image of every batch (DECS, Section 4.2)."""
 
@@ -33,6 +51,14 @@ class Augmentation(BaseModel):
     rotation: float = Field(10.0, ge=0, le=180, description="largest angle, degrees")
     shift: float = Field(0.1, ge=0, le=1, description="largest translation, as a share of the side")
     crop: float = Field(0.1, ge=0, lt=1, description="largest share of the side cut away before resizing back")
+    fill: Literal["zeros", "border"] = Field("zeros", description="outside of an image; border: its nearest pixel")
+
+
+# Whether to augment: true stands for the declared settings, a mapping for its own.
+Augmenting = Annotated[
+    Annotated[bool, Tag("whether")] | Annotated[Augmentation, Tag("settings")],
+    Discriminator(lambda value: "settings" if isinstance(value, Mapping | Augmentation) else "whether"),
+]
 
 
 def setting(meaning: str, *, default: Any, kw_only: bool = True) -> Any:

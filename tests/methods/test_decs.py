@@ -9,7 +9,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-from deepclust.errors import NotApplicable
+from deepclust.errors import NotApplicable, UserError
 from deepclust.losses.stability import determinacy, instability, stability
 from deepclust.losses.student_t import soft_assignment
 from deepclust.methods.baselines.ae_kmeans import AEKMeans
@@ -17,6 +17,7 @@ from deepclust.methods.centroids import decs
 from deepclust.methods.centroids.decs import DECS
 from deepclust.metrics import nmi
 from deepclust.nets._autoencoder import Autoencoder
+from deepclust.settings import Augmentation
 from deepclust.training.loop import make_optimizer
 from deepclust.training.pretrain import pretrain
 from deepclust.training.runtime import Runtime
@@ -165,6 +166,20 @@ def test_augmented_batches_are_other_images_of_the_same_samples(network: Autoenc
     np.testing.assert_array_equal(augmented.embedding_, again.embedding_)
     with torch.no_grad():
         np.testing.assert_array_equal(augmented.network_.encode(torch.from_numpy(X)).numpy(), augmented.embedding_)
+
+
+def test_augmentation_has_settings_of_its_own(network: Autoencoder) -> None:
+    still: dict[str, Any] = {"rotation": 0.0, "shift": 0.0, "crop": 0.0}
+    plain, none, true, declared, border = (
+        quick(augment=value).fit(X, network=network).trace_[0]["loss"]
+        for value in (False, still, True, {}, Augmentation(crop=0.0, fill="border"))
+    )
+    assert none == pytest.approx(plain, rel=1e-3)  # the maps are the identity, the batches the same
+    assert true == declared
+    assert plain < border != true
+    for wrong, why in (({"crop": 2.0}, r"augment.crop: .*less than 1"), ("yes", "augment: .*boolean")):
+        with pytest.raises(UserError, match=why):
+            quick(augment=wrong).fit(X, network=network)
 
 
 def test_augmentation_of_what_is_no_image_is_refused() -> None:

@@ -750,6 +750,13 @@ def test_interrupted_fit_ends_with_the_same_bits(name: str, share: float, tmp_pa
     assert getattr(resumed, "trace_", None) == getattr(expected, "trace_", None)
 
 
+@pytest.mark.parametrize("name", [name for name in TRAINED if "epochs" in settings_of(name)])
+def test_a_length_in_iterations_is_met_to_the_batch(name: str) -> None:
+    asked: dict[str, Any] = {"batch_size": 16, "tolerance": 0.0, "epochs": "7 iterations"}
+    method = make(name, **{key: value for key, value in asked.items() if key in settings_of(name)})
+    assert method.fit(blobs()[0]).n_iter_ == 7
+
+
 # ------------------------------------------------------------------------------------------------------- sparse samples
 
 

@@ -227,8 +227,9 @@ def test_frozen_statistics_do_not_move_and_others_do(network: Autoencoder) -> No
     ids=str,
 )
 def test_variants_run_and_say_how_it_went(settings: dict[str, Any], network: Autoencoder) -> None:
-    method = hybrid(**{"epochs": 3, **settings}).fit(X, graph=GRAPH, network=network)
-    assert len(method.trace_) == method.epochs + 1
+    given = {"epochs": 3, **settings}
+    method = hybrid(**given).fit(X, graph=GRAPH, network=network)
+    assert len(method.trace_) == given["epochs"] + 1
     for row in method.trace_:
         named = [row[f"z_{term}"] for term in ("self_expression", "sparsity", "smoothness", "reconstruction")]
         assert sum(named) + row.get("z_smoothness_of_z", 0) == pytest.approx(row["z_objective"])

@@ -218,6 +218,12 @@ def test_readouts_are_of_the_final_code(network: Autoencoder) -> None:
     assert fitted.readouts_["kmeans"].dtype == np.int64
 
 
+@pytest.mark.parametrize(("iterations", "epochs"), [(1, 1), (N // 64, 1), (N // 64 + 1, 2), (2 * (N // 64), 2)])
+def test_a_burn_in_in_iterations_ends_with_an_epoch(iterations: int, epochs: int, network: Autoencoder) -> None:
+    found, expected = (method(burn_in=b).fit(X, network=network) for b in (f"{iterations} iterations", epochs))
+    assert found.trace_ == expected.trace_
+
+
 def test_entropy_and_reweighting_wait_for_the_burn_in(network: Autoencoder) -> None:
     weighted, plain = (method(eta2=1e-3, imbalance=i).fit(X, network=network).trace_ for i in (True, False))
     assert [row["loss_entropy"] > 0 for row in plain] == [False, False, True, True]

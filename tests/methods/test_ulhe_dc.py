@@ -289,15 +289,20 @@ def test_nearest_samples_are_the_easiest(rows: int, monkeypatch: pytest.MonkeyPa
         ({"epochs": 10, "stage_epochs": 2}, [(200, 2), (400, 2), (600, 6)]),
         ({"epochs": 2}, [(600, 2)]),
         ({"epochs": 9, "self_paced": False}, [(600, 9)]),
+        ({"epochs": "8 iterations"}, [(200, "2 iterations"), (400, "2 iterations"), (600, "4 iterations")]),
+        (
+            {"epochs": "9 iterations", "stage_epochs": "4 iterations"},
+            [(200, "4 iterations"), (400, "4 iterations"), (600, "1 iterations")],
+        ),
     ],
 )
 def test_samples_are_fed_in_three_stages(
-    settings: dict[str, Any], expected: list[tuple[int, int]], network: Autoencoder, monkeypatch: pytest.MonkeyPatch
+    settings: dict[str, Any], expected: list[tuple[int, Any]], network: Autoencoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[tuple[int, int]] = []
+    seen: list[tuple[int, Any]] = []
     fed: list[set[int]] = []
 
-    def note(self: Any, state: Any, X: Tensor, rows: Tensor, optimizer: Any, epochs: int, *_: Any) -> Any:
+    def note(self: Any, state: Any, X: Tensor, rows: Tensor, optimizer: Any, epochs: Any, *_: Any) -> Any:
         assert len(X) == 600  # all samples, of which `rows` are shown
         seen.append((len(rows), epochs))
         fed.append(set(rows.tolist()))
@@ -312,6 +317,8 @@ def test_samples_are_fed_in_three_stages(
 def test_stages_that_leave_no_epoch_for_all_samples_are_refused() -> None:
     with pytest.raises(UserError, match=r"stage_epochs must be below epochs/2=5, got 5"):
         quick(epochs=10, stage_epochs=5).fit(X)
+    with pytest.raises(UserError, match=r"both be numbers of epochs, or both of iterations, got 2 and '9 iterations'"):
+        quick(epochs="9 iterations", stage_epochs=2).fit(X)
 
 
 # ------------------------------------------------------------------------------------------------------------ stop

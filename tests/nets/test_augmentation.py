@@ -1,9 +1,12 @@
 """Random affine maps: torchvision's, but one for every image, from a generator of our own."""
 
 import math
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from scipy.ndimage import affine_transform
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2.functional import affine as torchvision_affine
@@ -47,6 +50,31 @@ def test_affine_equals_torchvisions_image_by_image(shape: tuple[int, int, int]) 
             interpolation=InterpolationMode.BILINEAR,
         )
         torch.testing.assert_close(found[i].view(shape), expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("fill", "mode"), [("zeros", "grid-constant"), ("border", "nearest")])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_outside_of_an_image_is_scipys(shape: tuple[int, int, int], fill: Any, mode: Any) -> None:
+    batch, angle, shift, zoom = images(3, shape) + 1, (-33.0, 7.0, 160.0), (0.4, -0.25), (0.6, 1.0, 1.3)
+    shifts = torch.tensor([[share] * 3 for share in shift])
+    found = affine(batch, torch.tensor(angle), shifts, torch.tensor(zoom), shape, fill)
+    _, height, width = shape
+    centre = np.array([height - 1, width - 1]) / 2
+    for i in range(3):
+        t = math.radians(angle[i])
+        back = np.array([[math.cos(t), -math.sin(t)], [math.sin(t), math.cos(t)]]) / zoom[i]  # of (down, right)
+        offset = centre - back @ (centre + np.array([shift[1] * height, shift[0] * width]))
+        for channel, image in zip(found[i].view(shape), batch[i].view(shape), strict=True):
+            expected = affine_transform(image.numpy().astype(float), back, offset, order=1, mode=mode)
+            np.testing.assert_allclose(channel.numpy(), expected, atol=1e-4)
+
+
+def test_border_brings_in_no_zeros() -> None:
+    settings = Augmentation(rotation=40, shift=0.5, crop=0, fill="border")
+    bright = images(20, (1, 9, 7)) + 1
+    assert augment(bright, settings, torch.Generator().manual_seed(0), (1, 9, 7)).min() > 0.999
+    zeros = settings.model_copy(update={"fill": "zeros"})
+    assert augment(bright, zeros, torch.Generator().manual_seed(0), (1, 9, 7)).min() < 0.5
 
 
 def test_quarter_turn_is_clockwise() -> None:
@@ -102,7 +130,7 @@ def test_every_image_of_a_batch_gets_its_own_map(setting: str) -> None:
 def test_maps_fill_the_ranges_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[Tensor] = []
 
-    def note(batch: Tensor, angle: Tensor, shift: Tensor, zoom: Tensor, _: object) -> Tensor:
+    def note(batch: Tensor, angle: Tensor, shift: Tensor, zoom: Tensor, *_: object) -> Tensor:
         drawn.extend([angle, *shift, 1 - 1 / zoom])
         return batch
 

@@ -1,6 +1,7 @@
 """The convolutional autoencoder: sizes are retraced for sides of any parity, and what cannot work says so."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -14,9 +15,8 @@ CHANNELS = (4, 5, 6, 7)
 SHAPES = [(1, 8, 8), (1, 16, 16), (1, 28, 28), (3, 32, 32), (1, 17, 20), (3, 9, 31)]
 
 
-def autoencoder(shape: tuple[int, int, int], batch_norm: bool = True, depth: int = 4) -> Autoencoder:
-    channels = CHANNELS[:depth]
-    settings = network_of({"network": "conv", "channels": channels, "n_embedding": 3, "batch_norm": batch_norm})
+def autoencoder(shape: tuple[int, int, int], depth: int = 4, **given: Any) -> Autoencoder:
+    settings = network_of({"network": "conv", "channels": CHANNELS[:depth], "n_embedding": 3, **given})
     return settings.build(math.prod(shape), shape, torch.Generator().manual_seed(0))
 
 
@@ -62,10 +62,46 @@ def test_decoder_retraces_the_sizes_of_the_encoder(shape: tuple[int, int, int]) 
     assert up == [(7, *sides[3]), *reversed(given)]
 
 
+@pytest.mark.parametrize(
+    ("shape", "lowest"),
+    [
+        ((1, 28, 28), (1, 1)),
+        ((3, 55, 55), (4, 4)),
+        ((1, 24, 29), (1, 1)),
+        ((1, 27, 47), (1, 3)),
+        ((1, 16, 16), (2, 2)),
+        ((1, 24, 8), (3, 1)),
+    ],
+    ids=str,
+)
+def test_without_padding_sides_that_are_no_multiple_of_eight_lose_two(
+    shape: tuple[int, int, int], lowest: tuple[int, int]
+) -> None:
+    network, padded = autoencoder(shape, padding="valid"), autoencoder(shape)
+    x = images(2, shape)
+    down, up = image_sizes(network.encoder, x), image_sizes(network.decoder, network.encode(x))
+    assert down[-1] == up[0] == (7, *lowest)
+    assert down[:-1] == image_sizes(padded.encoder, x)[: len(down) - 1]
+    assert up[1:] == image_sizes(padded.decoder, padded.encode(x))[1:]
+    assert up[-1] == shape
+
+
+def test_the_last_transposed_convolution_is_the_adjoint_of_the_last_convolution() -> None:
+    network = autoencoder((1, 28, 28), padding="valid")
+    (*_, down), (up, *_) = (
+        [layer for layer in stack if isinstance(layer, kind)]
+        for stack, kind in ((network.encoder, nn.Conv2d), (network.decoder, nn.ConvTranspose2d))
+    )
+    x, y = images(2, (6, 3, 3)).view(2, 6, 3, 3), images(2, (7, 1, 1)).view(2, 7, 1, 1)
+    with torch.no_grad():
+        up.weight.copy_(down.weight)  # biases start at zero
+        assert (down(x) * y).sum().item() == pytest.approx((x * up(y)).sum().item(), rel=1e-4)
+
+
 @pytest.mark.parametrize("batch_norm", [False, True])
 def test_batch_norm_follows_each_relu_between_convolutions(batch_norm: bool) -> None:
     norm = [nn.BatchNorm2d] * batch_norm
-    network = autoencoder((1, 16, 16), batch_norm, depth=2)
+    network = autoencoder((1, 16, 16), depth=2, batch_norm=batch_norm)
     encoder, decoder = ([type(layer) for layer in stack] for stack in (network.encoder, network.decoder))
     convolution = [nn.Conv2d, nn.ReLU, *norm]
     assert encoder == [nn.Unflatten, *convolution, nn.MaxPool2d, *convolution, nn.Flatten, nn.Linear]
@@ -85,6 +121,11 @@ def test_smallest_side_is_two_to_the_number_of_poolings() -> None:
         layers((1, 7, 30), (4, 4, 4, 4))
     with pytest.raises(NotApplicable, match=r"images of 30 x 3 are too small for 3 .*at least 4"):
         layers((1, 30, 3), (4, 4, 4))
+    autoencoder((1, 24, 26), padding="valid")
+    with pytest.raises(
+        NotApplicable, match=r"images of 40 x 23 are .* without padding: each side must be at least 24; use"
+    ):
+        autoencoder((1, 40, 23), padding="valid")
 
 
 def test_data_without_an_image_shape_are_refused() -> None:

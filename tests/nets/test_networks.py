@@ -22,7 +22,6 @@ SOURCE = Path(__file__).parents[2] / "src"
 SHAPE = (1, 8, 8)
 X = torch.from_numpy(load_digits().data[:64] / 16).float()
 SHORT = {"n_embedding": 3, "epochs": 1, "layerwise_epochs": 1, "batch_size": 32, "hidden": [8, 6], "channels": [4, 5]}
-SHORT |= {"iterations": 2, "layerwise_iterations": 2}
 every_network = pytest.mark.parametrize("name", nets.names())
 
 # What each file declares otherwise than the class that it is a variant of; parameters of the papers, by hand.
@@ -37,7 +36,7 @@ DECLARED: dict[str, dict[str, Any]] = {
     "random_conv": {"channels": (16, 32, 32, 16), "hidden": (256,), "activation": "relu"}
     | {"initial": "glorot", "epochs": 0},
     "sdae": {"initial": "normal", "optimizer": "sgd", "learning_rate": 0.1, "corruption": 0.2, "decay_every": 20_000}
-    | {"layerwise_iterations": 50_000, "iterations": 100_000},
+    | {"layerwise_epochs": "50000 iterations", "epochs": "100000 iterations"},
 }
 
 
@@ -121,7 +120,7 @@ def test_values_are_checked(name: str, setting: str, value: Any, message: str) -
 
 def test_augmentation_has_its_own_defaults_and_may_be_none() -> None:
     some = nets.make("mlp", {"augmentation": {"rotation": 20}}).as_dict()["augmentation"]
-    assert some == {"rotation": 20.0, "shift": 0.1, "crop": 0.1}
+    assert some == {"rotation": 20.0, "shift": 0.1, "crop": 0.1, "fill": "zeros"}
     assert nets.make("conv", {"augmentation": None}).augmentation is None
 
 

@@ -39,6 +39,21 @@ def test_record_says_how_many_clusters_have_samples(prepared: Path) -> None:
             assert (record["status"], record["n_clusters"], record["n_clusters_found"]) == ("ok", 5, found)
 
 
+@pytest.mark.filterwarnings("ignore:Number of distinct clusters")
+def test_records_say_how_many_iterations_and_epochs_a_training_had(prepared: Path) -> None:
+    start = {"hidden": [4], "batch_size": 4}  # five batches an epoch
+    run("pretrain", "pretrain", "mlp", uses="mlp", settings={**start, "epochs": "7 iterations"})
+    decs = {"batch_size": 4, "epochs": "12 iterations", "n_init": 1}
+    run("cluster", "cluster", "decs", cell="decs", method="decs", graph=False, network="mlp", settings=decs)
+    for folder, n_iter, n_epochs in (
+        (layout.network("toy", "mlp"), 7, 2),
+        (layout.run("toy", "decs"), 12, 3),
+    ):
+        record = read_json(folder / "seed-1" / "run.json")
+        assert (record["settings"]["epochs"], record["n_iter"]) == (f"{n_iter} iterations", n_iter)
+        assert record["n_epochs"] == n_epochs
+
+
 def test_a_librarys_error_fails_its_seeds_and_not_the_stage(prepared: Path) -> None:
     settings = {"hidden": [4], "batch_norm": True, "batch_size": 1, "epochs": 1}
     run("pretrain", "pretrain", "mlp", uses="mlp", settings=settings)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from deepclust.errors import NotApplicable, SeedFailed, UserError
+from deepclust.settings import LengthOrZero
 from deepclust.training import loop
 from deepclust.training.loop import EpochSteps, Outcome, Refresh, Terms, in_chunks, make_optimizer, train
 from deepclust.training.replay import Replayed
@@ -33,7 +34,7 @@ def run(
     terms: Terms,
     *,
     module: nn.Module,
-    epochs: int = 3,
+    epochs: LengthOrZero = 3,
     batch_size: int = 3,
     seed: int = 0,
     refresh: Refresh | None = None,
@@ -323,6 +324,48 @@ def test_means_of_an_unfinished_epoch_are_over_the_batches_it_had() -> None:
     outcome = run(terms, module=module, epochs=5, refresh=Refresh(5, labels.compute, 0.5))
     assert outcome.n_iter == 5
     assert [row["loss"] for row in outcome.trace] == [2.0, 2.0]
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 4, 6, 8, 9])
+def test_a_length_in_iterations_ends_with_that_batch_of_the_same_epochs(length: int) -> None:
+    module, batches = model(), []
+
+    def terms(_: Tensor, index: Tensor, __: torch.Generator) -> dict[str, Tensor]:
+        batches.append(index.tolist())
+        return {"number": len(batches) + 0 * module.weight.sum()}
+
+    outcome = run(terms, module=module, epochs=f"{length} iterations")
+    assert batches == [batch for epoch in shown(3, epochs=3) for batch in epoch][:length]
+    assert outcome.n_iter == length
+    numbers = range(1, length + 1)
+    means = [float(np.mean(numbers[i : i + 3])) for i in range(0, length, 3)]  # an epoch is three batches
+    assert [row["loss"] for row in outcome.trace] == means
+
+
+@pytest.mark.parametrize("stop", [2, 4, 5, 7])
+def test_a_length_in_iterations_resumes_to_the_same_bits(stop: int, tmp_path: Path) -> None:
+    def fit(folder: str, last: int = 0) -> tuple[Tensor, Outcome, int]:
+        module, taken = model(), 0
+
+        def terms(x: Tensor, _: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+            nonlocal taken
+            taken += 1
+            if taken == last:
+                raise KeyboardInterrupt
+            return {"fit": (module(x) + torch.rand(2, generator=generator)).square().mean()}
+
+        with Runtime(checkpoints=tmp_path / folder, checkpoint_every=1).open():
+            outcome = run(terms, module=module, epochs="7 iterations")
+        return module.weight.detach().clone(), outcome, taken
+
+    weights, expected, _ = fit("whole")
+    with pytest.raises(KeyboardInterrupt):
+        fit("parts", stop)
+    found, outcome, taken = fit("parts")
+    assert torch.equal(found, weights)
+    assert outcome == expected
+    assert taken == 7 - (stop - 1) // 3 * 3  # from the last whole epoch on
+    assert fit("parts")[1:] == (expected, 0)
 
 
 def test_change_equal_to_the_tolerance_does_not_stop() -> None:

@@ -30,7 +30,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "mlp": {"hidden": [32, 16], "n_embedding": 4, "epochs": 6, "batch_size": 32, "layerwise_epochs": 3},
     "conv": {"network": "conv", "channels": [4, 6], "n_embedding": 4, "epochs": 6, "batch_size": 32},
     "sdae": {"network": "sdae", "hidden": [32, 16], "n_embedding": 4, "batch_size": 32, "decay_every": 20}
-    | {"iterations": 60, "layerwise_iterations": 30},
+    | {"epochs": "60 iterations", "layerwise_epochs": "35 iterations"},
 }
 
 
@@ -59,6 +59,17 @@ def test_denoising_start_trains_one_layer_after_the_other_and_then_all() -> None
     assert outcome.n_iter == 6 * (320 // 32)
     for first, last in [(0, 2), (3, 5), (6, 8)]:
         assert outcome.trace[last]["loss"] < outcome.trace[first]["loss"]
+
+
+@pytest.mark.parametrize(
+    "start", [{}, {"network": "sigmoid"}, {"network": "sigmoid", "start": "rbm", "rbm_batch_size": 32}], ids=str
+)
+def test_lengths_of_all_phases_may_be_iterations(start: dict[str, Any]) -> None:
+    _, outcome = train("mlp", **start, layerwise_epochs="13 iterations", epochs="21 iterations")
+    layer = "rbm" if "start" in start else "layer"
+    layers = [(f"{layer}{depth}", epoch) for depth in (1, 2, 3) for epoch in range(2)]  # an epoch is ten batches
+    assert phases(outcome) == layers + [("pretrain", epoch) for epoch in range(3)]
+    assert outcome.n_iter == 21
 
 
 @pytest.mark.parametrize("batch_norm", [False, True])

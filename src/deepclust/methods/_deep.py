@@ -18,7 +18,7 @@ from deepclust.methods.base import Clusterer
 from deepclust.nets._augmentation import augment
 from deepclust.nets._autoencoder import Autoencoder
 from deepclust.seeding import derive_seed
-from deepclust.settings import Augmentation, setting
+from deepclust.settings import Augmentation, Augmenting, setting
 from deepclust.training.loop import failing_the_seed, in_chunks
 from deepclust.training.pretrain import pretrain
 from deepclust.training.rows import on_device
@@ -78,14 +78,15 @@ class DeepClusterer(Clusterer):
         codes: np.ndarray = self._encode(on_device(X, self.device_)).cpu().numpy()
         return codes
 
-    def _augmenter(self, wanted: bool) -> Callable[[Tensor, torch.Generator], Tensor]:
+    def _augmenter(self, wanted: Augmenting) -> Callable[[Tensor, torch.Generator], Tensor]:
         """Return the map of a batch before it is encoded: random affine maps if `wanted`, else the identity."""
         shape = self.network_.image_shape
-        if not wanted:
+        if wanted is False:
             return lambda x, _: x
         if shape is None:
             raise NotApplicable("augmentation needs images, and this data set has no image shape")
-        return lambda x, generator: augment(x, Augmentation(), generator, shape)
+        settings = Augmentation() if wanted is True else Augmentation.model_validate(wanted)
+        return lambda x, generator: augment(x, settings, generator, shape)
 
     def _modularity(self, codes: np.ndarray) -> dict[str, np.ndarray]:
         """Return, as `modularity`, the labels (N,) of highest modularity on the 10-neighbour graph of codes (N, P).

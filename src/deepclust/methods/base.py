@@ -19,7 +19,7 @@ from deepclust.errors import NotApplicable, UserError
 from deepclust.graph.adjacency import edge_weights
 from deepclust.mapped import chunks, mapping_of
 from deepclust.methods import _saving
-from deepclust.settings import Count, Settings, checked, setting
+from deepclust.settings import Count, Settings, as_plain, checked, setting
 
 _STORED = [np.float16, np.float32, np.float64]  # what an array in a file may hold
 _LARGEST = 1e100  # of an entry of X, and its inverse for all of X: squares then fit float64 with digits to spare
@@ -196,7 +196,7 @@ class Clusterer(ClusterMixin, BaseEstimator, Settings):
         package, _, name = type(self).__module__.rpartition(".")
         if not package.startswith("deepclust.methods."):
             raise UserError(f"{type(self).__name__} is not a file of deepclust.methods, where restore looks; add one")
-        parameters = self.get_params(deep=False)
+        parameters = {name: as_plain(value) for name, value in self.get_params(deep=False).items()}
         if not isinstance(self.random_state, SupportsIndex):
             parameters["random_state"] = None
         facts = {"method": name, "class": type(self).__name__, "parameters": parameters}

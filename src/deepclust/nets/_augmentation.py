@@ -1,6 +1,7 @@
 """Random affine maps of image batches: every image has its own map, in one interpolation."""
 
 import math
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +22,7 @@ def augment(
     Parameters
     ----------
     images : Tensor of shape (B, C*H*W)
-    settings : largest angle (degrees), shift and crop (shares of the side)
+    settings : largest angle (degrees), shift and crop (shares of the side), fill
     generator : source of the maps, on the generator's device
     image_shape : (C, H, W)
     """
@@ -29,12 +30,20 @@ def augment(
     angle = settings.rotation * (2 * draws[0] - 1)
     shift = settings.shift * (2 * draws[1:3] - 1)
     zoom = 1 / (1 - settings.crop * draws[3])
-    return affine(images, angle, shift, zoom, image_shape)
+    return affine(images, angle, shift, zoom, image_shape, settings.fill)
 
 
-def affine(images: Tensor, angle: Tensor, shift: Tensor, zoom: Tensor, image_shape: tuple[int, int, int]) -> Tensor:
+def affine(
+    images: Tensor,
+    angle: Tensor,
+    shift: Tensor,
+    zoom: Tensor,
+    image_shape: tuple[int, int, int],
+    fill: Literal["zeros", "border"] = "zeros",
+) -> Tensor:
     """Return each image rotated clockwise by `angle` (B,) degrees and enlarged by `zoom` (B,) about its centre, then
-    moved by `shift` (2, B), shares of width and height. Interpolation is bilinear; the outside of an image is 0.
+    moved by `shift` (2, B), shares of width and height. Interpolation is bilinear; the outside of an image is 0, or for
+    `border` as the nearest pixel of its border.
     """
     _, height, width = image_shape
     radians = angle * (math.pi / 180)
@@ -51,4 +60,4 @@ def affine(images: Tensor, angle: Tensor, shift: Tensor, zoom: Tensor, image_sha
     )
     batch = images.view(-1, *image_shape)
     grid = F.affine_grid(inverse, list(batch.shape), align_corners=False)
-    return F.grid_sample(batch, grid, mode="bilinear", padding_mode="zeros", align_corners=False).flatten(1)
+    return F.grid_sample(batch, grid, mode="bilinear", padding_mode=fill, align_corners=False).flatten(1)

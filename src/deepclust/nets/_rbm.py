@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deepclust.nets.base import Phase, Through
+from deepclust.settings import LengthOrZero
 
 Units = Literal["binary", "gaussian"]
 INITIAL = 0.1  # standard deviation of the initial weights
@@ -66,7 +67,7 @@ def machines(
     X: Tensor,
     through: Through,
     *,
-    epochs: int,
+    epochs: LengthOrZero,
     batch_size: int,
 ) -> Iterator[Phase]:
     """Yield the training of each pair's machine on the means of the one below, then unroll it: `up` gets W'.

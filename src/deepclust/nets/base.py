@@ -12,7 +12,7 @@ from deepclust.errors import NotApplicable
 from deepclust.nets._augmentation import augment
 from deepclust.nets._autoencoder import Autoencoder
 from deepclust.nets._init import initialise
-from deepclust.settings import Augmentation, Count, Natural, Rate, Settings, as_plain, names_of, setting
+from deepclust.settings import Augmentation, Count, LengthOrZero, Rate, Settings, as_plain, names_of, setting
 
 ImageShape = tuple[int, int, int] | None  # (C, H, W)
 Terms = Callable[[Tensor, Tensor, torch.Generator], dict[str, Tensor]]
@@ -28,7 +28,7 @@ class Phase:
     module: nn.Module
     X: Tensor
     terms: Terms  # as `training.loop.train` takes them
-    epochs: int
+    epochs: LengthOrZero
     stream: tuple[str, ...]  # names from which the seed of the batches is derived
     optimizer: torch.optim.Optimizer | None = None  # None: as the settings say
     batch_size: int | None = None  # None: as the settings say
@@ -46,7 +46,7 @@ class Network(Settings):
 
     n_embedding: Count = setting("P, features of the code", default=10)
     initial: Literal["fan_in", "glorot", "normal"] = setting("scheme of the initial weights", default="fan_in")
-    epochs: Natural = setting("of the reconstruction; 0 leaves the initial weights", default=50)
+    epochs: LengthOrZero = setting("of the reconstruction; 0 leaves the initial weights", default=50)
     batch_size: Count = setting("rows of a batch", default=256)
     optimizer: Literal["adam", "adadelta", "sgd"] = setting("SGD has momentum 0.9", default="adam")
     learning_rate: Rate = setting("of the optimizer; of AdaDelta a factor of its own steps", default=1e-3)

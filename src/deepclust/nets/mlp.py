@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from deepclust.nets._autoencoder import Autoencoder
 from deepclust.nets.base import ImageShape, Network, Phase, Terms, Through
-from deepclust.settings import Count, Natural, Share, setting
+from deepclust.settings import Count, LengthOrZero, Share, setting
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": partial(nn.ReLU, inplace=True),
@@ -41,7 +41,7 @@ class MLP(Network):
         "sigmoid: after code and reconstruction, too", default="relu"
     )
     batch_norm: bool = setting("BatchNorm in hidden layers", default=False)
-    layerwise_epochs: Natural = setting("epochs a layer of the denoising start; 0 for none", default=0)
+    layerwise_epochs: LengthOrZero = setting("epochs a layer of the denoising start; 0 for none", default=0)
     corruption: Share = setting("share of inputs zeroed in the denoising start", default=0.2)
 
     def layers(self, n_features: int, image_shape: ImageShape) -> tuple[nn.Sequential, nn.Sequential]:

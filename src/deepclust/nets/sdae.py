@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from deepclust.nets._autoencoder import Autoencoder
 from deepclust.nets.base import ImageShape, Phase, Through
 from deepclust.nets.mlp import MLP
-from deepclust.settings import Count, Natural, Positive, Rate, setting
+from deepclust.settings import Count, LengthOrZero, Positive, Rate, setting
 
 _MOMENTUM, _BURN_IN = 0.9, 1000  # the momentum rises linearly over so many iterations
 
@@ -18,24 +18,22 @@ _MOMENTUM, _BURN_IN = 0.9, 1000  # the momentum rises linearly over so many iter
 class SDAE(MLP):
     """Fully connected d-500-500-2000-P under the schedule of DEC's paper (Section 4.2) and released solver.
 
-    Weights start from N(0, 0.01^2). Each pair of mirrored layers learns for `layerwise_iterations` batches to restore
-    the layer below, with `corruption` as in `mlp`; then the whole network for `iterations`, with nothing dropped. In
-    every phase the rate falls to a tenth after each `decay_every` batches, and the momentum rises to 0.9 over 1,000.
+    Weights start from N(0, 0.01^2). Each pair of mirrored layers learns for `layerwise_epochs` to restore the layer
+    below, with `corruption` as in `mlp`; then the whole network for `epochs`, with nothing dropped. In every phase the
+    rate falls to a tenth after each `decay_every` batches, and the momentum rises to 0.9 over 1,000. Both are set at
+    the beginning of an epoch, by the batches so far.
 
     `learning_rate` is that of the released program, whose data are `scale` times ours in [0, 1] (0.02 times the grey
     level), whose loss is half the mean squared error, and whose biases learn twice as fast as its weights. ReLU layers
     scale with their data: on data in [0, 1] the weights pass through the same values, and the biases through values
     `scale` times smaller, if weights learn at scale^2 / 2 times `learning_rate`, 1.3, and biases at `learning_rate`.
-
-    Lengths are rounded up to whole epochs; rate and momentum are set at the beginning of an epoch, by the batches so
-    far. A length of None is one in epochs: `layerwise_epochs`, `epochs`.
     """
 
     activation: Literal["relu"] = setting("of the hidden layers", default="relu")
     batch_norm: Literal[False] = setting("none: normalised layers do not scale with their data", default=False)
     initial: Literal["normal"] = setting("scheme of the initial weights", default="normal")
-    layerwise_iterations: Natural | None = setting("batches a layer of the denoising start", default=50_000)
-    iterations: Natural | None = setting("batches of the reconstruction", default=100_000)
+    layerwise_epochs: LengthOrZero = setting("epochs a layer of the start; 0 for none", default="50000 iterations")
+    epochs: LengthOrZero = setting("of the reconstruction; 0 leaves the initial weights", default="100000 iterations")
     decay_every: Count = setting("batches after which the rate falls to a tenth", default=20_000)
     optimizer: Literal["sgd"] = setting("SGD with a momentum that rises to 0.9", default="sgd")
     learning_rate: Rate = setting("of data `scale` times as large, under half the mean squared error", default=0.1)
@@ -43,10 +41,7 @@ class SDAE(MLP):
 
     def phases(self, network: Autoencoder, X: Tensor, image_shape: ImageShape, through: Through) -> Iterator[Phase]:
         batches = max(1, len(X) // self.batch_size)  # of an epoch
-        asked = {"epochs": self.iterations, "layerwise_epochs": self.layerwise_iterations}
-        epochs = {name: -(-count // batches) for name, count in asked.items() if count is not None}
-        timed = type(self)(**self.as_dict() | epochs)
-        for phase in super(SDAE, timed).phases(network, X, image_shape, through):
+        for phase in super().phases(network, X, image_shape, through):
             yield self._scheduled(phase, batches)
 
     def _scheduled(self, phase: Phase, batches: int) -> Phase:

@@ -12,7 +12,7 @@ from deepclust.nets._autoencoder import Autoencoder
 from deepclust.nets._rbm import INITIAL, Units, machines
 from deepclust.nets.base import ImageShape, Phase, Through
 from deepclust.nets.mlp import MLP
-from deepclust.settings import Count, Natural, Rate, Share, setting
+from deepclust.settings import Count, LengthOrZero, Rate, Share, setting
 
 
 class Sigmoid(MLP):
@@ -33,7 +33,7 @@ class Sigmoid(MLP):
     output: Literal["sigmoid", "linear"] = setting("units of the reconstruction", default="sigmoid")
     initial: Literal["fan_in", "glorot"] = setting("scheme of the initial weights", default="glorot")
     start: Literal["autoencoders", "rbm"] = setting("the start, layer by layer", default="autoencoders")
-    layerwise_epochs: Natural = setting("epochs a layer of the start; 0 for none", default=10)
+    layerwise_epochs: LengthOrZero = setting("epochs a layer of the start; 0 for none", default=10)
     corruption: Share = setting("share of inputs zeroed in the start by autoencoders", default=0.0)
     learning_rate: Rate = setting("of the optimizer; of AdaDelta a factor of its own steps", default=3e-4)
     rbm_learning_rate: Rate = setting("of machines with binary units", default=0.1)
@@ -74,12 +74,12 @@ class Sigmoid(MLP):
         units = [names[self.output], *hidden, names[self.code]]
         gaussian = ["gaussian" in both for both in itertools.pairwise(units)]
         rates = [self.gaussian_learning_rate if some else self.rbm_learning_rate for some in gaussian]
-        sizes = {"epochs": self.layerwise_epochs, "batch_size": self.rbm_batch_size}
-        yield from machines(pairs, units, rates, X, through, **sizes)
+        length, batch_size = self.layerwise_epochs, self.rbm_batch_size
+        yield from machines(pairs, units, rates, X, through, epochs=length, batch_size=batch_size)
 
     @property
     def _by_machines(self) -> bool:
-        return self.start == "rbm" and self.layerwise_epochs > 0
+        return self.start == "rbm" and self.layerwise_epochs != 0
 
 
 def _linear(stack: nn.Sequential) -> list[nn.Linear]:

@@ -35,8 +35,8 @@ PAPERS = {
         "DECS",
         ("decs",),
         "arithmetic",
-        "which run is reported is not said, the authors' code keeps the best ACC seen in training, chosen with the "
-        "labels; NMI normaliser not said, arithmetic mean assumed",
+        "which run is reported is not said, the authors' code tabulates the last evaluation of one trial and prints "
+        "the one of best ACC, chosen with the labels; NMI normaliser not said, arithmetic mean assumed",
     ),
     "ulhe_dc": Paper("ULHE-DC", ("ulhe_dc",), "max", "mean and std of 5 runs; NMI by the larger of the entropies"),
     "pc_x": Paper(

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from deepclust.errors import NotApplicable, SeedFailed, UserError
+from deepclust.settings import LengthOrZero
 from deepclust.training import runtime
 from deepclust.training.checkpoint import Damaged, load_state, save_state
 from deepclust.training.replay import Replayed, cuda_graphs, own_stream
@@ -54,7 +55,7 @@ class EpochSteps:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Record of a training: one trace row an epoch (phase, epoch, loss, loss_TERM..., label_change).
+    """Record of a training: one trace row an epoch begun (phase, epoch, loss, loss_TERM..., label_change).
 
     `label_change` is the epoch's last value, None without a refresh; `loss` is None if the training stopped before the
     epoch's first batch.
@@ -62,7 +63,12 @@ class Outcome:
 
     trace: list[dict[str, Any]]
     n_iter: int  # batches seen
-    converged: bool  # stopped by the tolerance, not by the number of epochs
+    converged: bool  # stopped by the tolerance, not by the length
+
+
+def iterations_of(length: LengthOrZero, n_batches: int) -> int:
+    """Return a length in iterations, where an epoch has `n_batches`: those of its epochs, or as many as it says."""
+    return int(length.split()[0]) if isinstance(length, str) else length * n_batches
 
 
 def make_optimizer(
@@ -86,7 +92,7 @@ def train(
     terms: Terms,
     *,
     optimizer: torch.optim.Optimizer,
-    epochs: int,
+    epochs: LengthOrZero,
     batch_size: int,
     seed: int,
     phase: str,
@@ -97,8 +103,10 @@ def train(
     """Minimise the sum of `terms` over `module`'s parameters, in place.
 
     An epoch is floor(N / B) batches of exactly B = min(`batch_size`, N) rows of a fresh permutation; the remainder
-    sits out that epoch. With `subset`, indices (M,) of rows of X, only these rows are shown, and N is M. Traced losses
-    are means over the epoch's batches. Batches are the same on every device; noise is not, as a GPU draws its own.
+    sits out that epoch. With `subset`, indices (M,) of rows of X, only these rows are shown, and N is M. `epochs` may
+    say iterations instead, as "10000 iterations": the training then ends with that batch, be it within an epoch. Traced
+    losses are means over the epoch's batches. Batches are the same on every device; noise is not, as a GPU draws its
+    own.
 
     With `runtime.Runtime.checkpoints` set, the state is written every few epochs under the name `phase`, and a later
     call with the same settings goes on from there to the same bits. Buffers of `module` are part of the state: keep the
@@ -121,6 +129,8 @@ def train(
     n_samples = len(X) if subset is None else len(subset)
     n_batches = max(1, n_samples // batch_size)
     batch_size = min(batch_size, n_samples)
+    n_iterations = iterations_of(epochs, n_batches)
+    n_epochs = math.ceil(n_iterations / n_batches)
     rows = Rows(X)
     trace: list[dict[str, Any]] = []
     labels = torch.full((n_samples,), -1, device=X.device)
@@ -151,7 +161,7 @@ def train(
 
     run = Replayed(step, module, cuda_graphs(noise) if X.device.type == "cuda" else None)
     with failing_the_seed(f"phase '{phase}'"), own_stream(X.device):
-        bar = tqdm(range(first, epochs), phase, disable=not surroundings.progress, leave=False)
+        bar = tqdm(range(first, n_epochs), phase, disable=not surroundings.progress, leave=False)
         for epoch in bar:
             if converged:
                 break
@@ -171,7 +181,7 @@ def train(
             values = torch.empty(0)  # the terms of each batch
             taken = 0
             label_change = math.nan
-            for batch in range(n_batches):
+            for batch in range(min(n_batches, n_iterations - n_iter)):
                 if refresh is not None and n_iter % refresh.every == 0:
                     now = refresh.compute()
                     if n_iter > 0:
@@ -192,16 +202,16 @@ def train(
             means = _means(names, values[:taken], phase, epoch)  # the epoch's one synchronisation
             row = _row(phase, epoch, means, None if math.isnan(label_change) else label_change)
             trace.append(row | (steps.after() if steps is not None else {}))
-            if converged or epoch + 1 == epochs or (epoch + 1) % surroundings.checkpoint_every == 0:
+            if converged or epoch + 1 == n_epochs or (epoch + 1) % surroundings.checkpoint_every == 0:
                 if not all(bool(weights.isfinite().all()) for weights in module.parameters()):
                     raise SeedFailed(
                         f"epoch {epoch} of phase '{phase}' left weights not finite; lower the learning rate"
                     )
                 store(epoch + 1)
-            if converged or (epoch + 1) * 4 // epochs > epoch * 4 // epochs:
+            if converged or (epoch + 1) * 4 // n_epochs > epoch * 4 // n_epochs:
                 loss = "" if row["loss"] is None else f", loss {row['loss']:.4g}"
                 _log.info(
-                    "%s: epoch %d of %d%s%s", phase, epoch + 1, epochs, loss, ", labels settled" if converged else ""
+                    "%s: epoch %d of %d%s%s", phase, epoch + 1, n_epochs, loss, ", labels settled" if converged else ""
                 )
     return Outcome(trace, n_iter, converged)
 

@@ -19,7 +19,7 @@ from deepclust.methods._deep import DeepClusterer
 from deepclust.methods._flat_clustering import k_means
 from deepclust.nets._autoencoder import Autoencoder
 from deepclust.seeding import derive_seed
-from deepclust.settings import Count, Positive, Share, Weight, setting
+from deepclust.settings import Count, Length, Positive, Share, Weight, setting
 from deepclust.training.loop import EpochSteps, Refresh, make_optimizer, train
 
 
@@ -186,7 +186,7 @@ class Alternating(DeepClusterer):
 
     lam: Weight = setting("weight of the clustering term", default=1.0)
     tolerance: Share = setting("stop once a smaller share of the labels changed in an epoch", default=1e-3)
-    epochs: Count = setting("epochs at most", default=200)
+    epochs: Length = setting("epochs at most", default=200)
     batch_size: Count = setting("rows of a batch", default=100)
     optimizer: Literal["adadelta", "sgd", "adam"] = setting("SGD has momentum 0.9", default="adadelta")
     learning_rate: Positive = setting("of the optimizer; of AdaDelta a factor of its own steps", default=0.01)
@@ -264,7 +264,7 @@ class Alternating(DeepClusterer):
             before = state.watched()
             change = (refresh() != before).double().mean().item()
             self.converged_ = change < self.tolerance
-            row = {"phase": "cluster", "epoch": self.epochs, "loss": None, "label_change": change}
+            row = {"phase": "cluster", "epoch": len(self.trace_), "loss": None, "label_change": change}
             self.trace_ = [*self.trace_, row | columns]
         self._settle(state.clustering)
         self.labels_ = state.labels.cpu().numpy()

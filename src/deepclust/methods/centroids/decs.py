@@ -14,7 +14,7 @@ from deepclust.methods._deep import CentroidClusterer
 from deepclust.methods._flat_clustering import k_means
 from deepclust.nets._autoencoder import Autoencoder
 from deepclust.seeding import derive_seed
-from deepclust.settings import Count, Positive, Weight, setting
+from deepclust.settings import Augmenting, Count, Length, Positive, Weight, setting
 from deepclust.training.loop import EpochSteps, make_optimizer, train
 
 
@@ -58,14 +58,16 @@ class DECS(CentroidClusterer):
     `alpha`           1, where its gradients are derived     0.5
     ================  =====================================  =============================================
 
-    The released code also keeps the epoch of the highest accuracy by the true labels. No method here sees true labels:
-    the final epoch is kept in both variants. The released code feeds augmented batches to the clustering stage. The
-    text has x in X there, and speaks of augmentation for the autoencoder (Section 3.2) and for "the training process"
-    (Section 4.4). `augment` is a setting apart, because it needs images.
+    The final weights are kept. The released code tabulates its last evaluation, too, and prints the one of highest
+    accuracy by the true labels, which no method here sees.
 
-    The paper trains for 10,000 iterations, the released code for 20,000; iterations are `epochs` times floor(N /
-    `batch_size`). The default of 280 epochs is 10,000 iterations on 9,298 samples. The paper gives no rate for SGD.
-    Ours, None for 0.01, is the default of Keras, whose defaults the paper uses for Adam.
+    The released code feeds augmented batches to the clustering stage. The text has x in X there, and speaks of
+    augmentation for the autoencoder (Section 3.2) and for "the training process" (Section 4.4). `augment` is a setting
+    apart, because it needs images: true stands for the ranges of `settings.Augmentation`, a mapping for its own. The
+    released code's is {"crop": 0.0, "fill": "border"}.
+
+    The paper trains for 10,000 iterations, the released code for 20,000. The paper gives no rate for SGD. Ours, None
+    for 0.01, is the default of Keras, whose defaults the paper uses for Adam.
 
     Nothing in L holds clusters apart or fills an empty one: L is 0 at every hard assignment, even of all samples to one
     cluster. The trace's `alive` counts the clusters that have samples. `label_change` is the share of rows whose
@@ -83,8 +85,8 @@ class DECS(CentroidClusterer):
     batch_variance: bool | None = setting("whether the variance of the stabilities is subtracted, too", default=None)
     optimizer: Literal["sgd", "adam"] | None = setting("SGD has momentum 0.9", default=None)
     learning_rate: Positive | None = setting("None: 0.01 for SGD, 0.001 for Adam", default=None)
-    augment: bool = setting("train on random affine maps of the images", default=False)
-    epochs: Count = setting("epochs; there is no other end", default=280)
+    augment: Augmenting = setting("train on random affine maps of the images", default=False)
+    epochs: Length = setting("length; there is no other end", default="10000 iterations")
     batch_size: Count = setting("rows of a batch", default=256)
     n_init: Count = setting("starts of the k-means that gives the first centroids", default=20)
 

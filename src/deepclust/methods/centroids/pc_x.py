@@ -22,8 +22,8 @@ from deepclust.methods._flat_clustering import k_means
 from deepclust.nets._autoencoder import Autoencoder
 from deepclust.nets._init import initialise
 from deepclust.seeding import derive_seed
-from deepclust.settings import Count, Natural, Positive, Share, Weight, setting
-from deepclust.training.loop import EpochSteps, Outcome, Terms, in_chunks, make_optimizer, train
+from deepclust.settings import Augmenting, Count, Length, LengthOrZero, Positive, Share, Weight, setting
+from deepclust.training.loop import EpochSteps, Outcome, Terms, in_chunks, iterations_of, make_optimizer, train
 
 _SMOOTHING = 1e-5  # of the sizes under `centroids: ratio`, as released; Eq. (14) has the same for balanced data
 
@@ -66,19 +66,19 @@ class PCX(CentroidClusterer):
     eta2: Weight = setting("weight of the entropy of the soft assignments", default=1e-5)
     tau: Positive = setting("inverse temperature of the soft assignments", default=5.0)
     kappa: Share = setting("share of a centroid that stays when it moves to its batch's mean", default=0.995)
-    burn_in: Natural = setting("epochs before the entropy and the balance come in", default=250)
+    burn_in: LengthOrZero = setting("epochs before the entropy and the balance come in", default=250)
     ci_unit: bool = setting("whether the decoder sees the nearest centroid beside the code", default=True)
     centroids: Literal["means", "ratio"] = setting("follow batches' means, or moving sums by counts", default="means")
     update: Literal["ema", "fixed"] = setting("fixed: centroids stay at their start", default="ema")
     init: Literal["random", "kmeans"] = setting("start of the centroids", default="random")
-    warm_up: Natural = setting("epochs of reconstruction alone, before the centroids start", default=0)
+    warm_up: LengthOrZero = setting("epochs of reconstruction alone, before the centroids start", default=0)
     n_init: Count = setting("starts of k-means, of the start and of the read-out", default=20)
     imbalance: bool = setting("divide a sample's clustering term by the size of its cluster", default=False)
     smoothing: Positive = setting("of these sizes", default=5.0)
     noise: Weight = setting("standard deviation of the noise on the unit's output in training", default=0.0)
     straight_through: bool = setting("pass the decoder's gradient at a centroid on to the code", default=False)
-    augment: bool = setting("train on random affine maps of the images", default=False)
-    epochs: Count = setting("epochs after the warm-up", default=1000)
+    augment: Augmenting = setting("train on random affine maps of the images", default=False)
+    epochs: Length = setting("epochs after the warm-up", default=1000)
     batch_size: Count = setting("rows of a batch", default=256)
     learning_rate: Positive = setting("of Adam", default=5e-4)
 
@@ -88,7 +88,7 @@ class PCX(CentroidClusterer):
         training = _Training(self, state)
         self.extras_: dict[str, Any] = {}
 
-        def run(phase: str, terms: Terms, epochs: int, steps: EpochSteps | None = None) -> Outcome:
+        def run(phase: str, terms: Terms, epochs: LengthOrZero, steps: EpochSteps | None = None) -> Outcome:
             return train(
                 state,
                 data,
@@ -210,6 +210,7 @@ class _Training:
         self.settings = settings
         self.state = state
         self.augment = settings._augmenter(settings.augment)
+        self.n_batches = max(1, len(state.labels) // settings.batch_size)  # of an epoch
 
     def reconstruction(self, x: Tensor, _: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         """Return the loss of the warm-up, in which a code stands for its own centroid."""
@@ -266,7 +267,8 @@ class _Training:
         state.labels[index] = labels
 
     def before_epoch(self) -> None:
-        self.burnt_in = int(self.state.epoch) >= self.settings.burn_in
+        burn_in = iterations_of(self.settings.burn_in, self.n_batches)
+        self.burnt_in = int(self.state.epoch) * self.n_batches >= burn_in
         self.counts = torch.zeros_like(self.state.sizes)
         self.seen_before, self.changed, self.certainty = self.counts.new_zeros(3).unbind()
 

@@ -20,9 +20,9 @@ from deepclust.losses.hypersphere import (
 from deepclust.methods._deep import CentroidClusterer
 from deepclust.nets._autoencoder import Autoencoder
 from deepclust.seeding import derive_seed
-from deepclust.settings import Count, Positive, Share, Weight, setting
+from deepclust.settings import Augmenting, Count, Length, Positive, Share, Weight, setting
 from deepclust.solvers.spherical_kmeans import SphericalKMeans, spherical_kmeans
-from deepclust.training.loop import EpochSteps, Outcome, Refresh, in_chunks, make_optimizer, train
+from deepclust.training.loop import EpochSteps, Outcome, Refresh, in_chunks, iterations_of, make_optimizer, train
 
 _STARTED_FROM = 100_000  # samples drawn at random for the start, if there are more than twice as many
 
@@ -49,9 +49,9 @@ class ULHEDC(CentroidClusterer):
       label fresh codes wrongly.
     - `self_paced`. The nearest third of the samples, then two thirds, then all, by the cosine to their own centroids at
       the beginning of the stage. Each stage is the algorithm above on its samples. `stage_epochs` is the length of the
-      first two stages (None: a third of `epochs`, which gives the paper's 100 of 300). The stop rule holds in the last
-      stage alone, because the hard samples have taught nothing before. `stop: any_stage` takes Algorithm 1 at its word:
-      settled labels end the training in whatever stage.
+      first two stages in the unit of `epochs` (None: a third of it, which gives the paper's 100 of 300). The stop rule
+      holds in the last stage alone, because the hard samples have taught nothing before. `stop: any_stage` takes
+      Algorithm 1 at its word: settled labels end the training in whatever stage.
     - `relabel: false` keeps the labels of the start, while centroids follow the codes. Labels that cannot change do not
       stop the training. `labels_` are those of Eq. (6), as always.
     - `clip_cmpt` bounds the gradient that u gets from lambda_cmpt L_cmpt, for the printed sum. The gradient of the
@@ -71,13 +71,13 @@ class ULHEDC(CentroidClusterer):
     clip_cmpt: Positive | None = setting("largest norm of the spread's gradient by u (B, P); None: any", default=None)
     relabel: bool = setting("assign labels anew at every iteration; else those of the start stay", default=True)
     self_paced: bool = setting("feed the nearest third of the samples, two thirds, all", default=True)
-    stage_epochs: Count | None = setting("epochs of the first two stages each; None: a third of `epochs`", default=None)
-    epochs: Count = setting("epochs of all stages together, at most", default=300)
+    stage_epochs: Length | None = setting("epochs of each of the first two stages; None: a third", default=None)
+    epochs: Length = setting("epochs of all stages together, at most", default=300)
     tolerance: Share = setting("stop once a smaller share of the labels changed in an epoch", default=1e-3)
     stop: Literal["last_stage", "any_stage"] = setting("where `tolerance` ends the training", default="last_stage")
     batch_size: Count = setting("rows of a batch", default=256)
     learning_rate: Positive = setting("of SGD with momentum 0.9", default=2e-3)
-    augment: bool = setting("encode random affine maps of the images in training", default=False)
+    augment: Augmenting = setting("encode random affine maps of the images in training", default=False)
     n_init: Count = setting("starts of spherical k-means", default=20)
 
     def _fit(self, X: np.ndarray, network: Autoencoder | None = None, **_: Any) -> None:
@@ -117,17 +117,24 @@ class ULHEDC(CentroidClusterer):
             codes = codes[np.random.default_rng(self._seed).permutation(len(codes))[:_STARTED_FROM]]
         return spherical_kmeans(codes, self.n_clusters, random_state=self._seed, n_init=self.n_init)
 
-    def _stages(self) -> list[tuple[float, int]]:
-        """Return the share of samples and the number of epochs, stage by stage."""
+    def _stages(self) -> list[tuple[float, Length]]:
+        """Return the share of samples and the length, stage by stage."""
         if not self.self_paced:
             return [(1.0, self.epochs)]
-        each = self.epochs // 3 if self.stage_epochs is None else self.stage_epochs
-        if 2 * each >= self.epochs:
+        if self.stage_epochs is not None and isinstance(self.stage_epochs, str) != isinstance(self.epochs, str):
             raise UserError(
-                f"stage_epochs must be below epochs/2={self.epochs / 2:g}, got {each}: "
+                "stage_epochs and epochs must both be numbers of epochs, or both of iterations, got "
+                f"{self.stage_epochs!r} and {self.epochs!r}; change one of them"
+            )
+        total = iterations_of(self.epochs, 1)  # in its own unit
+        each = total // 3 if self.stage_epochs is None else iterations_of(self.stage_epochs, 1)
+        if 2 * each >= total:
+            raise UserError(
+                f"stage_epochs must be below epochs/2={total / 2:g}, got {each}: "
                 "two stages of that length come before the one that feeds all samples"
             )
-        return [(share, n) for share, n in [(1 / 3, each), (2 / 3, each), (1.0, self.epochs - 2 * each)] if n]
+        stages = [(share, n) for share, n in [(1 / 3, each), (2 / 3, each), (1.0, total - 2 * each)] if n]
+        return [(share, f"{n} iterations" if isinstance(self.epochs, str) else n) for share, n in stages]
 
     def _train(
         self,
@@ -135,7 +142,7 @@ class ULHEDC(CentroidClusterer):
         X: Tensor,
         fed: Tensor,
         optimizer: torch.optim.Optimizer,
-        epochs: int,
+        epochs: Length,
         tolerance: float,
         phase: str,
     ) -> Outcome:

@@ -24,7 +24,7 @@ from deepclust.methods.self_expression._self_expression import (
 )
 from deepclust.nets._autoencoder import Autoencoder
 from deepclust.seeding import derive_seed
-from deepclust.settings import Count, Positive, Share, setting
+from deepclust.settings import Count, Length, Positive, Share, setting
 from deepclust.training.loop import in_chunks, make_optimizer, train
 from deepclust.training.rows import on_device
 
@@ -51,7 +51,7 @@ class GraphClassifier(DeepClusterer):
     alpha: Positive = setting("weight of the 1-norm of Z, relative to the mean of ||h||^2", default=0.03)
     agreement: Annotated[float, Field(ge=0, le=1)] = setting("share of a teacher's edges inside its group", default=0.9)
     label_smoothing: Share = setting("of the cross-entropy", default=0.1)
-    epochs: Count = setting("epochs; there is no other end", default=10)
+    epochs: Length = setting("epochs; there is no other end", default=10)
     batch_size: Count = setting("rows of a batch", default=256)
     learning_rate: Positive = setting("of Adam", default=1e-3)
     n_neighbors: Count = setting("neighbours a sample in a graph that `fit` makes", default=10)

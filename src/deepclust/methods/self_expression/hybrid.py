@@ -27,7 +27,7 @@ from deepclust.methods.self_expression._self_expression import (
 )
 from deepclust.nets._autoencoder import Autoencoder
 from deepclust.seeding import derive_seed
-from deepclust.settings import Count, Natural, Positive, Weight, setting
+from deepclust.settings import Count, LengthOrZero, Positive, Weight, setting
 from deepclust.solvers.self_expression import SelfExpression
 from deepclust.training.loop import EpochSteps, in_chunks, make_optimizer, train
 
@@ -83,7 +83,7 @@ class Hybrid(DeepClusterer):
     safeguard: bool = setting("undo a theta-step that does not lower F", default=True)
     solver: Literal["admm", "fista", "subgradient"] = setting("of the Z-step", default="admm")
     solver_iterations: Count = setting("of the Z-step, at most", default=300)
-    epochs: Natural = setting("pairs of a Z-step and a theta-step", default=20)
+    epochs: LengthOrZero = setting("pairs of a Z-step and a theta-step", default=20)
     batch_size: Count = setting("rows of a batch", default=256)
     learning_rate: Positive = setting("of Adam", default=1e-3)
     n_neighbors: Count = setting("neighbours a sample in a graph that `fit` makes", default=10)
@@ -111,7 +111,7 @@ class Hybrid(DeepClusterer):
             steps=EpochSteps(problem.z_step, problem.after_theta_step),
         )
         last = problem.update_z()
-        self.trace_ = [*outcome.trace, {"phase": "cluster", "epoch": self.epochs, "loss": None, **last}]
+        self.trace_ = [*outcome.trace, {"phase": "cluster", "epoch": len(outcome.trace), "loss": None, **last}]
         self.n_iter_, self.converged_ = outcome.n_iter, bool(last["z_converged"])
         Z = problem.state.affinity()
         self._read_out(edges(Z), problem.state.bank.cpu().numpy())
