@@ -1,11 +1,11 @@
 """Agglomerative clustering by graph degree linkage, or by path integrals, on a directed nearest-neighbour graph."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from deepclust.errors import UserError
-from deepclust.graph.agglomerate import BYTES_AN_EDGE, Affinity, Scale, agglomerate_neighbors
+from deepclust.graph.agglomerate import BYTES_AN_EDGE, agglomerate_neighbors
 from deepclust.graph.knn import knn_graph
 from deepclust.mapped import chunks
 from deepclust.methods.base import Clusterer
@@ -27,8 +27,8 @@ class ACGDL(Clusterer):
 
     n_neighbors: Count = setting("neighbours a sample, at most N - 1", default=20)
     normalize: bool = setting("centre features and scale samples to norm 1 first; false: as they are", default=True)
-    weights: Scale = setting("of edges: one scale for all, or one a sample", default="global")
-    affinity: Affinity = setting("of two clusters", default="degree_linkage")
+    weights: Literal["global", "local"] = setting("of edges: one scale for all, or one a sample", default="global")
+    affinity: Literal["degree_linkage", "path_integral"] = setting("of two clusters", default="degree_linkage")
 
     def _memory(self, n_samples: int, n_features: int) -> int:
         return BYTES_AN_EDGE * n_samples * self.n_neighbors + 8 * n_samples * n_features  # and X twice in float32
