@@ -13,7 +13,10 @@ from deepclust.methods.baselines.ward import Ward as Ward
 from deepclust.methods.centroids.decs import DECS as DECS
 from deepclust.methods.centroids.pc_x import PCX as PCX
 from deepclust.methods.centroids.ulhe_dc import ULHEDC as ULHEDC
+from deepclust.methods.graph.ac_gdl import ACGDL as ACGDL
+from deepclust.methods.graph.gnmf import GNMF as GNMF
 from deepclust.methods.graph.graph_modularity import GraphModularity as GraphModularity
+from deepclust.methods.graph.sc_ls import SCLS as SCLS
 from deepclust.methods.graph.sc_ncut import SCNcut as SCNcut
 from deepclust.methods.self_expression.graph_classifier import GraphClassifier as GraphClassifier
 from deepclust.methods.self_expression.hybrid import Hybrid as Hybrid
