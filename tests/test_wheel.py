@@ -84,7 +84,7 @@ def test_it_works_in_an_environment_of_what_it_requires(wheel: Path, tmp_path: P
                 (own / part).symlink_to(Path(SITE, part))
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     done = subprocess.run(
-        [python, "-W", "error", "-c", USE],
+        [str(python), "-W", "error", "-c", USE],
         cwd=tmp_path,
         env=environment,
         capture_output=True,
@@ -94,7 +94,7 @@ def test_it_works_in_an_environment_of_what_it_requires(wheel: Path, tmp_path: P
     assert done.returncode == 0, done.stderr
     assert "no map and no figures: matplotlib and openTSNE missing" in done.stdout
     assert (tmp_path / "table-kmeans/labels.csv").exists()
-    asked = [python.with_name("deepclust"), "--version"]
+    asked = [str(python.with_name("deepclust")), "--version"]
     told = subprocess.run(asked, env=environment, capture_output=True, text=True, check=True).stdout
     assert told == f"deepclust {deepclust.__version__}\n"
 
