@@ -139,6 +139,22 @@ def test_what_is_no_image_is_read_by_another_network_and_that_is_said(
     assert "decs has a network for images by its paper; these are none" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("undrawn")
+def test_a_graph_of_another_size_is_made_by_the_fit(flowers: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bool] = []
+    cls = methods.load("sc_ncut")
+    fit = cls._fit
+
+    def spy(self: Any, X: Any, **inputs: Any) -> None:
+        seen.append("graph" in inputs)
+        fit(self, X, **inputs)
+
+    monkeypatch.setattr(cls, "_fit", spy)
+    cluster(*TABLE, method="sc_ncut")
+    cluster(*TABLE, "--set", "n_neighbors=5", method="sc_ncut", out="other")
+    assert seen == [True, False]
+
+
 @pytest.mark.parametrize("shape", [(30, 4), (30, 2, 2)])
 @pytest.mark.usefixtures("undrawn")
 def test_arrays_are_scaled_as_a_whole(here: Path, shape: tuple[int, ...], capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 from deepclust.cli._lines import aligned, say
 from deepclust.settings import defaults_of, meanings_of
 
+APART = ("n_clusters", "random_state", "device", "verbose")  # settings of a method that have options of their own
+
 
 def methods(asked: argparse.Namespace) -> None:
     """List all methods, or show the one asked for."""
@@ -53,7 +55,7 @@ def _show(name: str, cls: Any) -> None:
     for line in aligned(
         (f"  {setting} = {default!r}", meanings[setting])
         for setting, default in defaults_of(cls).items()
-        if setting not in ("n_clusters", "random_state", "device", "verbose")
+        if setting not in APART
     ):
         say(line)
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from deepclust import __version__, execution, methods, nets
 from deepclust.cli._lines import aligned, say
+from deepclust.cli.catalogue import APART
 from deepclust.errors import NotApplicable, SeedFailed, UserError
 from deepclust.settings import as_plain, names_of
 
@@ -32,6 +33,8 @@ _PLAIN = {"null": None, "none": None, "true": True, "false": False}
 def cluster(asked: argparse.Namespace) -> None:
     """Cluster DATA and write the folder of results, which a fit that fails leaves as it was."""
     cls, given = methods.describe(asked.method), _settings(asked.method, asked.settings)
+    if asked.threads < 1 or not 0 <= asked.seed < 2**32:
+        raise UserError(f"--threads must be at least 1 and --seed in [0, 2^32), got {asked.threads} and {asked.seed}")
     folder = Path(asked.out or f"{Path(asked.data).name.split('.')[0] or 'data'}-{asked.method}")
     _require_room(folder, force=asked.force)
     data, read = _read(asked)
@@ -111,7 +114,7 @@ def _in_options(message: str) -> str:
 def _settings(method: str, words: list[str]) -> dict[str, Any]:
     """Return the settings of NAME=VALUE words, those of the network under `pretraining`."""
     cls = methods.describe(method)
-    allowed = [name for name in names_of(cls) if name not in ("n_clusters", "random_state", "device", "verbose")]
+    allowed = [name for name in names_of(cls) if name not in APART]
     found: dict[str, Any] = {}
     for word in words:
         name, equals, text = word.partition("=")
@@ -146,9 +149,7 @@ def _fit(asked: argparse.Namespace, data: Any, given: dict[str, Any], graph: Any
     """Return the fitted method. Images pretrain their network as images; the labels stay behind."""
     cls = methods.load(asked.method)
     method = cls(asked.n_clusters, random_state=asked.seed, device=asked.device, **given)
-    inputs: dict[str, Any] = {"graph": graph} if cls.reads_graph else {}
-    if asked.threads < 1 or not 0 <= asked.seed < 2**32:
-        raise UserError(f"--threads must be at least 1 and --seed in [0, 2^32), got {asked.threads} and {asked.seed}")
+    inputs: dict[str, Any] = {"graph": graph} if cls.reads_graph and "n_neighbors" not in given else {}
     with _ending(asked.method), execution.surroundings(cls, asked.threads, "float32", None, sys.stderr.isatty()):
         if cls.default_network and data.image_shape:
             inputs["network"] = _pretrained(cls, method, data)
