@@ -7,6 +7,7 @@ import json
 import logging
 import math
 import re
+import secrets
 import shutil
 import sys
 from collections.abc import Iterator
@@ -31,21 +32,30 @@ _PLAIN = {"null": None, "none": None, "true": True, "false": False}
 
 
 def cluster(asked: argparse.Namespace) -> None:
-    """Cluster DATA and write the folder of results, which a fit that fails leaves as it was."""
+    """Cluster DATA and write the folder of results, whole or not at all."""
     cls, given = methods.describe(asked.method), _settings(asked.method, asked.settings)
     if asked.threads < 1 or not 0 <= asked.seed < 2**32:
         raise UserError(f"--threads must be at least 1 and --seed in [0, 2^32), got {asked.threads} and {asked.seed}")
     folder = Path(asked.out or f"{Path(asked.data).name.split('.')[0] or 'data'}-{asked.method}")
     _require_room(folder, force=asked.force)
-    data, read = _read(asked)
-    scaled = {"feature": ", each scaled by its own range", "global": ", scaled by the range of all"}.get(
-        read["scale"], ""
-    )
-    say(f"{Path(asked.data).name}: {len(data.X):,} samples, {data.X.shape[1]:,} features in [0, 1]{scaled}")
-    graph = _graph(data.X) if cls.reads_graph or len(data.X) <= _LARGEST_GRAPH else None
-    method = _fit(asked, data, given, graph)
-    scores = _scores(data, method.labels_, graph)
-    _write(folder, asked, data, read, method, scores)
+    half = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        data, read = _read(asked)
+        ranges = {"feature": ", each scaled by its own range", "global": ", scaled by the range of all"}
+        about = f"{len(data.X):,} samples, {data.X.shape[1]:,} features in [0, 1]{ranges.get(read['scale'], '')}"
+        say(f"{Path(asked.data).name}: {about}")
+        graph = _graph(data.X) if cls.reads_graph or len(data.X) <= _LARGEST_GRAPH else None
+        method = _fit(asked, data, given, graph)
+        scores = _scores(data, method.labels_, graph)
+        _write(half, asked, data, read, method, scores)
+        if folder.exists():
+            shutil.rmtree(folder)
+        half.rename(folder)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("nothing was written") from None
+    finally:
+        shutil.rmtree(half, ignore_errors=True)
+    _summarise(folder, asked, method.labels_, scores)
 
 
 # ------------------------------------------------------------------------------------------------------------- reading
@@ -173,15 +183,11 @@ def _pretrained(cls: Any, method: Any, data: Any) -> Any:
 
 @contextmanager
 def _ending(method: str) -> Iterator[None]:
-    """Say in a line why a fit ended early, and what that left."""
+    """Say in a line why a fit ended early."""
     try:
         yield
-    except UserError:
-        raise
     except (SeedFailed, NotApplicable) as error:
         raise UserError(f"{method}: {error}") from error
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt("nothing was written") from None
 
 
 # ------------------------------------------------------------------------------------------------------------- judging
@@ -229,7 +235,6 @@ def _write(
     from deepclust.reporting import html
     from deepclust.reporting.aggregate import write_csv
 
-    shutil.rmtree(folder, ignore_errors=True)
     labels = method.labels_
     write_csv(folder / "labels.csv", pd.DataFrame({"sample": data.samples or range(len(labels)), "cluster": labels}))
     settings = {name: as_plain(value) for name, value in method.get_params(deep=False).items() if name != "verbose"}
@@ -250,16 +255,18 @@ def _write(
     title = f"{Path(asked.data).name}: {asked.n_clusters} clusters by {asked.method}"
     write_text(folder / "index.html", html.fit_page(title, folder, scores, sizes.tolist(), captions, record))
 
-    empty = int((sizes == 0).sum())
-    say(
-        f"{asked.method}: clusters of {_listed(sizes)} samples{f'; {empty} of {len(sizes)} are empty' if empty else ''}"
-    )
-    for line in aligned([[f"  {name}", value] for name, value in html.shown_scores(scores).items()]):
+
+def _summarise(folder: Path, asked: argparse.Namespace, labels: np.ndarray, scores: dict[str, float]) -> None:
+    """Say how large the clusters are, how they score, and where everything is."""
+    from deepclust.reporting.html import shown_scores
+
+    sizes = np.bincount(labels, minlength=asked.n_clusters)
+    empty = f"; {(sizes == 0).sum()} of {len(sizes)} are empty" if (sizes == 0).any() else ""
+    say(f"{asked.method}: clusters of {_listed(sizes)} samples{empty}")
+    for line in aligned([f"  {name}", value] for name, value in shown_scores(scores).items()):
         say(line)
-    rows = [[str(folder / "labels.csv"), "the cluster of every sample"], [str(folder / "index.html"), "the page"]]
-    if "figures/tsne" in captions:
-        rows.append([str(folder / "figures/tsne.png"), "the map"])
-    for line in aligned(rows):
+    places = {"labels.csv": "the cluster of every sample", "index.html": "the page", "figures/tsne.png": "the map"}
+    for line in aligned([str(folder / name), what] for name, what in places.items() if (folder / name).exists()):
         say(line)
 
 
