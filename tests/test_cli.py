@@ -170,7 +170,7 @@ def test_without_matplotlib_there_are_labels_and_a_line(
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "matplotlib" else found(name))
     cluster(*TABLE)
-    assert "no map and no figures: matplotlib missing; pip install 'deepclust[pipeline]'" in capsys.readouterr().out
+    assert "no map and no figures: matplotlib missing; the extra `pipeline` brings both" in capsys.readouterr().out
     assert "<img" not in Path("out/index.html").read_text()
     assert not Path("out/figures").exists()
 

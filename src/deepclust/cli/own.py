@@ -278,7 +278,7 @@ def _listed(sizes: np.ndarray) -> str:
 def _draw(folder: Path, asked: argparse.Namespace, data: Any, method: Any) -> dict[str, str]:
     """Draw the figures of a cell, a map among them; return their captions by their stems, none without matplotlib."""
     if missing := [name for name in _DRAWN_WITH if importlib.util.find_spec(name) is None]:
-        say(f"no map and no figures: {' and '.join(missing)} missing; pip install 'deepclust[pipeline]' brings all")
+        say(f"no map and no figures: {' and '.join(missing)} missing; the extra `pipeline` brings both")
         return {}
     import pandas as pd
 
