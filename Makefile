@@ -9,8 +9,11 @@ FOLDER = $(if $(wildcard grids/$(GRID)/params.yaml),grids/$(GRID),.)
 setup: .venv/.complete
 
 .venv/.complete: pyproject.toml constraints.txt
+	@echo "setup: installing the package and the exact versions of constraints.txt into .venv, once: minutes, some 7 GB"
+	@echo "setup: most of it is CUDA's; docs/install.md says how to do without"
 	$(PYTHON) -m venv .venv
-	.venv/bin/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	.venv/bin/pip install --quiet --constraint constraints.txt --editable '.[pipeline,dev]'
+	@echo "setup: done; source .venv/bin/activate brings deepclust, dvc and pytest into this shell"
 	touch $@
 
 repro: setup  # GRID=benchmark: that grid, in its own folder; JOBS=4 or SCHEDULER=tcp://...: stages side by side, on Dask
@@ -33,7 +36,7 @@ lint: setup
 	mypy
 
 bench: setup
-	.venv/bin/pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	.venv/bin/pip install --quiet --constraint constraints.txt --editable '.[pipeline,bench]'
 	for script in $(filter-out bench/scale.py bench/gpu.py,$(wildcard bench/*.py)); do python $$script || exit 1; done
 
 readme: setup  # the generated blocks of README.md and docs, from the committed reports

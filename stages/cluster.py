@@ -8,18 +8,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from deepclust import execution, instructions, layout, methods
+from deepclust import execution, instructions, layout, methods, results
 from deepclust.errors import UserError
-from deepclust.files import read_json, read_samples, sha256, write_array, write_sparse, write_text
+from deepclust.files import read_json, read_samples, sha256
 from deepclust.integrity import intact
-from deepclust.methods._saving import versions
 from deepclust.runs import Seed, discard, run_seeds
 from deepclust.script import run_as_script
 from deepclust.seeding import derive_seed
-
-import numpy as np
-import pandas as pd
-import scipy.sparse as sp
 
 
 def main(dataset: str, name: str, kind: str = "cluster") -> None:
@@ -72,38 +67,10 @@ def fit(plan: dict[str, Any], output: Path, work: Path, *, keep_model: bool) -> 
             method.fit(X, **given)
         if keep_model:
             method.save(seed.results)
-        return write(method, seed.results)
+        return results.write(method, seed.results)
 
     with execution.surroundings(cls, compute["threads"], compute["precision"]):  # around all: seeds may run in threads
         run_seeds(plan, output=output, work=work, inputs=inputs, body=body, n_in_parallel=n_in_parallel)
-
-
-def write(method: Any, folder: Path) -> dict[str, Any]:
-    """Write a fitted method's results, except its model; return the method's part of the seed's record."""
-    write_array(folder / "labels.npy", method.labels_)
-    if hasattr(method, "embedding_"):
-        write_array(folder / "embedding.npy", method.embedding_)
-    about: dict[str, Any] = {}
-    if hasattr(method, "trace_"):
-        about["n_epochs"] = sum(row["loss"] is not None for row in method.trace_)
-        write_text(folder / "trace.csv", pd.DataFrame(method.trace_).to_csv(index=False, lineterminator="\n"))
-    for name, labels in getattr(method, "readouts_", {}).items():
-        write_array(folder / "readouts" / f"{name}.npy", labels)
-    for name, value in getattr(method, "extras_", {}).items():
-        if isinstance(value, pd.DataFrame):
-            write_text(folder / f"{name}.csv", value.to_csv(index=False, lineterminator="\n"))
-        elif isinstance(value, sp.csr_matrix):
-            write_sparse(folder / f"{name}.npz", value)
-        else:
-            write_array(folder / f"{name}.npy", value)
-    return about | {
-        "n_clusters": method.n_clusters,
-        "n_clusters_found": len(np.unique(method.labels_)),
-        "n_iter": method.n_iter_,
-        "converged": method.converged_,
-        "device": getattr(method, "device_", "cpu"),
-        "versions": versions(*method.libraries),
-    }
 
 
 if __name__ == "__main__":

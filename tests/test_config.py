@@ -276,7 +276,10 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], None], list[str]]] = {
         change([16, 0], "networks", "mlp", "hidden"),
         ["networks.mlp.hidden.1", "greater than or equal to 1", "got 0"],
     ),
-    "not_among_the_choices": (change("gpu", "compute", "device"), ["compute.device", "'auto', 'cpu' or 'cuda'", "gpu"]),
+    "not_among_the_choices": (
+        change("gpu", "compute", "device"),
+        ["compute.device", "'auto', 'cpu', 'cuda', 'cuda:N' or 'mps'", "gpu"],
+    ),
     "negative_seed": (change([-1], "seeds"), ["seeds.0", "greater than or equal to 0", "-1"]),
     "repeated_seed": (change([0, 1, 0], "seeds"), ["seeds", "0 is listed twice", "list each once", "[0, 1, 0]"]),
     "no_seed": (change([], "seeds"), ["seeds", "at least 1", "[]"]),

@@ -169,6 +169,12 @@ def test_ctrl_c_is_one_line(where: str, tmp_path: Path) -> None:
     assert done.stderr == "interrupted: what was finished is kept, and the same command goes on from there\n"
 
 
+def test_ctrl_c_may_say_what_was_kept(tmp_path: Path) -> None:
+    program = "import deepclust.script\nraise KeyboardInterrupt('nothing was written')"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, timeout=60)
+    assert (done.returncode, done.stderr) == (130, "interrupted: nothing was written\n")
+
+
 def test_a_reader_that_has_read_enough_ends_it_without_a_word(tmp_path: Path) -> None:
     program = "from deepclust.script import run_as_script\n"
     program += "def main():\n    for i in range(100_000):\n        print(i)\nrun_as_script(main, is_stage=False)"

@@ -3,6 +3,7 @@
 import os
 
 from deepclust import instructions
+from deepclust._version import __version__ as __version__
 
 # OpenMP's idle threads wait for some 20 microseconds, then sleep. With threads that sleep at once, two threads took
 # small networks through a batch slower than one, because they woke up for every layer. With threads that wait on and

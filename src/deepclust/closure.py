@@ -16,6 +16,7 @@ _PACKAGE = Path(__file__).parent
 
 # File -> the reason why its changes change no result, and the test that would notice if they did.
 PLUMBING = {
+    "_version.py": "a number for people: tests/test_wheel.py",
     "closure.py": "finds code and runs none of it: tests/test_closure.py",
     "config": "what it comes to is in the plan, value by value: tests/test_config.py",
     "errors.py": "classes of errors, without code: tests/test_script.py",

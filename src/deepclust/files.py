@@ -11,8 +11,6 @@ from typing import IO, Any
 
 import numpy as np
 import scipy.sparse as sp
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from deepclust.errors import UserError
 from deepclust.mapped import chunks, mapping_of
@@ -61,6 +59,9 @@ def read_json(path: Path | str) -> Any:
 
 def read_yaml(path: Path | str) -> Any:
     """Return the plain content of a YAML 1.2 file; a key given twice is an error, as it is to DVC."""
+    from ruamel.yaml import YAML  # of the extra `pipeline`
+    from ruamel.yaml.error import YAMLError
+
     try:
         return YAML(typ="safe").load(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -58,7 +58,8 @@ def _hook(kind: type[BaseException], error: BaseException, traceback: TracebackT
     if not issubclass(kind, KeyboardInterrupt):
         sys.__excepthook__(kind, error, traceback)
         return
-    sys.stderr.write("interrupted: what was finished is kept, and the same command goes on from there\n")
+    kept = str(error) or "what was finished is kept, and the same command goes on from there"
+    sys.stderr.write(f"interrupted: {kept}\n")
     sys.stderr.flush()
     os._exit(128 + signal.SIGINT)  # seeds that train in threads would hold up an exit until they are done
 

@@ -19,12 +19,20 @@ from pydantic_core import PydanticCustomError
 
 from deepclust.errors import UserError
 
+
+def _known_device(name: str) -> str:
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", name):
+        raise PydanticCustomError("device", "Input should be 'auto', 'cpu', 'cuda', 'cuda:N' or 'mps'")
+    return name
+
+
 Count = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Rate = Annotated[float, Field(gt=0, le=1)]
+Device = Annotated[str, AfterValidator(_known_device)]
 
 
 def _iterations(text: str) -> str:

@@ -40,18 +40,24 @@ from tests.recorder import Recorder
 N, D, K = 60, 5, 3
 TINY = {"hidden": [16], "n_embedding": 3, "epochs": 3, "batch_size": 32}  # a network pretrained in milliseconds
 
-# scikit-learn's checks that a method does not pass: {method: {check: why}}
-EXPECTED_FAILURES: dict[str, dict[str, str]] = {
-    "gnmf": {"check_clustering": "its samples have negative entries, whatever the tag positive_only says"}
-}
-
 NAMES = methods.names()
 READERS = {
     "graph": [name for name in NAMES if methods.load(name).reads_graph],
     "network": [name for name in NAMES if methods.load(name).default_network],
 }
 TRAINED = [name for name in NAMES if "torch" in methods.load(name).libraries]
+SOFT = [name for name in NAMES if hasattr(methods.load(name), "_predict_proba")]
 WITHOUT_PREDICT = [name for name in NAMES if methods.load(name).why_no_predict]
+
+# scikit-learn's checks that a method does not pass: {method: {check: why}}
+EXPECTED_FAILURES: dict[str, dict[str, str]] = {
+    name: dict.fromkeys(
+        ("check_estimator_sparse_array", "check_estimator_sparse_matrix"),
+        "asks for a classifier's tags wherever there is predict_proba; our own tests of sparse samples do not",
+    )
+    for name in SOFT
+    if methods.load(name).sparse_samples != "refused"
+} | {"gnmf": {"check_clustering": "its samples have negative entries, whatever the tag positive_only says"}}
 every_method = pytest.mark.parametrize("name", NAMES)
 
 
@@ -299,6 +305,50 @@ def test_method_without_prediction_says_why(name: str, fitted: Any) -> None:
     assert any(fitted.why_no_predict in text and "cannot label new samples" in text for text in told)
 
 
+# -------------------------------------------------------------------------------------------- codes, soft assignments
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_code_of_the_training_rows_is_the_embedding(name: str, fitted: Any, tmp_path: Path) -> None:
+    X, _ = blobs()
+    codes = fitted.transform(X)
+    assert codes.dtype == np.float32
+    np.testing.assert_allclose(codes, fitted.embedding_, atol=1e-5)
+    np.testing.assert_allclose(fitted.transform(X[:7]), codes[:7], atol=1e-5)
+    fitted.save(tmp_path)
+    np.testing.assert_array_equal(methods.restore(tmp_path).transform(new_samples()), fitted.transform(new_samples()))
+    assert list(fitted.get_feature_names_out()) == [
+        f"{type(fitted).__name__.lower()}{i}" for i in range(codes.shape[1])
+    ]
+    with pytest.raises(NotFittedError):
+        make(name).transform(X)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in TRAINED])
+def test_methods_without_a_network_have_no_code(fitted: Any) -> None:
+    assert not hasattr(fitted, "transform")
+
+
+@pytest.mark.parametrize("name", SOFT)
+def test_soft_assignments_sum_to_one_and_the_largest_is_the_label(name: str, fitted: Any, tmp_path: Path) -> None:
+    X, _ = blobs()
+    shares = fitted.predict_proba(X)
+    assert shares.shape == (N, K)
+    assert shares.min() >= 0
+    np.testing.assert_allclose(shares.sum(axis=1), 1, atol=1e-5)
+    np.testing.assert_array_equal(shares.argmax(axis=1), fitted.predict(X))
+    fitted.save(tmp_path)
+    found = methods.restore(tmp_path).predict_proba(new_samples())
+    np.testing.assert_array_equal(found, fitted.predict_proba(new_samples()))
+    with pytest.raises(NotFittedError):
+        make(name).predict_proba(X)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in SOFT])
+def test_methods_without_soft_assignments_have_no_such_function(fitted: Any) -> None:
+    assert not hasattr(fitted, "predict_proba")
+
+
 # ------------------------------------------------------------------------------------------------ saved and restored
 
 
@@ -422,6 +472,8 @@ def test_progress_is_shown_on_request_and_changes_nothing(
     assert_same(found, fitted)
     make(name).fit(blobs()[0])
     assert capfd.readouterr() == ("", "")
+    assert_same(make(name, verbose=True).fit(blobs()[0]), fitted)
+    assert "%|" in capfd.readouterr().err
 
 
 def test_no_variable_of_scikit_learn_lets_values_through_that_are_not_finite() -> None:
@@ -446,6 +498,17 @@ def test_a_librarys_error_around_the_training_fails_the_seed(name: str, monkeypa
     method = make(name)
     monkeypatch.setattr(type(method), "_encode", broken)
     with pytest.raises(SeedFailed, match=rf"^{type(method).__name__} broke down, LinAlgError: the algorithm failed to"):
+        method.fit(blobs()[0])
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_a_device_without_float64_is_named_in_one_line(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise TypeError("Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64.")
+
+    method = make(name)
+    monkeypatch.setattr(type(method), "_encode", refuse)
+    with pytest.raises(UserError, match=rf"^{type(method).__name__} computes in float64, .* use device='cpu'$"):
         method.fit(blobs()[0])
 
 
@@ -491,7 +554,9 @@ def test_values_that_are_not_finite_are_refused(name: str, value: float) -> None
         ("n_clusters", 0, "n_clusters: Input should be greater than or equal to 1, got 0"),
         ("n_clusters", 2.0, "n_clusters: Input should be a valid integer, got 2.0"),
         ("n_clusters", True, "n_clusters: Input should be a valid integer, got True"),
-        ("device", "tpu", "device: Input should be 'auto', 'cpu' or 'cuda', got 'tpu'"),
+        ("device", "tpu", "device: Input should be 'auto', 'cpu', 'cuda', 'cuda:N' or 'mps', got 'tpu'"),
+        ("device", "cuda:x", "device: Input should be 'auto', 'cpu', 'cuda', 'cuda:N' or 'mps', got 'cuda:x'"),
+        ("verbose", "loud", "verbose: Input should be a valid boolean, got 'loud'"),
     ],
 )
 def test_settings_out_of_range_are_named(name: str, setting: str, value: Any, message: str) -> None:
@@ -781,6 +846,9 @@ def test_sparse_samples_are_clustered_as_dense_ones(name: str, dtype: type) -> N
         if name not in WITHOUT_PREDICT:
             np.testing.assert_array_equal(found.predict(form), found.labels_)
             np.testing.assert_array_equal(found.predict(X), found.labels_)
+        for function in {"transform", "predict_proba"} & {*dir(found)}:
+            if hasattr(found, function):
+                np.testing.assert_allclose(getattr(found, function)(form), getattr(found, function)(X), atol=1e-5)
 
 
 @every_method

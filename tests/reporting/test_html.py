@@ -16,7 +16,7 @@ import pytest
 from deepclust import files
 from deepclust.metrics import EXTERNAL
 from deepclust.reporting.aggregate import NOT_RUN, compare, read_results, read_run, run_record, summarise
-from deepclust.reporting.html import page
+from deepclust.reporting.html import fit_page, page
 from deepclust.reporting.readme import sweeps_table
 from deepclust.reporting.tables import HEADINGS, dataset_table, number, paper_tables, spread, write
 from tests.reporting.conftest import CELLS, DATASETS, NAN, SIZE
@@ -372,3 +372,19 @@ def test_sections_without_content_are_left_out(grid: Path, summary: pd.DataFrame
     document = read(page("demo", grid, scores, toy, {"toy": dataset_table("toy", toy, nothing)}, {}, {}))
     assert [h2.text for h2 in document.all("h2")] == ["Summary", "What did not finish", "Results", "Data sets"]
     assert len(document.all("nav")[0].all("ul")[0].all("li")) == 5  # these and the data set
+
+
+def test_page_of_a_fit_is_whole_and_has_scores_clusters_figures_and_settings(tmp_path: Path) -> None:
+    stem = next(iter(PIXELS))
+    draw(tmp_path)
+    scores = {"acc": 0.5, "nmi": 0.25, "silhouette": 0.1234}
+    record = {"method": "kmeans", "settings": {"n_init": 20, "a<b": None}, "scores": scores}
+    document = read(fit_page("x & y", tmp_path, scores, [30, 0, 10], {stem: "A map."}, record))
+    assert document.all("h1")[0].text == "x & y"
+    facts = {fact.all("dt")[0].text: fact.all("dd")[0].text for fact in document.all("dl")[0].all("div")}
+    assert facts == {"samples": "40", "clusters": "2", "ACC": "50.0", "NMI": "25.0", "Silhouette": "0.123"}
+    rows = [row.texts for row in document.all("table")[0].all("tr")]
+    assert rows[1:] == [["0", "30", "75.0 %"], ["1", "0", "0.0 %"], ["2", "10", "25.0 %"]]
+    assert [image.attributes["alt"] for image in document.all("img")] == ["A map."]
+    assert {link.attributes["href"] for link in document.all("a")} == {"labels.csv", "run.json", f"files/{stem}.pdf"}
+    assert [code.text for code in document.all("dl")[1].all("code")] == ["kmeans", "n_init = 20", "a<b = null"]

@@ -9,7 +9,7 @@ from sklearn.cluster import KMeans  # noqa: F401 (its thread pools are among tho
 from threadpoolctl import threadpool_info
 
 from deepclust.errors import UserError
-from deepclust.training.runtime import Runtime, current, progress, resolve_device
+from deepclust.training.runtime import Runtime, current, progress, resolve_device, widest
 
 
 def surroundings() -> tuple[object, ...]:
@@ -98,7 +98,28 @@ def test_device_is_resolved_to_one_that_is_there() -> None:
     assert resolve_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is present")
-def test_cuda_without_a_card_is_refused() -> None:
-    with pytest.raises(UserError, match="torch sees no CUDA device; use auto or cpu"):
-        resolve_device("cuda")
+@pytest.mark.parametrize(
+    ("device", "devices", "message"),
+    [
+        ("cuda", 0, "device is cuda, but torch sees no CUDA device; use auto or cpu"),
+        ("cuda:1", 0, "device is cuda:1, but torch sees no CUDA device"),
+        ("cuda:2", 2, r"device is cuda:2, but N of cuda:N must be in \[0, 1\]: torch sees 2 devices"),
+        ("mps", 2, "device is mps, but torch sees no such device; use auto or cpu"),
+    ],
+)
+def test_a_device_that_is_not_there_is_refused(
+    device: str, devices: int, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: devices > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: devices)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(UserError, match=message):
+        resolve_device(device)
+
+
+def test_devices_may_be_numbered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert [str(resolve_device(name)) for name in ("cuda", "cuda:1", "mps")] == ["cuda", "cuda:1", "mps"]
+    assert [widest(torch.device(name)) for name in ("cpu", "cuda", "mps")] == [torch.float64] * 2 + [torch.float32]

@@ -21,7 +21,7 @@ from deepclust import layout
 from deepclust.datasets import _own
 from deepclust.errors import UserError
 from deepclust.files import read_yaml
-from deepclust.settings import Count, Natural
+from deepclust.settings import Count, Device, Natural
 
 
 def _plain_name(name: str) -> str:
@@ -92,7 +92,7 @@ class Strict(BaseModel):
 
 
 class Compute(Strict):
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Device = "auto"
     threads: Count = 2
     precision: Literal["float32", "bfloat16", "onednn_bfloat16"] = "float32"
     instructions: Literal["native", "avx2"] = Field("native", description="docs/same-bits.md")

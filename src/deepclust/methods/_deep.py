@@ -1,12 +1,14 @@
 """Shared code of methods on an autoencoder's code: getting the network, encoding, and labelling new samples."""
 
 import copy
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from deepclust import nets
@@ -22,12 +24,15 @@ from deepclust.settings import Augmentation, Augmenting, setting
 from deepclust.training.loop import failing_the_seed, in_chunks
 from deepclust.training.pretrain import pretrain
 from deepclust.training.rows import on_device
+from deepclust.training.runtime import progress, resolve_device
 
 _LARGEST_GRAPH = 200_000
 
 
-class DeepClusterer(Clusterer):
+class DeepClusterer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Clusterer):
     """A method that reads a pretrained autoencoder, or pretrains its own with the settings `pretraining`.
+
+    `transform` gives the code of new samples, as scikit-learn's transformers do.
 
     `pretraining` holds settings as under `networks` in params.yaml. The key `network` names the network, by default the
     method's own; rows of X have no image shape, so that the default for a method on images is `mlp`. None stands for
@@ -53,13 +58,50 @@ class DeepClusterer(Clusterer):
                 "this X, or leave it out"
             )
 
-    def _guard(self) -> AbstractContextManager[None]:
-        return failing_the_seed(type(self).__name__)
+    @contextmanager
+    def _guard(self) -> Iterator[None]:
+        with failing_the_seed(type(self).__name__), progress() if self.verbose else nullcontext():
+            try:
+                yield
+            except TypeError as error:
+                if "MPS" not in str(error):
+                    raise
+                raise UserError(
+                    f"{type(self).__name__} computes in float64, which torch does not have on mps; use device='cpu'"
+                ) from error
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Return the code (M, P) of new samples X (M, D), in float32; that of the fit's samples is `embedding_`.
+
+        The network computes in float64: a sample's code does not depend on the samples beside it.
+        """
+        check_is_fitted(self)
+        return self._transform(self._validated(X, reset=False)).astype(np.float32)
+
+    def _transform(self, X: np.ndarray) -> np.ndarray:
+        return self._exact_codes(X)
+
+    def _exact_codes(self, X: np.ndarray) -> np.ndarray:
+        """Return the codes (M, P) computed in float64, from samples in float32 as in the fit."""
+        device = "cpu" if self.device_ == "mps" else self.device_
+        network = copy.deepcopy(self.network_).to(device, torch.float64)
+        codes = in_chunks(lambda rows: network.encode(rows.double()), network, on_device(X, device))
+        found: np.ndarray = codes.cpu().numpy()
+        return found
+
+    @property
+    def _n_features_out(self) -> int:
+        return int(self.embedding_.shape[1])
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = []  # codes are in float32
+        return tags
 
     def _start(self, X: np.ndarray, network: Autoencoder | None) -> Tensor:
         """Set `network_`, a copy of the given network or a new one, and return X on the device in float32."""
         data = on_device(X, self.device)
-        self.device_ = data.device.type
+        self.device_ = str(resolve_device(self.device))
         if network is None:
             own = "mlp" if nets.load(self.default_network).needs_images else self.default_network
             given = {"network": own} | (self.pretraining or {})
@@ -108,7 +150,9 @@ class DeepClusterer(Clusterer):
         weights = {name: torch.from_numpy(value) for name, value in fitted.pop("network_").items()}
         network = nets.rebuild(fitted.pop("architecture"), weights)
         super()._restore(fitted)
-        if not torch.cuda.is_available():
+        try:
+            resolve_device(self.device_)
+        except UserError:  # fitted on another machine
             self.device_ = "cpu"
         self.network_ = network.to(self.device_)
 

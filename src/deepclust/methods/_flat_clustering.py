@@ -179,6 +179,10 @@ class GMMReadout(Clusterer):
         model.precisions_cholesky_ = self.precisions_cholesky_
         return model
 
+    def _responsibilities(self, features: np.ndarray) -> np.ndarray:
+        found: np.ndarray = self._mixture().predict_proba(features.astype(np.float64))
+        return found
+
     def _assign(self, features: np.ndarray) -> np.ndarray:
         labels: np.ndarray = self._mixture().predict(features.astype(np.float64)).astype(np.int64)
         return labels

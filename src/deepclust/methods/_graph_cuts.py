@@ -20,13 +20,14 @@ def neighbour_graph(
 ) -> sp.csr_matrix:
     """Return edge weights (N, N) between each row of features (N, P) and its nearest rows, or all if there are fewer.
 
-    The search runs on `device`: None, "cpu" or "cuda", with the same result.
+    The search runs on `device` where that is a CUDA device, else on the CPU, with the same result.
 
     Raises UserError for a single sample, which has no neighbour.
     """
     n_samples = features.shape[0]
     if n_samples < 2:
         raise UserError(f"a graph needs at least 2 samples, got n_samples={n_samples}")
+    device = device if device is not None and device.startswith("cuda") else None
     knn = knn_graph(features, min(n_neighbors, n_samples - 1), device=device)
     return gaussian_weights(knn, bandwidth=bandwidth)
 

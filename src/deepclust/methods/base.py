@@ -4,7 +4,7 @@ import math
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, SupportsIndex
+from typing import Any, ClassVar, Self, SupportsIndex
 
 import numpy as np
 import psutil
@@ -19,7 +19,7 @@ from deepclust.errors import NotApplicable, UserError
 from deepclust.graph.adjacency import edge_weights
 from deepclust.mapped import chunks, mapping_of
 from deepclust.methods import _saving
-from deepclust.settings import Count, Settings, as_plain, checked, setting
+from deepclust.settings import Count, Device, Natural, Settings, as_plain, checked, setting
 
 _STORED = [np.float16, np.float32, np.float64]  # what an array in a file may hold
 _LARGEST = 1e100  # of an entry of X, and its inverse for all of X: squares then fit float64 with digits to spare
@@ -36,6 +36,12 @@ def _can_predict(method: "Clusterer") -> bool:
     return True
 
 
+def _is_soft(method: "Clusterer") -> bool:
+    if not hasattr(method, "_predict_proba"):
+        raise AttributeError(f"{type(method).__name__} defines no soft assignments")
+    return True
+
+
 class Clusterer(ClusterMixin, BaseEstimator, Settings):
     """A scikit-learn clusterer with declared settings and inputs; subclasses write `_fit` and, if defined, `_predict`.
 
@@ -45,8 +51,9 @@ class Clusterer(ClusterMixin, BaseEstimator, Settings):
     (name -> other labels (N,) read off the same fit, each a row of the tables) and `extras_` (name -> array, sparse
     matrix or table that a figure needs).
 
-    `_predict` reads settings and attributes whose names end in `_`: arrays, dictionaries of arrays, numbers, words and
-    `network_`. They are what `save` keeps.
+    `_predict_proba`, where the paper defines soft assignments, returns them (M, K) for new samples; rows sum to 1. Like
+    `_predict` it reads settings and attributes whose names end in `_`: arrays, dictionaries of arrays, numbers, words
+    and `network_`. They are what `save` keeps.
     """
 
     reads_graph: ClassVar[bool] = False  # whether `fit` takes a graph
@@ -56,11 +63,12 @@ class Clusterer(ClusterMixin, BaseEstimator, Settings):
     why_no_predict: ClassVar[str] = ""  # for methods that cannot label new samples
     sparse_samples: ClassVar[str] = "refused"  # what becomes of a sparse X: refused, kept or made dense
     libraries: ClassVar[tuple[str, ...]] = ("numpy", "scipy", "scikit-learn")  # whose versions decide the result
-    not_in_params: ClassVar[tuple[str, ...]] = ("n_clusters", "random_state", "device")  # the pipeline sets these
+    not_in_params: ClassVar[tuple[str, ...]] = ("n_clusters", "random_state", "device", "verbose")  # the pipeline's
 
     n_clusters: Count = setting("K, the number of clusters", default=8, kw_only=False)
     random_state: Any = setting("seed, generator or None, as in scikit-learn", default=None)
-    device: Literal["auto", "cpu", "cuda"] = setting("auto: CUDA where there is one", default="auto")
+    device: Device = setting("auto: CUDA where there is one, else the CPU; cpu, cuda, cuda:N, mps", default="auto")
+    verbose: bool | Natural = setting("show a bar on stderr for every phase of training", default=False)
 
     def fit(self, X: Any, y: Any = None, **inputs: Any) -> Self:
         """Cluster the rows of X (N, D), dense, or sparse where `sparse_samples` says so; y is ignored.
@@ -102,6 +110,13 @@ class Clusterer(ClusterMixin, BaseEstimator, Settings):
         """Return the labels (M,) of new samples X (M, D) under the fitted clustering."""
         check_is_fitted(self)
         return self._predict(self._validated(X, reset=False))
+
+    @available_if(_is_soft)  # type: ignore[untyped-decorator]
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Return the soft assignments (M, K) of new samples X (M, D) to the clusters; rows sum to 1."""
+        check_is_fitted(self)
+        found: np.ndarray = self._predict_proba(self._validated(X, reset=False))
+        return found
 
     def _require(self, n_bytes: int, shape: tuple[int, int]) -> None:
         """Raise NotApplicable where there is less memory than X of this shape needs."""

@@ -15,9 +15,13 @@ import pandas as pd
 from deepclust.reporting.aggregate import read_run
 from deepclust.reporting.papers import PAPERS
 from deepclust.reporting.readme import unfinished
-from deepclust.reporting.tables import HEADINGS, OURS, Entry, Table, number
+from deepclust.reporting.tables import HEADINGS, INTERNAL_HEADINGS, OURS, Entry, Table, number
 
 _HERE = Path(__file__).parent
+_CLASSES = (
+    "Figures number the classes from 0 in the order of their labels, and name a cluster by the class that matches it. "
+    "The matching is one-to-one and maximises ACC. Labels served the scores and figures alone."
+)
 _VOID = {"img", "input", "meta"}
 _LINES = {"div", "figure", "h1", "h2", "h3", "h4", "head", "li", "p", "section", "summary", "table", "tr", "ul"}
 _TOLD = {"cell", "dataset", "method", "seed", "status", "reason"}  # keys of a record that the page shows elsewhere
@@ -110,6 +114,68 @@ def page(
             " writes it anew, running only what changed.",
         ),
     )
+
+
+def fit_page(
+    title: str,
+    root: Path | str,
+    scores: Mapping[str, float],
+    sizes: Sequence[int],
+    figures: Mapping[str, str],
+    record: Mapping[str, Any],
+) -> str:
+    """Return the page of one fit to own data: scores, clusters, figures and settings, in one file.
+
+    Parameters
+    ----------
+    title
+        The heading.
+    root
+        The folder that the page will lie in, beside `labels.csv` and `run.json`.
+    scores
+        Metrics by name, as fractions.
+    sizes
+        The samples of each cluster, (K,).
+    figures
+        Captions by the figure's stem relative to the page; `STEM.png` exists, and its PDF is `files/STEM.pdf`.
+    record
+        The content of `run.json`.
+    """
+    facts = {"samples": f"{sum(sizes):,}", "clusters": str(sum(size > 0 for size in sizes))} | shown_scores(scores)
+    tiles = [_tag("div", _tag("dt", name), _tag("dd", value)) for name, value in facts.items()]
+    head = _tag("thead", _tag("tr", *map(_heading, ["cluster", "samples", "share"])))
+    bodies = [
+        _tag("tbody", _row(Entry(str(k)), [Entry(str(size)), Entry(f"{100 * size / sum(sizes):.1f} %")], _Notes("")))
+        for k, size in enumerate(sizes)
+    ]
+    texts = _flat({key: value for key, value in record.items() if key != "scores"})
+    terms = [
+        _tag("div", _tag("dt", name), _tag("dd", *(_setting(key, texts[key]) for key in group)))
+        for name, group in itertools.groupby(texts, key=lambda key: key.split(".")[0])
+    ]
+    links = [_tag("a", name, href=name) for name in ("labels.csv", "run.json")]
+    return _document(
+        title,
+        _tag("header", _tag("h1", title)),
+        _tag(
+            "main",
+            _tag("dl", *tiles, class_="facts"),
+            _tag("p", "The cluster of every sample is in ", links[0], ", all settings are in ", links[1], "."),
+            _tag("p", _CLASSES) if "acc" in scores else "",
+            _tag("section", _tag("h2", "Figures"), _figures(root, figures)) if figures else "",
+            _tag("section", _tag("h2", "Clusters"), _scrolling("Clusters", _tag("table", head, *bodies))),
+            _tag("section", _tag("h2", "Settings"), _tag("dl", *terms, class_="settings")),
+        ),
+    )
+
+
+def shown_scores(scores: Mapping[str, float]) -> dict[str, str]:
+    """Return metrics of one labeling for readers: those against labels in percent, the others as they are."""
+    return {
+        name: number(100 * scores[key]) if key in HEADINGS else number(scores[key], decimals=3)
+        for key, name in (HEADINGS | INTERNAL_HEADINGS).items()
+        if key in scores
+    }
 
 
 def _document(title: str, *body: str) -> str:
@@ -380,11 +446,11 @@ def _details(summary: str, *body: _Html) -> _Html:
     return _tag("details", _tag("summary", summary), *body)
 
 
-def _figures(root: Path, captions: Mapping[str, str]) -> _Html:
+def _figures(root: Path | str, captions: Mapping[str, str]) -> _Html:
     shown = []
     for stem, caption in captions.items():
         text = caption.replace("`", "")
-        data = b64encode((root / f"{stem}.png").read_bytes()).decode()
+        data = b64encode((Path(root) / f"{stem}.png").read_bytes()).decode()
         below = _tag("figcaption", f"{text} (", _tag("a", "PDF", href=f"files/{stem}.pdf"), ")")
         shown.append(_tag("figure", _tag("img", src=f"data:image/png;base64,{data}", alt=text), below))
     return _tag("div", *shown, class_="figures")

@@ -52,10 +52,12 @@ function open() {
 
 for (const button of document.querySelectorAll("th button")) button.addEventListener("click", () => sort(button));
 const form = document.getElementById("filters");
-const update = () => filter(form, document.getElementById("all"));
-form.hidden = false;
-form.addEventListener("input", update);
-form.addEventListener("submit", (event) => event.preventDefault());
-update();
+if (form) {
+  const update = () => filter(form, document.getElementById("all"));
+  form.hidden = false;
+  form.addEventListener("input", update);
+  form.addEventListener("submit", (event) => event.preventDefault());
+  update();
+}
 addEventListener("hashchange", open);
 open();

@@ -23,7 +23,7 @@ OURS = (
 )
 
 _DASH, _MINUS, _UNDER = "\N{EM DASH}", "\N{MINUS SIGN}", "\N{DOWNWARDS ARROW WITH TIP RIGHTWARDS} "
-_INTERNAL_HEADINGS = {
+INTERNAL_HEADINGS = {
     "silhouette": "Silhouette",
     "davies_bouldin": "Davies-Bouldin (less is better)",
     "modularity": "Modularity",
@@ -217,7 +217,7 @@ def _unlabelled_table(dataset: str, ours: pd.DataFrame) -> Table:
         scores = [_score(by_metric[metric], "mean", 1, decimals=3) for metric in INTERNAL]
         rows.append([Entry(str(cell), _link(dataset, str(cell))), *scores, *_counts(by_metric["acc"])])
     data = ours[ours["metric"].isin(INTERNAL)].rename(columns={"mean": "value"})
-    columns = ["method", *_INTERNAL_HEADINGS.values(), "n", "failed"]
+    columns = ["method", *INTERNAL_HEADINGS.values(), "n", "failed"]
     return Table(f"Results on {dataset}", _UNLABELLED, columns, rows, data.drop(columns="method"))
 
 

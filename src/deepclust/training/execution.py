@@ -31,8 +31,9 @@ def n_seeds_in_parallel(X: np.ndarray, device: str, n_seeds: int) -> int:
 
     One training leaves most of a GPU idle. A training counts as four times its data in float32.
     """
-    if resolve_device(device).type == "cpu":
+    found = resolve_device(device)
+    if found.type != "cuda":
         return 1
-    torch.linalg.inv(torch.eye(2, device="cuda"))  # loads the solvers before threads do so side by side
-    free, _ = torch.cuda.mem_get_info()
+    torch.linalg.inv(torch.eye(2, device=found))  # loads the solvers before threads do so side by side
+    free, _ = torch.cuda.mem_get_info(found)
     return max(1, min(n_seeds, free // (16 * max(1, X.size))))

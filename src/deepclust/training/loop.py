@@ -185,7 +185,7 @@ def train(
                 if refresh is not None and n_iter % refresh.every == 0:
                     now = refresh.compute()
                     if n_iter > 0:
-                        label_change = (now != labels).double().mean().item()
+                        label_change = (now != labels).to(runtime.widest(X.device)).mean().item()
                         converged = label_change < refresh.tolerance
                     labels.copy_(now)
                     if converged:

@@ -125,9 +125,10 @@ def own_stream(device: torch.device) -> Iterator[None]:
     if device.type != "cuda":
         yield
         return
-    if not hasattr(_thread, "stream"):
-        _thread.stream = torch.cuda.Stream(device)
-    around, stream = torch.cuda.current_stream(device), _thread.stream
+    streams = _thread.__dict__.setdefault("streams", {})
+    if device not in streams:
+        streams[device] = torch.cuda.Stream(device)
+    around, stream = torch.cuda.current_stream(device), streams[device]
     stream.wait_stream(around)
     try:
         with torch.cuda.stream(stream):

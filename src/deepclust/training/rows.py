@@ -23,6 +23,8 @@ def on_device(X: np.ndarray, device: str) -> torch.Tensor:
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # a training does not write
         data = torch.from_numpy(X)
     if mapping is None or target.type != "cpu":
+        if target.type == "mps":  # which takes no float64, not even to convert it
+            data = data.float()
         return data.to(target, torch.float32)
     data.pages = _Pages(mapping)  # type: ignore[attr-defined]
     return data

@@ -78,9 +78,23 @@ def current() -> Runtime:
 
 
 def resolve_device(device: str) -> torch.device:
-    """Return the torch device for `auto` (CUDA where there is one), `cpu` or `cuda`."""
+    """Return the torch device for `auto` (CUDA where there is one, else the CPU), `cpu`, `cuda`, `cuda:N` or `mps`.
+
+    Raises UserError for one that is not there.
+    """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("device is cuda, but torch sees no CUDA device; use auto or cpu")
-    return torch.device(device)
+    found = torch.device(device)
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if found.type == "cuda" and not count:
+        raise UserError(f"device is {device}, but torch sees no CUDA device; use auto or cpu")
+    if found.type == "cuda" and (found.index or 0) >= count:
+        raise UserError(f"device is {device}, but N of cuda:N must be in [0, {count - 1}]: torch sees {count} devices")
+    if found.type == "mps" and not torch.backends.mps.is_available():
+        raise UserError("device is mps, but torch sees no such device; use auto or cpu")
+    return found
+
+
+def widest(device: torch.device) -> torch.dtype:
+    """Return the widest float of a device: float64, but float32 on mps."""
+    return torch.float32 if device.type == "mps" else torch.float64

@@ -144,3 +144,8 @@ class DCGMM(GMMReadout, ADMMClusterer):
             return self.rho
         smallest: float = torch.linalg.eigvalsh(clustering.covariances).min().item()
         return 2 * self.lam / max(smallest, self.regularization)
+
+    def _predict_proba(self, X: np.ndarray) -> np.ndarray:
+        """Return the responsibilities of the components for the code, as a new sample has no y."""
+        clustering = self._clustering()
+        return clustering.responsibilities(torch.from_numpy(self._exact_codes(X)).to(clustering.centers)).cpu().numpy()

@@ -2,6 +2,8 @@
 
 from typing import ClassVar
 
+import numpy as np
+
 from deepclust.methods._deep import CodeReader
 from deepclust.methods._flat_clustering import GMMReadout
 from deepclust.settings import Count, Weight, setting
@@ -17,3 +19,6 @@ class AEGMM(GMMReadout, CodeReader):
 
     def _memory(self, n_samples: int, n_features: int) -> int:
         return 24 * n_samples * self.n_clusters  # responsibilities in float64, their logarithms, and a copy
+
+    def _predict_proba(self, X: np.ndarray) -> np.ndarray:
+        return self._responsibilities(self._exact_codes(X))

@@ -23,3 +23,6 @@ class GMM(GMMReadout, Clusterer):
 
     def _predict(self, X: np.ndarray) -> np.ndarray:
         return self._assign(X)
+
+    def _predict_proba(self, X: np.ndarray) -> np.ndarray:
+        return self._responsibilities(X)

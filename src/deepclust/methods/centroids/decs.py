@@ -124,6 +124,12 @@ class DECS(CentroidClusterer):
         self.extras_ = {"embedding_before": codes}
         self.trace_, self.n_iter_, self.converged_ = outcome.trace, outcome.n_iter, True  # the paper has no stop rule
 
+    def _predict_proba(self, X: np.ndarray) -> np.ndarray:
+        """Return q (Eq. (5)) under the final weights."""
+        codes, centroids = torch.from_numpy(self._exact_codes(X)), torch.from_numpy(self.cluster_centers_).double()
+        alpha = self._resolve().alpha
+        return torch.cat([soft_assignment(part, centroids, alpha) for part in codes.split(4096)]).numpy()
+
     def _resolve(self) -> _Variant:
         """Return the variant's settings, replaced by those that are not None."""
         given = {field.name: getattr(self, field.name) for field in fields(_Variant)}

@@ -119,6 +119,12 @@ class PCX(CentroidClusterer):
         self.trace_ = first.trace + outcome.trace
         self.n_iter_, self.converged_ = first.n_iter + outcome.n_iter, False
 
+    def _predict_proba(self, X: np.ndarray) -> np.ndarray:
+        """Return lambda (Eq. (2)), softmax(-tau ||z - mu_k||^2), under the final weights."""
+        codes, centroids = torch.from_numpy(self._exact_codes(X)), torch.from_numpy(self.cluster_centers_).double()
+        parts = [torch.softmax(-self.tau * squared_distances(part, centroids), dim=1) for part in codes.split(4096)]
+        return torch.cat(parts).numpy()
+
     def _k_means(self, codes: np.ndarray) -> KMeans | MiniBatchKMeans:
         return k_means(codes, self.n_clusters, n_init=self.n_init, random_state=self._seed)
 

@@ -7,6 +7,7 @@ import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
 from pydantic import Field
+from scipy.special import softmax
 from torch import Tensor, nn
 
 from deepclust.graph.partition import partition
@@ -114,6 +115,10 @@ class GraphClassifier(DeepClusterer):
 
         labels: np.ndarray = in_chunks(logits, self.network_, on_device(X, self.device_)).argmax(dim=1).cpu().numpy()
         return labels
+
+    def _predict_proba(self, X: np.ndarray) -> np.ndarray:
+        shares: np.ndarray = softmax(self._exact_codes(X) @ self.coef_.T.astype(np.float64) + self.intercept_, axis=1)
+        return shares
 
 
 class _Classifier(nn.Module):

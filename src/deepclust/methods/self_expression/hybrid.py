@@ -118,6 +118,13 @@ class Hybrid(DeepClusterer):
         both = union(edges(Z), edges(sparse(problem.solve(other).coefficients, other)))
         self.readouts_["union"] = partition(both, self.n_clusters, random_state=self._seed).labels
         self.extras_ |= {"affinity": Z, "candidate_weights": _restricted(weights, support)}
+        self.map_ = {name: getattr(problem.state, name).cpu().numpy() for name in ("shift", "transform")}
+
+    def _transform(self, X: np.ndarray) -> np.ndarray:
+        """Return rows of H: the network's code under the constraint `code`, by the map of the fit's samples."""
+        parts = self._exact_codes(X), self.map_["shift"], self.map_["transform"]
+        codes, shift, transform = (torch.from_numpy(part).double() for part in parts)
+        return _constrained(codes, self.code, shift, transform).numpy()
 
     def _read_out(self, affinity: sp.csr_matrix, H: np.ndarray) -> None:
         """Set every label, from the affinity and from H, and the candidate partitions."""
@@ -299,9 +306,12 @@ class _Problem:
 
     def _embed(self, codes: Tensor) -> Tensor:
         """Return rows of H from rows of the network's code (B, P)."""
-        if self.settings.code == "unit":
-            return F.normalize(codes)
-        return (codes - self.state.shift) @ self.state.transform
+        return _constrained(codes, self.settings.code, self.state.shift, self.state.transform)
+
+
+def _constrained(codes: Tensor, constraint: str, shift: Tensor, transform: Tensor) -> Tensor:
+    """Return rows of H from rows of the network's code (B, P)."""
+    return F.normalize(codes) if constraint == "unit" else (codes - shift) @ transform
 
 
 class _Rows:

@@ -15,6 +15,7 @@ from deepclust.seeding import derive_seed
 from deepclust.settings import Count, Length, Positive, Share, setting
 from deepclust.training.loop import Refresh, in_chunks, make_optimizer, train
 from deepclust.training.rows import Rows
+from deepclust.training.runtime import widest
 
 
 class SelfTrainingState(nn.Module):
@@ -63,7 +64,7 @@ class SelfTraining(CentroidClusterer):
 
     def _fit(self, X: np.ndarray, network: Autoencoder | None = None, **_: Any) -> None:
         data = self._start(X, network)
-        self._unit = max(_root_mean_square(data), 1e-12) if self.normalize else 1.0
+        self._unit = self.scale_ = max(_root_mean_square(data), 1e-12) if self.normalize else 1.0
         codes = self._encode(data).cpu().numpy()
         centroids = k_means(codes, self.n_clusters, n_init=self.n_init, random_state=self._seed).cluster_centers_
         state = SelfTrainingState(self.network_, torch.from_numpy(centroids).to(data.device), len(data))
@@ -108,6 +109,13 @@ class SelfTraining(CentroidClusterer):
     def _soft(self, z: Tensor, centroids: Tensor) -> Tensor:
         return soft_assignment(z / self._unit, centroids / self._unit, self.alpha)
 
+    def _predict_proba(self, X: np.ndarray) -> np.ndarray:
+        """Return q (Eq. (1) of DEC) under the final weights; `scale_` is the unit of distances."""
+        centroids = torch.from_numpy(self.cluster_centers_).double() / self.scale_
+        codes = torch.from_numpy(self._exact_codes(X)) / self.scale_
+        return torch.cat([soft_assignment(part, centroids, self.alpha) for part in codes.split(4096)]).numpy()
+
 
 def _root_mean_square(X: Tensor) -> float:
-    return math.sqrt(sum(float(rows.square().sum(dtype=torch.float64)) for rows in Rows(X).chunks(4096)) / X.numel())
+    chunks, wide = Rows(X).chunks(4096), widest(X.device)
+    return math.sqrt(sum(float(rows.square().sum(dtype=wide)) for rows in chunks) / X.numel())

@@ -1,0 +1,407 @@
+"""The command `deepclust`: own data from the file to the page, what there is, and thin commands for a clone."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from deepclust import __version__, datasets, grids, layout, methods
+from deepclust.cli import clone, main, own, run
+from deepclust.errors import SeedFailed, UserError
+from deepclust.reporting.papers import PAPERS
+
+SMALL = ["--set", "pretraining.hidden=[8]", "--set", "pretraining.epochs=1", "--set", "epochs=1", "--threads", "1"]
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def flowers(here: Path) -> pd.DataFrame:
+    """Write flowers.csv: 60 named rows of three well separated kinds."""
+    rng = np.random.default_rng(0)
+    kinds = rng.permutation(np.repeat(["iris", "lily", "rose"], 20))
+    place = pd.Series(kinds).map({"iris": 0.0, "lily": 1.0, "rose": 2.0}).to_numpy()
+    table = pd.DataFrame({"name": [f"f{i}" for i in range(60)], "kind": kinds})
+    table["petal"], table["sepal"] = place + rng.normal(0, 0.05, 60), 100 * place + rng.normal(0, 5, 60)
+    table.to_csv("flowers.csv", index=False)
+    return table
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own, "_draw", lambda *_: {})  # seconds
+
+
+def cluster(*words: str, method: str = "kmeans", out: str = "out") -> pd.DataFrame:
+    main("cluster", *words, "--method", method, "--out", out)
+    return pd.read_csv(f"{out}/labels.csv")
+
+
+TABLE = ("flowers.csv", "-k", "3", "--index", "name", "--labels", "kind")
+
+
+def test_a_table_becomes_labels_a_map_a_page_and_a_record(
+    flowers: pd.DataFrame, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = cluster(*TABLE)
+    assert found["sample"].tolist() == flowers["name"].tolist()
+    assert len({*zip(found["cluster"], flowers["kind"], strict=True)}) == 3
+    record = json.loads(Path("out/run.json").read_text())
+    assert record["scores"]["acc"] == record["scores"]["ari"] == 1
+    assert record["scores"].keys() >= {"silhouette", "davies_bouldin", "modularity"}
+    assert record["settings"]["random_state"] == 0
+    assert record["read"] == {"scale": "feature", "labels": "kind", "index": "name"}
+    for stem in ("tsne", "confusion"):
+        with Image.open(f"out/figures/{stem}.png") as image:
+            assert min(image.size) > 300
+        assert Path(f"out/files/figures/{stem}.pdf").exists()
+    page = Path("out/index.html").read_text()
+    assert page.count("<img ") == 2
+    assert "flowers.csv: 3 clusters by kmeans" in page
+    assert 'src="http' not in page
+    said = capsys.readouterr().out
+    assert "2 features in [0, 1], each scaled by its own range" in said
+    assert "ACC                              100.0" in said
+    assert all(f"out/{name}" in said for name in ("labels.csv", "index.html", "figures/tsne.png"))
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_without_labels_there_are_internal_scores_alone(flowers: pd.DataFrame) -> None:
+    found = cluster("flowers.csv", "-k", "3", "--columns", "petal,sepal")
+    assert found["sample"].tolist() == list(range(60))
+    scores = json.loads(Path("out/run.json").read_text())["scores"]
+    assert scores.keys() == {"silhouette", "davies_bouldin", "modularity"}
+    assert "order of their labels" not in Path("out/index.html").read_text()
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_labels_reach_the_scores_and_no_fit(flowers: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    cls = methods.load("kmeans")
+    fit = cls.fit
+
+    def spy(self: Any, *given: Any, **inputs: Any) -> Any:
+        seen.append((len(given), inputs.keys()))
+        return fit(self, *given, **inputs)
+
+    monkeypatch.setattr(cls, "fit", spy)
+    right = cluster(*TABLE)
+    flowers.assign(kind=np.roll(flowers["kind"], 1)).to_csv("flowers.csv", index=False)
+    wrong = cluster(*TABLE, out="other")
+    assert seen == [(1, set()), (1, set())]
+    assert right.equals(wrong)
+    first, second = (json.loads(Path(folder, "run.json").read_text()) for folder in ("out", "other"))
+    assert first["data"] == second["data"]
+    assert first["scores"]["acc"] > second["scores"]["acc"]
+
+
+def test_a_network_is_trained_with_the_settings_given(flowers: pd.DataFrame, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        cluster(*TABLE, *SMALL, "--set", "gamma=.5", method="idec")
+    record = json.loads(Path("out/run.json").read_text())
+    assert record["settings"]["pretraining"] == {"hidden": [8], "epochs": 1}
+    assert record["settings"]["gamma"] == 0.5
+    assert Path("out/figures/curves.png").exists()
+    assert np.load("out/files/embedding.npy", allow_pickle=False).shape == (60, 10)
+    assert "pretrain: epoch 1 of 1" in caplog.text
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_images_have_a_network_for_images(here: Path) -> None:
+    rng = np.random.default_rng(0)
+    for number in range(24):
+        path = here / "photos" / f"kind{number % 2}" / f"{number:02}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 255, (8, 8), dtype=np.uint8) // (1 + number % 2)).save(path)
+    short = ["--set", "pretraining.channels=[2,3]", "--set", "pretraining.epochs=1", "--set", "epochs=1"]
+    found = cluster("photos", "-k", "2", "--labels", "folders", *short, method="decs")
+    assert found["sample"].iloc[0] == "kind0/00.png"
+    assert json.loads(Path("out/run.json").read_text())["settings"]["pretraining"]["channels"] == [2, 3]
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_what_is_no_image_is_read_by_another_network_and_that_is_said(
+    flowers: pd.DataFrame, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cluster(*TABLE, *SMALL, method="decs")
+    assert "decs has a network for images by its paper; these are none" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_graph_of_another_size_is_made_by_the_fit(flowers: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bool] = []
+    cls = methods.load("sc_ncut")
+    fit = cls._fit
+
+    def spy(self: Any, X: Any, **inputs: Any) -> None:
+        seen.append("graph" in inputs)
+        fit(self, X, **inputs)
+
+    monkeypatch.setattr(cls, "_fit", spy)
+    cluster(*TABLE, method="sc_ncut")
+    cluster(*TABLE, "--set", "n_neighbors=5", method="sc_ncut", out="other")
+    assert seen == [True, False]
+
+
+@pytest.mark.parametrize("shape", [(30, 4), (30, 2, 2)])
+@pytest.mark.usefixtures("undrawn")
+def test_arrays_are_scaled_as_a_whole(here: Path, shape: tuple[int, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    np.savez("both.npz", X=np.random.default_rng(0).random(shape) * 7, y=np.arange(30) % 3)
+    cluster("both.npz", "-k", "3", "--array", "X", "--labels", "y")
+    assert json.loads(Path("out/run.json").read_text())["read"]["scale"] == "global"
+    assert "30 samples, 4 features in [0, 1], scaled by the range of all" in capsys.readouterr().out
+
+
+def test_without_matplotlib_there_are_labels_and_a_line(
+    flowers: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "matplotlib" else found(name))
+    cluster(*TABLE)
+    assert "no map and no figures: matplotlib missing; the extra `pipeline` brings both" in capsys.readouterr().out
+    assert "<img" not in Path("out/index.html").read_text()
+    assert not Path("out/figures").exists()
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_results_are_replaced_where_that_is_asked_for_and_nothing_else_ever(flowers: pd.DataFrame) -> None:
+    cluster(*TABLE)
+    with pytest.raises(UserError, match=r"out is there already; .* --out \(--force replaces results of this command\)"):
+        cluster(*TABLE)
+    Path("out/labels.csv").unlink()
+    assert len(cluster(*TABLE, "--force")) == 60
+    Path("mine").mkdir()
+    Path("mine/notes.txt").write_text("mine")
+    with pytest.raises(UserError, match="mine is there already; name another place"):
+        cluster(*TABLE, "--force", out="mine")
+    assert [path.name for path in Path("mine").iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize(
+    ("error", "expected", "message"),
+    [
+        (SeedFailed("the loss became nan"), UserError, "^kmeans: the loss became nan$"),
+        (KeyboardInterrupt(), KeyboardInterrupt, "^nothing was written$"),
+    ],
+    ids=["broken", "interrupted"],
+)
+def test_a_fit_that_ends_early_writes_nothing(
+    error: BaseException,
+    expected: type[BaseException],
+    message: str,
+    flowers: pd.DataFrame,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def end(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(methods.load("kmeans"), "_fit", end)
+    with pytest.raises(expected, match=message):
+        cluster(*TABLE)
+    assert [path.name for path in Path().iterdir()] == ["flowers.csv"]
+
+
+K3 = ("cluster", "flowers.csv", "-k", "3")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), r"the following arguments are required: COMMAND; see deepclust --help$"),
+        (("clusters",), "argument COMMAND: invalid choice: 'clusters'"),
+        (("cluster", "flowers.csv"), "required: -k/--clusters; see deepclust cluster --help"),
+        ((*K3, "--labls", "kind"), "unrecognized arguments: --labls"),
+        (("cluster", "none.csv", "-k", "3"), "none.csv does not exist; correct the path$"),
+        (("cluster", "flowers.csv", "-k", "0"), "^-k: Input should be greater than or equal to 1, got 0$"),
+        (("cluster", "flowers.csv", "-k", "61", "--columns", "petal"), r"^-k must be in \[1, N=60\], the rows of flo"),
+        (K3, r"^flowers.csv, row 1, column 'name': 'f0' is no number; .* list the numeric columns under --columns$"),
+        ((*K3, "--index", "name", "--labels", "kin"), "^flowers.csv has no column 'kin'; it has name, kind, petal"),
+        (
+            ("cluster", "flowers.csv", "-k", "2", "--index", "name", "--labels", "kind"),
+            r"^-k 2, but its labels \(kind\) name 3 classes: iris, lily, rose; set -k 3, or leave labels out",
+        ),
+        ((*K3, "--array", "X"), r"^array is for .npz files and folders; see docs/own-data.md$"),
+        ((*K3, "--image-shape", "28x28"), "^--image-shape must be channels,height,width, such as 1,28,28; got 28x28$"),
+        ((*K3, "--method", "kmean"), "^unknown method 'kmean'; the methods are ae_gmm, "),
+        ((*K3, "--set", "epochs"), "^--set takes NAME=VALUE, .* got epochs$"),
+        ((*K3, "--set", "epoch=3"), "^'epoch' is not a setting of hybrid; it takes pretraining, alpha, "),
+        ((*K3, "--set", "network.epochs=3"), "^--set takes NAME=VALUE, or pretraining.NAME=VALUE"),
+        ((*K3, "--columns", "petal", "--set", "alpha=0"), "^Hybrid: alpha: Input should be greater than 0, got 0$"),
+        ((*K3, "--columns", "petal", "--threads", "0"), "^--threads must be at least 1"),
+        (("methods", "kmean"), "^unknown method 'kmean'"),
+        (("run", "benchmrk"), "^there is no grid 'benchmrk'; the grids are demo, "),
+        (("tables", "dec"), "^unknown paper 'dec'; the papers are hybrid, "),
+        (("run", "--jobs", "2", "--scheduler", "tcp://a:1"), "not allowed with argument"),
+    ],
+)
+def test_errors_are_one_line(words: tuple[str, ...], message: str, flowers: pd.DataFrame) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        main(*words)
+    assert "\n" not in str(caught.value)
+    assert sorted(path.name for path in Path().iterdir()) == ["flowers.csv"]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("3", 3),
+        ("0.5", 0.5),
+        (".5", 0.5),
+        ("1e-3", 0.001),
+        ("true", True),
+        ("False", False),
+        ("null", None),
+        ("None", None),
+        ("[64, 32]", [64, 32]),
+        ("adam", "adam"),
+        ("", ""),
+    ],
+)
+def test_values_of_settings_are_read_as_in_yaml(text: str, value: Any) -> None:
+    found = own._value(text)
+    assert (found, type(found)) == (value, type(value))
+
+
+# ---------------------------------------------------------------------------------------------------- what there is
+
+
+def said(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    main(*words)
+    return capsys.readouterr().out
+
+
+def test_lists_name_all_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    for command, names in (
+        ("methods", methods.names()),
+        ("datasets", datasets.names()),
+        ("grids", grids.names()),
+        ("tables", list(PAPERS)),
+    ):
+        firsts = [line.split(" ")[0] for line in said(capsys, command).splitlines()]
+        assert firsts[1 : 1 + len(names)] == names
+
+
+def test_a_method_is_shown_with_its_settings(capsys: pytest.CaptureFixture[str]) -> None:
+    text = said(capsys, "methods", "idec")
+    assert text.startswith("idec: Guo, Gao, Liu and Yin 2017\n")
+    assert "gamma = 0.1" in text
+    assert "weight of KL(P || Q)" in text
+
+
+def test_lists_and_help_load_no_torch() -> None:
+    program = "import sys\nfrom deepclust.cli import main\nmain('methods')\nmain('datasets')\n"
+    program += "assert not {'torch', 'sklearn', 'pandas'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    "words", [[], *([name] for name in ("cluster", "methods", "run", "report", "verify", "tables"))]
+)
+def test_every_command_has_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(*words, "--help")
+    assert not ended.value.code
+    assert capsys.readouterr().out.startswith(f"usage: {' '.join(['deepclust', *words])} ")
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main("--version")
+    assert capsys.readouterr().out == f"deepclust {__version__}\n"
+
+
+def test_the_process_ends_as_stages_do(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["deepclust", "cluster", "none.csv", "-k", "3"])
+    with pytest.raises(SystemExit) as ended:
+        run()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "error: none.csv does not exist; correct the path\n"
+
+
+# ------------------------------------------------------------------------------------------------------- in a clone
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], Path]]:
+    """Replace processes by a list of their commands, the interpreter left out, and folders."""
+    found: list[tuple[list[str], Path]] = []
+
+    class Done:
+        def __init__(self, command: list[str], cwd: Path, env: dict[str, str]) -> None:
+            assert command[0] == sys.executable
+            assert env["PATH"].startswith(str(Path(sys.executable).parent))
+            found.append(([word.replace(f"{layout.PROJECT}/", "") for word in command[1:]], cwd))
+
+        def wait(self) -> int:
+            return 0
+
+    monkeypatch.setattr(subprocess, "Popen", Done)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("words", "commands"),
+    [
+        (("run",), [("stages/plan.py table", "."), ("-m dvc repro", ".")]),
+        (("run", "decs"), [("stages/plan.py table decs", "."), ("-m dvc repro", "grids/decs")]),
+        (("run", "decs", "--jobs", "4"), [("stages/plan.py table decs", "."), ("tools/parallel.py 4", "grids/decs")]),
+        (("run", "--scheduler", "tcp://a:1"), [("stages/plan.py table", "."), ("tools/parallel.py tcp://a:1", ".")]),
+        (("report", "decs"), [("stages/report.py", "grids/decs")]),
+        (("verify",), [("tools/verify.py", ".")]),
+        (("verify", "--objects"), [("tools/verify.py objects", ".")]),
+        (("verify", "--objects", "bucket"), [("tools/verify.py objects bucket", ".")]),
+    ],
+)
+def test_commands_of_a_clone_run_its_scripts(
+    words: tuple[str, ...], commands: list[tuple[str, str]], calls: list[tuple[list[str], Path]]
+) -> None:
+    main(*words)
+    assert calls == [(command.split(), layout.PROJECT / folder) for command, folder in commands]
+
+
+def test_the_exit_code_of_a_script_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    for code, expected in ((2, 2), (-9, 137)):
+        monkeypatch.setattr(subprocess, "Popen", lambda *_, code=code, **__: type("", (), {"wait": lambda _: code})())
+        with pytest.raises(SystemExit) as ended:
+            main("verify")
+        assert ended.value.code == expected
+
+
+@pytest.mark.parametrize("words", [("run",), ("grids",), ("report",), ("verify",), ("tables", "decs")])
+def test_elsewhere_a_clone_is_asked_for_in_one_line(
+    words: tuple[str, ...], here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layout, "PROJECT", here)
+    with pytest.raises(UserError, match=r"^this command works on a clone of the repository, .* run make setup there"):
+        main(*words)
+
+
+def test_what_the_pipeline_lacks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clone, "_is_installed", lambda name: name != "dvc")
+    with pytest.raises(UserError, match=r"^dvc missing: pip install -e '\.\[pipeline\]' in "):
+        main("run")
+
+
+def test_tables_are_shown_without_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    text = said(capsys, "tables", "decs")
+    assert "# Grid benchmark: " in text
+    assert "reported" in text
+    lines: Callable[[str], list[str]] = lambda text: list(clone._as_text(text.splitlines()))  # noqa: E731
+    assert lines("| a | b |\n| --- | ---: |\n| [99.0](../x.json) | 9.5<sup>1</sup> |\n\n`x`<br>") == [
+        "a     b",
+        "99.0  9.5 [1]",
+        "",
+        "x",
+    ]
