@@ -33,6 +33,7 @@ DECLARED: dict[str, dict[str, Any]] = {
     | {"learning_rate": 3e-4},
     "sphere": {"norm_weight": 1.0, "activation": "relu"},
     "random": {"initial": "glorot", "epochs": 0, "layerwise_epochs": 0},
+    "bernoulli": {"hidden": (500, 500, 2000), "initial": "glorot", "output": None, "activation": "relu"},
 }
 
 

@@ -13,6 +13,7 @@ from deepclust.methods.baselines.ward import Ward as Ward
 from deepclust.methods.centroids.decs import DECS as DECS
 from deepclust.methods.centroids.pc_x import PCX as PCX
 from deepclust.methods.centroids.ulhe_dc import ULHEDC as ULHEDC
+from deepclust.methods.generative.vade import VaDE as VaDE
 from deepclust.methods.graph.graph_modularity import GraphModularity as GraphModularity
 from deepclust.methods.graph.sc_ncut import SCNcut as SCNcut
 from deepclust.methods.self_expression.graph_classifier import GraphClassifier as GraphClassifier
