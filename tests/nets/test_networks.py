@@ -21,7 +21,15 @@ from deepclust.training.pretrain import pretrain
 SOURCE = Path(__file__).parents[2] / "src"
 SHAPE = (1, 8, 8)
 X = torch.from_numpy(load_digits().data[:64] / 16).float()
-SHORT = {"n_embedding": 3, "epochs": 1, "layerwise_epochs": 1, "batch_size": 32, "hidden": [8, 6], "channels": [4, 5]}
+SHORT = {
+    "n_embedding": 3,
+    "epochs": 1,
+    "layerwise_epochs": 1,
+    "batch_size": 32,
+    "hidden": [8, 6],
+    "channels": [4, 5],
+    "kernels": [5, 3],
+}
 every_network = pytest.mark.parametrize("name", nets.names())
 
 # What each file declares otherwise than the class that it is a variant of; parameters of the papers, by hand.
@@ -33,6 +41,7 @@ DECLARED: dict[str, dict[str, Any]] = {
     | {"learning_rate": 3e-4},
     "sphere": {"norm_weight": 1.0, "activation": "relu"},
     "random": {"initial": "glorot", "epochs": 0, "layerwise_epochs": 0},
+    "strided": {"channels": (32, 64, 128), "kernels": (5, 5, 3), "initial": "glorot"},
     "bernoulli": {"hidden": (500, 500, 2000), "initial": "glorot", "output": None, "activation": "relu"},
 }
 
