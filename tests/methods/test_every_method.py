@@ -41,7 +41,9 @@ N, D, K = 60, 5, 3
 TINY = {"hidden": [16], "n_embedding": 3, "epochs": 3, "batch_size": 32}  # a network pretrained in milliseconds
 
 # scikit-learn's checks that a method does not pass: {method: {check: why}}
-EXPECTED_FAILURES: dict[str, dict[str, str]] = {}
+EXPECTED_FAILURES: dict[str, dict[str, str]] = {
+    "depict": {"check_clustering": "its softmax layer has learnt little from k-means in 14 steps of Adam at 1e-4"}
+}
 
 NAMES = methods.names()
 READERS = {

@@ -42,6 +42,7 @@ DECLARED: dict[str, dict[str, Any]] = {
     "sphere": {"norm_weight": 1.0, "activation": "relu"},
     "random": {"initial": "glorot", "epochs": 0, "layerwise_epochs": 0},
     "strided": {"channels": (32, 64, 128), "kernels": (5, 5, 3), "initial": "glorot"},
+    "depict": {"channels": (50, 50), "kernels": (4, 5), "corruption": 0.1, "batch_size": 100, "learning_rate": 1e-4},
     "bernoulli": {"hidden": (500, 500, 2000), "initial": "glorot", "output": None, "activation": "relu"},
 }
 

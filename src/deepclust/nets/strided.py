@@ -11,7 +11,7 @@ from deepclust.settings import Count, setting
 
 
 class Strided(Network):
-    """Convolutions of stride 2 with ReLU and a dense code, mirrored in the decoder, for images (DCEC, Section 3.1).
+    """Convolutions of stride 2 with ReLU and a dense code, mirrored in the decoder, for images (DCEC).
 
     Images are padded so that a layer halves their sides, rounded up. The last layer does so only along sides that are
     multiples of 2^layers, and has no padding along others, as in the released code: 28 -> 14 -> 7 -> 3. Padding is
@@ -40,7 +40,7 @@ class Strided(Network):
         encoder += [nn.Flatten(), nn.Linear(n_flat, self.n_embedding)]
         decoder: list[nn.Module] = [nn.Linear(self.n_embedding, n_flat), nn.ReLU(inplace=True)]
         decoder.append(nn.Unflatten(1, (self.channels[-1], *sides)))
-        for convolution in up:
-            decoder += [convolution, nn.ReLU(inplace=True)]
+        for transposed in up:
+            decoder += [transposed, nn.ReLU(inplace=True)]
         decoder[-1] = nn.Flatten()  # nothing after the reconstruction
         return nn.Sequential(*encoder), nn.Sequential(*decoder)
