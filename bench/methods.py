@@ -2,6 +2,7 @@
 
 A pass is the least that an epoch has to do: forward, backward and the optimiser's step over all batches, for encoder
 and decoder on the squared reconstruction error, or for the encoder on its squared code where a method trains no more.
+DEPICT's pass has its network's noisy and clean encoders, as its pretraining has.
 A pass shares the method's network, optimiser, batches of 256 and threads, and does nothing else. An epoch should cost
 at most 1.3 times its pass. ULHE-DC's labels come from all samples once an epoch: forward alone is a third of its pass.
 
@@ -10,9 +11,10 @@ optimiser's steps, from the last of the first epoch to the last of the last one:
 the read-outs, and has in it whatever a method recomputes between batches and between epochs. DEC and IDEC encode all
 samples for a new target every 140 batches, which at the default size is once in the epochs timed.
 
-The data are synthetic and of USPS's shape. The networks are 256-500-500-2000-10 and, for DECS, the convolutional one,
-pretrained for an epoch. Settings are the defaults, without a stop rule; ULHE-DC is fed all samples and PC-X has its
-entropy from the first epoch on. Left out are methods that train nothing (ae_*) or solve for a graph between epochs.
+The data are synthetic and of USPS's shape. The networks are 256-500-500-2000-10 and, for DECS, DCEC and DEPICT, their
+convolutional ones, pretrained for an epoch. Settings are the defaults, without a stop rule; DCEC is IDEC without
+`normalize`, ULHE-DC is fed all samples, PC-X has its entropy from the first epoch on, and DEPICT has no warm-up. Left
+out are methods that train nothing (ae_*) or solve for a graph between epochs.
 
     python bench/methods.py [--samples N] [--turns R] [--threads T]
 """
@@ -32,10 +34,14 @@ from deepclust import layout
 from deepclust.methods import load, names
 from deepclust.methods._deep import DeepClusterer
 from deepclust.nets._autoencoder import Autoencoder
+from deepclust.nets._layerwise import passes
 from deepclust.nets.base import Network
+from deepclust.nets.bernoulli import Bernoulli
 from deepclust.nets.conv import Conv
+from deepclust.nets.depict import Depict
 from deepclust.nets.sigmoid import Sigmoid
 from deepclust.nets.sphere import Sphere
+from deepclust.nets.strided import Strided
 from deepclust.reporting.aggregate import read_reported
 from deepclust.training.loop import make_optimizer
 from deepclust.training.pretrain import pretrain
@@ -53,6 +59,9 @@ NETWORKS: dict[str, Network] = {
     "mlp": MLP,
     "sigmoid": Sigmoid(epochs=1, layerwise_epochs=0),
     "conv": Conv(epochs=1, augmentation=None),
+    "strided": Strided(epochs=1),
+    "depict": Depict(epochs=1),
+    "bernoulli": Bernoulli(epochs=1),
 }
 
 
@@ -74,11 +83,20 @@ PASSES = {
     "decs": Pass("conv", decoder=False, optimizer="sgd"),
     "idec": Pass("mlp", decoder=True, optimizer="adam"),
     "pc_x": Pass("mlp", decoder=True, optimizer="adam"),
+    "vade": Pass("bernoulli", decoder=True, optimizer="adam"),
+    "dcec": Pass("strided", decoder=True, optimizer="adam"),
+    "depict": Pass("depict", decoder=True, optimizer="adam"),
     "daec": Pass("sigmoid", decoder=True, optimizer="adadelta"),
     "dc_kmeans": Pass("sigmoid", decoder=True, optimizer="adadelta"),
     "dc_gmm": Pass("sigmoid", decoder=True, optimizer="adadelta"),
 }
-SETTINGS: dict[str, dict[str, Any]] = {"ulhe_dc": {"self_paced": False}, "pc_x": {"burn_in": 0}}
+USES = {"dcec": "idec"}  # a method's file where its name is not the file's
+SETTINGS: dict[str, dict[str, Any]] = {
+    "ulhe_dc": {"self_paced": False},
+    "pc_x": {"burn_in": 0},
+    "dcec": {"normalize": False},
+    "depict": {"warm_up": 0},
+}
 CLUSTPY = {"DEC": PASSES["dec"], "IDEC": PASSES["idec"], "VaDE": PASSES["idec"]}
 
 
@@ -123,7 +141,7 @@ def main() -> None:
     print("| epoch of | trains | time / pass | time / ClustPy's |")
     print("|---|---|---:|---:|")
     for method, passed in PASSES.items():
-        peer = f"ClustPy {method.upper()}"
+        peer = f"ClustPy {load(method).__name__}" if method not in USES else ""
         against = f"{ratio(method, peer):.2f}" if peer in times else ""
         print(f"| {method} | {passed} | {ratio(method, str(passed)):.2f} | {against} |")
     for name, passed in CLUSTPY.items():
@@ -160,9 +178,14 @@ def train_alone(network: Autoencoder, X: np.ndarray, passed: Pass) -> Callable[[
         trained = copy.deepcopy(network).train()
         module = trained if passed.decoder else trained.encoder
         optimizer = make_optimizer(passed.optimizer, module, learning_rate=1e-3)
+        noise = torch.Generator().manual_seed(0)
         for _ in range(EPOCHS):
             for x in data.split(BATCH):
-                loss = F.mse_loss(trained(x)[1], x) if passed.decoder else trained.encode(x).square().mean()
+                if passed.network == "depict":
+                    found = passes(trained, x, 0.1, noise)
+                    loss = found.data + found.hidden
+                else:
+                    loss = F.mse_loss(trained(x)[1], x) if passed.decoder else trained.encode(x).square().mean()
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -172,7 +195,7 @@ def train_alone(network: Autoencoder, X: np.ndarray, passed: Pass) -> Callable[[
 
 def our_fit(name: str, network: Autoencoder, X: np.ndarray) -> Callable[[], object]:
     settings: dict[str, Any] = {"n_init": 1, "epochs": EPOCHS, "batch_size": BATCH, "random_state": 0, "device": "cpu"}
-    method = load(name)(N_CLUSTERS, **settings, **SETTINGS.get(name, {}))
+    method = load(USES.get(name, name))(N_CLUSTERS, **settings, **SETTINGS.get(name, {}))
     if "tolerance" in method.get_params():
         method.set_params(tolerance=0.0)
     return lambda: method.fit(X, network=network)

@@ -16,7 +16,7 @@ from torch import Tensor
 from deepclust import losses, metrics
 from deepclust.errors import UserError
 from deepclust.graph import partition
-from deepclust.losses import distances, exemplars, hypersphere, stability, student_t
+from deepclust.losses import distances, exemplars, hypersphere, latent_mixture, stability, student_t
 
 SIGNED, UNSIGNED = ("int8", "int16", "int32", "int64"), ("uint8", "uint16", "uint32", "uint64")
 every_integer = pytest.mark.parametrize("dtype", [*SIGNED, *UNSIGNED])
@@ -140,6 +140,7 @@ def test_internal_metrics_refuse_what_are_no_samples(X: np.ndarray) -> None:
 CODES = [[1, 0, 2], [0, 3, 1], [0, 0, 0], [2, 2, 2]]  # the third is without a direction
 CENTERS = [[1, 1, 1], [0, 0, 3]]
 OWN = [1, 0, 1, 0]
+PRIOR = {"means": CENTERS, "log_variances": CENTERS}
 SHARES = [[1, 0, 0], [0, 1, 0], [1, 0, 0], [0, 0, 0]]  # the last cluster is empty, and so is the last row
 
 LOSSES: dict[str, tuple[Callable[..., Any], dict[str, list]]] = {
@@ -160,6 +161,8 @@ LOSSES: dict[str, tuple[Callable[..., Any], dict[str, list]]] = {
     "cluster_directions": (lambda z, labels: hypersphere.cluster_directions(z, labels, 3), {"z": CODES, "labels": OWN}),
     "uniformity": (hypersphere.uniformity, {"centroids": SHARES, "present": [2, 0, 4, 1]}),
     "compactness": (lambda z, labels: hypersphere.compactness(z, labels, 3), {"z": CODES, "labels": OWN}),
+    "log_joint": (latent_mixture.log_joint, {"z": CODES, "log_weights": [0, 1], **PRIOR}),
+    "divergences": (latent_mixture.divergences, {"mean": CODES, "log_variance": CODES, **PRIOR}),
     "otsu_threshold": (stability.otsu_threshold, {"q": SHARES}),
     "determinacy": (stability.determinacy, {"q": SHARES, "t": [1]}),
     "stability": (lambda fq: stability.stability(fq, 0.8), {"fq": SHARES}),
@@ -169,7 +172,7 @@ LOSSES: dict[str, tuple[Callable[..., Any], dict[str, list]]] = {
     "kl_divergence": (student_t.kl_divergence, {"p": SHARES, "q": SHARES}),
 }
 CONSTANTS = {"inverse_sizes", "target_distribution"}  # nothing is trained through these
-WHOLE = {"centroids", "sums", "weights", "present", "sizes", "t"}  # arguments that have no row for each sample
+WHOLE = {"centroids", "sums", "weights", "present", "sizes", "t", "log_weights", *PRIOR}  # no row for each sample
 every_loss = pytest.mark.parametrize("name", LOSSES)
 
 

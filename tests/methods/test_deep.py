@@ -19,6 +19,7 @@ from deepclust import execution
 from deepclust.errors import NotApplicable, SeedFailed
 from deepclust.files import write_json
 from deepclust.losses.student_t import kl_divergence, soft_assignment, target_distribution
+from deepclust.methods import _deep
 from deepclust.methods.baselines.ae_gmm import AEGMM
 from deepclust.methods.baselines.ae_kmeans import AEKMeans
 from deepclust.methods.baselines.gmm import GMM
@@ -201,6 +202,28 @@ def test_idec_without_divergence_only_reconstructs(network: Autoencoder) -> None
     start = AEKMeans(10, n_init=3, random_state=0, device="cpu").fit(X, network=network)
     np.testing.assert_array_equal(method.cluster_centers_, start.cluster_centers_)
     assert {row["loss_clustering"] for row in method.trace_} == {0.0}
+
+
+def test_augmented_batches_are_taught_the_targets_of_their_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With every map of an image a black one, both terms are those of black images, the targets and labels are not."""
+    images, _ = pretrain(torch.from_numpy(X), network_of(SETTINGS | {"epochs": 5}), seed=0, image_shape=(1, 8, 8))
+    plain = quick(IDEC, epochs=1, learning_rate=1e-12).fit(X, network=images)
+    targets: list[Tensor] = []
+
+    def divergence(p: Tensor, q: Tensor) -> Tensor:
+        targets.append(p)
+        assert (q == q[0]).all()
+        return kl_divergence(p, q)
+
+    monkeypatch.setattr(_deep, "augment", lambda x, *_: torch.zeros_like(x))
+    monkeypatch.setattr(_scheme, "kl_divergence", divergence)
+    method = quick(IDEC, epochs=1, learning_rate=1e-12, augment=True).fit(X, network=images)
+    np.testing.assert_array_equal(method.labels_, plain.labels_)
+    assert len(targets[0].unique(dim=0)) == 64
+    black = torch.zeros(1, 64)
+    with torch.no_grad():
+        error = F.mse_loss(images(black)[1], black).item() / float(np.square(X).mean())
+    assert method.trace_[0]["loss_reconstruction"] == pytest.approx(error, rel=1e-4)
 
 
 def test_idec_balances_its_terms_whatever_the_scale_of_the_data(network: Autoencoder) -> None:

@@ -21,7 +21,15 @@ from deepclust.training.pretrain import pretrain
 SOURCE = Path(__file__).parents[2] / "src"
 SHAPE = (1, 8, 8)
 X = torch.from_numpy(load_digits().data[:64] / 16).float()
-SHORT = {"n_embedding": 3, "epochs": 1, "layerwise_epochs": 1, "batch_size": 32, "hidden": [8, 6], "channels": [4, 5]}
+SHORT = {
+    "n_embedding": 3,
+    "epochs": 1,
+    "layerwise_epochs": 1,
+    "batch_size": 32,
+    "hidden": [8, 6],
+    "channels": [4, 5],
+    "kernels": [5, 3],
+}
 every_network = pytest.mark.parametrize("name", nets.names())
 
 # What each file declares otherwise than the class that it is a variant of; parameters of the papers, by hand.
@@ -37,6 +45,9 @@ DECLARED: dict[str, dict[str, Any]] = {
     | {"initial": "glorot", "epochs": 0},
     "sdae": {"initial": "normal", "optimizer": "sgd", "learning_rate": 0.1, "corruption": 0.2, "decay_every": 20_000}
     | {"layerwise_epochs": "50000 iterations", "epochs": "100000 iterations"},
+    "strided": {"channels": (32, 64, 128), "kernels": (5, 5, 3), "initial": "glorot"},
+    "depict": {"channels": (50, 50), "kernels": (4, 5), "corruption": 0.1, "batch_size": 100, "learning_rate": 1e-4},
+    "bernoulli": {"hidden": (500, 500, 2000), "initial": "glorot", "output": None, "activation": "relu"},
 }
 
 

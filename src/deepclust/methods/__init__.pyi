@@ -13,6 +13,7 @@ from deepclust.methods.baselines.ward import Ward as Ward
 from deepclust.methods.centroids.decs import DECS as DECS
 from deepclust.methods.centroids.pc_x import PCX as PCX
 from deepclust.methods.centroids.ulhe_dc import ULHEDC as ULHEDC
+from deepclust.methods.generative.vade import VaDE as VaDE
 from deepclust.methods.graph.ac_gdl import ACGDL as ACGDL
 from deepclust.methods.graph.gnmf import GNMF as GNMF
 from deepclust.methods.graph.graph_modularity import GraphModularity as GraphModularity
@@ -21,6 +22,7 @@ from deepclust.methods.graph.sc_ncut import SCNcut as SCNcut
 from deepclust.methods.self_expression.graph_classifier import GraphClassifier as GraphClassifier
 from deepclust.methods.self_expression.hybrid import Hybrid as Hybrid
 from deepclust.methods.self_training.dec import DEC as DEC
+from deepclust.methods.self_training.depict import DEPICT as DEPICT
 from deepclust.methods.self_training.idec import IDEC as IDEC
 
 def names() -> list[str]: ...

@@ -50,6 +50,9 @@ class SelfTraining(CentroidClusterer):
     `normalize` measures the code's distances in units of the data's root mean square, and errors in its square.
     Student's t has a scale, alpha, and DEC's data have mean square 1; on codes of data in [0, 1] every q is nearly
     uniform, and sharpening it merges clusters.
+
+    `augment`: batches are random affine maps of their images, taught the target of the images themselves (Guo, Zhu, Liu
+    and Yin 2018).
     """
 
     alpha: Positive = setting("degrees of freedom of Student's t", default=1.0)
@@ -61,6 +64,7 @@ class SelfTraining(CentroidClusterer):
     optimizer: Literal["sgd", "adam"] = setting("SGD has momentum 0.9", default="sgd")
     learning_rate: Positive = setting("of the optimizer", default=0.01)
     n_init: Count = setting("starts of the k-means that gives the first centroids", default=20)
+    augment: bool = setting("train on random affine maps of the images", default=False)
 
     def _fit(self, X: np.ndarray, network: Autoencoder | None = None, **_: Any) -> None:
         data = self._start(X, network)
@@ -68,6 +72,7 @@ class SelfTraining(CentroidClusterer):
         codes = self._encode(data).cpu().numpy()
         centroids = k_means(codes, self.n_clusters, n_init=self.n_init, random_state=self._seed).cluster_centers_
         state = SelfTrainingState(self.network_, torch.from_numpy(centroids).to(data.device), len(data))
+        augmented = self._augmenter(self.augment)
 
         @torch.no_grad()
         def refresh() -> Tensor:
@@ -81,7 +86,8 @@ class SelfTraining(CentroidClusterer):
                 found.copy_(q.argmax(dim=1))
             return labels
 
-        def terms(x: Tensor, index: Tensor, _: torch.Generator) -> dict[str, Tensor]:
+        def terms(x: Tensor, index: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+            x = augmented(x, generator)
             z = self.network_.encode(x)
             target = target_distribution(self._soft(state.bank[index], state.anchors), state.sizes)
             return self._terms(x, z, kl_divergence(target, self._soft(z, state.centroids)))
