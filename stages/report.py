@@ -6,7 +6,7 @@ The stage also says how many of the published numbers have the grid's beside the
 import logging
 from typing import Any
 
-from deepclust import layout
+from deepclust import layout, methods
 from deepclust.files import read_json, read_yaml, write_text
 from deepclust.integrity import intact
 from deepclust.reporting import aggregate, coverage, figures, html, readme, tables
@@ -28,7 +28,8 @@ def main() -> None:
     reported = aggregate.read_reported(layout.REPORTED)
     comparison = aggregate.compare(summary, reported)
     absent, _ = coverage.read_absent(layout.ABSENT).without(cells, datasets)
-    for line in coverage.lines(coverage.coverage(reported, comparison, absent)):
+    covered = coverage.coverage(reported, comparison, absent)
+    for line in coverage.lines(covered):
         _log.info("%s", line)
     for name, frame in (("results", results), ("summary", summary)):
         aggregate.write_csv(root / f"{name}.csv", frame)
@@ -46,7 +47,22 @@ def main() -> None:
     block = readme.sweeps_block(swept, sweep_captions) if swept else ""
     page = readme.index(grid["name"], summary, by_dataset, by_paper, captions, drawn, block)
     write_text(root / "README.md", page)
-    page = html.page(grid["name"], root, results, summary, by_dataset, by_paper, captions, swept, sweep_captions)
+    # the page draws accuracies itself, with every seed
+    shown = {name: {k: v for k, v in of.items() if k != f"figures/accuracy_{name}"} for name, of in captions.items()}
+    families = {name: methods.family(name) for name in methods.names()}
+    page = html.page(
+        grid["name"],
+        root,
+        results,
+        summary,
+        by_dataset,
+        by_paper,
+        shown,
+        swept,
+        sweep_captions,
+        families=families,
+        covered=covered,
+    )
     write_text(root / "index.html", page)
 
 

@@ -16,9 +16,10 @@ import pytest
 from deepclust import files
 from deepclust.metrics import EXTERNAL
 from deepclust.reporting.aggregate import NOT_RUN, compare, read_results, read_run, run_record, summarise
+from deepclust.reporting.coverage import Absent, coverage
 from deepclust.reporting.html import fit_page, page
 from deepclust.reporting.readme import sweeps_table
-from deepclust.reporting.tables import HEADINGS, dataset_table, number, paper_tables, spread, write
+from deepclust.reporting.tables import HEADINGS, INTERNAL_HEADINGS, dataset_table, number, paper_tables, spread, write
 from tests.reporting.conftest import CELLS, DATASETS, NAN, SIZE
 
 VOID = {"img", "input", "meta"}
@@ -99,7 +100,9 @@ def draw(root: Path) -> None:
             file.write(data)
 
 
-def page_of(root: Path, reported: pd.DataFrame, cells: list[str] = CELLS) -> str:
+def page_of(
+    root: Path, reported: pd.DataFrame, cells: list[str] = CELLS, families: dict[str, str] | None = None
+) -> str:
     """Return the page of the grid in `root`, with a figure for each data set and one sweep."""
     draw(root)
     results = read_results(root, DATASETS, cells)
@@ -121,6 +124,8 @@ def page_of(root: Path, reported: pd.DataFrame, cells: list[str] = CELLS) -> str
         {name: {f"figures/accuracy_{name}": f"Accuracy of `{name}`"} for name in DATASETS},
         sweeps_table([asked], {"mine": pd.DataFrame(points)}),
         {"sweeps/mine/acc": "`mine`: ACC"},
+        families=families,
+        covered=coverage(reported, comparison, Absent()),
     )
 
 
@@ -272,10 +277,11 @@ def test_links_lead_to_files_beside_the_page(
         write([dataset_table(name, summary, comparison)], grid / "tables" / name)
     for stem, parts in paper_tables(comparison).items():
         write(parts, grid / "tables" / stem)
-    made_by_figures_and_sweeps = {*(f"files/{stem}.pdf" for stem in PIXELS), "sweeps/mine/results.csv"}
+    made_by_other_stages = {*(f"files/{stem}.pdf" for stem in PIXELS), "sweeps/mine/results.csv"}
+    made_by_other_stages |= {f"files/{name}/{cell}/assignments.csv" for name in DATASETS for cell in CELLS[:2]}
     links = {a.attributes["href"] for a in read(text).all("a") if not a.attributes["href"].startswith("#")}
-    assert made_by_figures_and_sweeps <= links
-    assert [link for link in links - made_by_figures_and_sweeps if not (grid / link).is_file()] == []
+    assert made_by_other_stages <= links
+    assert [link for link in links - made_by_other_stages if not (grid / link).is_file()] == []
 
 
 def test_a_cell_has_what_its_seeds_share_once_and_what_differs_by_seed(
@@ -302,7 +308,8 @@ def test_a_cell_has_what_its_seeds_share_once_and_what_differs_by_seed(
     percent = [number(100 * scores(0.75)[metric]) for metric in EXTERNAL]
     assert rows[2] == ["10", "ok", *percent, "0" * 12, "17"]
     links = [a.attributes["href"] for a in cell.all("a")]
-    assert links == ["runs/usps/dec.json", "cells/usps/dec/confusion.png", "cells/usps/dec/tsne.png"]
+    drawn = [f"cells/usps/dec/{name}.png" for name in ("confusion", "tsne")]
+    assert links == ["runs/usps/dec.json", "files/usps/dec/assignments.csv", *drawn]
 
 
 def test_a_readout_has_its_row_and_shares_the_section_of_its_cell(
@@ -346,7 +353,7 @@ def test_a_reader_without_a_mouse_reaches_everything(document: Element) -> None:
     assert all(details.all()[0].tag == "summary" for details in document.all("details"))
     fields = [e for tag in ("input", "select") for e in document.all(tag)]
     labelled = [e for label in document.all("label") for tag in ("input", "select") for e in label.all(tag)]
-    assert len(fields) == len(labelled) == 4
+    assert len(fields) == len(labelled) == 5
 
 
 def test_the_same_results_give_the_same_bytes_wherever_they_lie(
@@ -370,8 +377,97 @@ def test_sections_without_content_are_left_out(grid: Path, summary: pd.DataFrame
         pd.DataFrame(columns=["paper", "table", "dataset", "method", "method_id", "metric", "value", "std", "note"]),
     )
     document = read(page("demo", grid, scores, toy, {"toy": dataset_table("toy", toy, nothing)}, {}, {}))
-    assert [h2.text for h2 in document.all("h2")] == ["Summary", "What did not finish", "Results", "Data sets"]
-    assert len(document.all("nav")[0].all("ul")[0].all("li")) == 5  # these and the data set
+    headings = ["Which is best, and how sure", "What ran", "What did not finish", "Results", "Data sets"]
+    assert [h2.text for h2 in document.all("h2")] == headings
+    assert len(document.all("nav")[0].all("ul")[0].all("li")) == 6  # these and the data set
+
+
+def test_the_first_screen_ranks_every_data_set_and_says_how_sure_that_is(
+    grid: Path, reported: pd.DataFrame, write_cell: Callable
+) -> None:
+    write_cell(grid, "usps", "idec", {"0": 0.90, "1": 0.92, "2": 0.94})
+    document = read(page_of(grid, reported))
+    first = document.all("section")[0]
+    assert first.attributes["id"] == "best"
+    table, other = first.all("table", **{"class": "ranks"})
+    rows = [row.texts for row in table.all("tbody")[0].all("tr")]
+    assert [row[0] for row in rows] == ["idec", "dec", "hybrid", "vade"]
+    assert [row[2] for row in rows] == ["92.0 ± 2.0", "75.0 ± 5.0", "failed", "skipped"]
+    assert [row[3] for row in rows] == ["76.1 to 95.0", "76.2 to 76.9", "", ""]
+    assert [row.attributes.get("class") for row in table.all("tr")[1:]] == ["best", None, None, None]
+    said = [p.text for p in first.all("p")]
+    assert "Best: idec, 92.0 ± 2.0. Every other is told apart from it." in said
+    assert "Best: idec, 91.0 ± 1.4. With fewer than 3 seeds nothing is told apart from it." in said  # toy
+    assert [row.texts[2] for row in other.all("tbody")[0].all("tr")][:2] == ["91.0 ± 1.4", "≈ 75.0 ± 5.0"]
+    shown = {use.attributes["href"][1:] for use in document.all("use")}
+    assert shown <= {element.attributes.get("id") for element in document.all()}
+
+
+def test_across_data_sets_cells_have_a_mean_rank_and_what_they_won(
+    grid: Path, reported: pd.DataFrame, write_cell: Callable
+) -> None:
+    for dataset in DATASETS:
+        write_cell(grid, dataset, "vade", {"0": 0.5, "1": 0.6, "2": 0.55})
+    (table,) = read(page_of(grid, reported)).all("table", **{"class": "across"})
+    rows = [row.texts for row in table.all("tr")]
+    assert rows[0] == ["method", "mean rank", "won / not told apart / lost", *DATASETS]
+    assert rows[1] == ["idec", "1.0", "0 / 4 / 0", "91.0 ± 1.4", "91.0 ± 1.4"]
+    assert rows[2][:3] == ["dec", "2.0", "2 / 2 / 0"]
+    assert rows[3][:3] == ["vade", "3.0", "0 / 2 / 2"]
+    assert [td.attributes.get("class") for td in table.all("tr")[2].all("td")] == [None, None, "best", "best"]
+
+
+def test_our_accuracies_stand_against_the_papers_with_their_coverage(
+    grid: Path, reported: pd.DataFrame, comparison: pd.DataFrame
+) -> None:
+    document = read(page_of(grid, reported))
+    (section,) = document.all("section", id="reported")
+    found = comparison[(comparison["metric"] == "acc") & comparison["difference"].notna()]
+    (chart,) = section.all("svg", **{"class": "scatter"})
+    assert len(chart.all("use")) == len(found) > 4
+    titles = {title.text for title in chart.all("title")}
+    assert "dec on usps: 75.0, reported 76.9 (Hybrid, Table 1)" in titles
+    near = (found["difference"].abs() <= 1).sum()
+    assert f"{near} agree within a point" in section.text
+    (table,) = section.all("table", **{"class": "coverage"})
+    rows = {row.texts[0]: row.texts for row in table.all("tbody")[0].all("tr")}
+    whole = (reported["paper"] == "hybrid").sum()
+    with_ours = ((comparison["paper"] == "hybrid") & comparison["difference"].notna()).sum()
+    assert rows["Hybrid"][2] == f"{with_ours} of {whole}"
+
+
+def test_families_have_marks_of_their_own_and_a_legend(grid: Path, reported: pd.DataFrame) -> None:
+    families = {"DEC": "self_training", "IDEC": "self_training", "VADE": "generative", "KMEANS": "baselines"}
+    document = read(page_of(grid, reported, families=families))
+    legend = document.all("section", id="best")[0].all("ul", **{"class": "legend"})[0].all("li")
+    marks = {item.text: item.all("use")[0].attributes["href"] for item in legend if item.all("use")}
+    assert list(marks)[:3] == ["generative", "self_training", "other"]  # families of this grid; hybrid has none
+    assert len(set(marks.values())) == len(marks)
+    table = document.all("table", **{"class": "ranks"})[0]
+    first = {row.texts[0]: row.all("use")[0].attributes["href"] for row in table.all("tbody")[0].all("tr")}
+    assert first["dec"] == first["idec"] == marks["self_training"]
+    assert first["vade"] == marks["generative"]
+
+
+def test_data_without_labels_show_internal_metrics_and_lead_to_the_clusters(
+    grid: Path, reported: pd.DataFrame, results: pd.DataFrame
+) -> None:
+    bare = results.assign(value=results["value"].mask(results["metric"].isin(EXTERNAL) & (results["dataset"] == "toy")))
+    summary = summarise(bare)
+    comparison = compare(summary, reported)
+    tables = {name: dataset_table(name, summary, comparison) for name in DATASETS}
+    document = read(page("demo", grid, bare, summary, tables, {}, {}))
+    (first,) = document.all("section", id="best")
+    assert len(first.all("table", **{"class": "ranks"})) == 1
+    (box,) = [div for div in first.all("div") if div.attributes.get("aria-label") == "Shape on toy"]
+    (table,) = box.all("table")
+    rows = [row.texts for row in table.all("tr")]
+    assert rows[0] == ["method", *INTERNAL_HEADINGS.values(), "clusters"]
+    mean = summary.set_index(["dataset", "cell", "metric"]).loc[("toy", "dec", "silhouette")]
+    assert rows[1][:2] == ["dec", spread(mean["mean"], mean["std"], decimals=3)]
+    assert rows[3][:2] == ["hybrid", "failed"]
+    assert [a.attributes["href"] for a in table.all("tr")[1].all("a")][1] == "files/toy/dec/assignments.csv"
+    assert "No labels, so nothing says which is best" in first.text
 
 
 def test_page_of_a_fit_is_whole_and_has_scores_clusters_figures_and_settings(tmp_path: Path) -> None:

@@ -6,34 +6,35 @@ import json
 import re
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from deepclust.reporting import charts, overview
 from deepclust.reporting.aggregate import read_run
+from deepclust.reporting.markup import Html as _Html
+from deepclust.reporting.markup import cell_id as _cell_id
+from deepclust.reporting.markup import heading as _heading
+from deepclust.reporting.markup import scrolling as _scrolling
+from deepclust.reporting.markup import status as _status
+from deepclust.reporting.markup import tag as _tag
+from deepclust.reporting.overview import own_cells
 from deepclust.reporting.papers import PAPERS
 from deepclust.reporting.readme import unfinished
-from deepclust.reporting.tables import HEADINGS, INTERNAL_HEADINGS, OURS, Entry, Table, number
+from deepclust.reporting.tables import HEADINGS, INTERNAL_HEADINGS, Entry, Table, number
 
 _HERE = Path(__file__).parent
 _CLASSES = (
     "Figures number the classes from 0 in the order of their labels, and name a cluster by the class that matches it. "
     "The matching is one-to-one and maximises ACC. Labels served the scores and figures alone."
 )
-_VOID = {"img", "input", "meta"}
-_LINES = {"div", "figure", "h1", "h2", "h3", "h4", "head", "li", "p", "section", "summary", "table", "tr", "ul"}
 _TOLD = {"cell", "dataset", "method", "seed", "status", "reason"}  # keys of a record that the page shows elsewhere
 _EXPLAINED = {
     "code": "code, by its SHA-256",
     "inputs": "inputs, by their SHA-256 (X: the data set)",
     "device": "device used",
 }
-
-
-class _Html(str):
-    """Text that is markup already; any other text is escaped when it goes into an element."""
 
 
 def page(
@@ -46,8 +47,11 @@ def page(
     figures: Mapping[str, Mapping[str, str]],
     sweeps: Table | None = None,
     sweep_figures: Mapping[str, str] | None = None,
+    *,
+    families: Mapping[str, str] | None = None,
+    covered: pd.DataFrame | None = None,
 ) -> str:
-    """Return the page: summary, unfinished cells, every result, then data sets, papers and sweeps one by one.
+    """Return the page: which cell is best and how sure that is, then every result, data set, paper and sweep.
 
     Scripts, styles and figures are in the page, and its content security policy forbids the browser to fetch anything.
     Links lead to files beside the page. Links to a cell's figures and to PDFs need the files of DVC's cache (`dvc
@@ -70,13 +74,19 @@ def page(
         is `files/STEM.pdf`.
     sweeps
         The result of `sweeps_table`; None for a grid without sweeps.
+    families
+        The family of every method there is, by which marks have their colours and shapes.
+    covered
+        The result of `coverage.coverage` for this grid.
     """
     root = Path(root)
     by_paper: dict[str, dict[str, Sequence[Table]]] = {}
     for stem, parts in papers.items():
         by_paper.setdefault(parts[0].data["paper"].iloc[0], {})[stem] = parts
     sections = {
-        "summary": ("Summary", _summary(summary, tables, papers)),
+        "best": ("Which is best, and how sure", overview.best(results, summary, list(tables), papers, families or {})),
+        "reported": ("Ours beside the papers' numbers", overview.reported(summary, papers, families or {}, covered)),
+        "summary": ("What ran", [_summary(summary, tables, papers)]),
         "unfinished": ("What did not finish", [_unfinished(summary)]),
         "results": ("Results", _results(summary, tables)),
         "datasets": ("Data sets", [_dataset(root, name, results, figures.get(name, {})) for name in tables]),
@@ -96,6 +106,7 @@ def page(
     title = f"Results of the grid {grid}"
     return _document(
         title,
+        charts.marks(),
         _tag("a", "Skip to the results", href="#results", class_="skip"),
         _tag("header", _tag("h1", title), _tag("nav", _tag("ul", *menu), aria_label="Contents")),
         _tag(
@@ -201,9 +212,8 @@ def _menu(key: str, names: Mapping[str, str]) -> _Html:
     return _tag("ul", *(_tag("li", _tag("a", title, href=f"#{key}-{name}")) for name, title in names.items()))
 
 
-def _summary(summary: pd.DataFrame, tables: Mapping[str, Table], papers: Mapping[str, Sequence[Table]]) -> list[_Html]:
-    own = summary[~summary["cell"].str.contains("/")]  # a read-out has the status of its cell
-    cells = own.drop_duplicates(["dataset", "cell"])
+def _summary(summary: pd.DataFrame, tables: Mapping[str, Table], papers: Mapping[str, Sequence[Table]]) -> _Html:
+    cells = own_cells(summary)
     compared = sum(int(part.data["difference"].notna().sum()) for parts in papers.values() for part in parts)
     facts = {
         "data sets": len(tables),
@@ -214,28 +224,7 @@ def _summary(summary: pd.DataFrame, tables: Mapping[str, Table], papers: Mapping
         "published numbers beside ours": compared,
     }
     tiles = [_tag("div", _tag("dt", name), _tag("dd", str(value))) for name, value in facts.items()]
-    parts = [_tag("dl", *tiles, class_="facts"), _tag("p", f"Ours: {OURS}.")]
-    if len(tables) > 1:
-        parts += [
-            _tag("h3", "Accuracy on every data set"),
-            _scrolling("Accuracy on every data set", _accuracies(tables)),
-        ]
-    return parts
-
-
-def _accuracies(tables: Mapping[str, Table]) -> _Html:
-    """Return a table of our accuracies, methods by data sets, taken from the data sets' tables."""
-    found: dict[str, dict[str, Entry]] = {}
-    for dataset, table in tables.items():
-        for row in table.rows:
-            if row[0].link:
-                accuracy = dict(zip(table.columns, row, strict=True)).get(HEADINGS["acc"], Entry())
-                found.setdefault(row[0].text, {})[dataset] = Entry(accuracy.text, accuracy.link)
-    bodies = [
-        _tag("tbody", _row(Entry(cell), [places.get(dataset, Entry()) for dataset in tables], _Notes("")))
-        for cell, places in found.items()
-    ]
-    return _tag("table", _tag("thead", _tag("tr", *map(_heading, ["method", *tables]))), *bodies)
+    return _tag("dl", *tiles, class_="facts")
 
 
 def _unfinished(summary: pd.DataFrame) -> _Html:
@@ -292,6 +281,7 @@ def _filters(datasets: Sequence[str]) -> _Html:
         _tag("label", "Data set ", _tag("select", *options, name="dataset")),
         _tag("label", _tag("input", type="checkbox", name="unfinished"), " only what did not finish"),
         _tag("label", _tag("input", type="checkbox", name="published", checked=""), " published numbers"),
+        _tag("label", _tag("input", type="checkbox", name="columns"), " all columns", class_="narrow"),
         _tag("output", name="count"),
         id="filters",
         hidden="",  # the script shows the filters: without it they do nothing
@@ -338,6 +328,9 @@ def _cell(root: Path, dataset: str, cell: str, results: pd.DataFrame) -> _Html:
             f"Seeds of {cell} on {dataset}", _seeds(cell, results, facts, [key for key in keys if key not in shared])
         ),
     ]
+    if "ok" in statuses:
+        clusters = _tag("a", "assignments.csv", href=f"files/{dataset}/{cell}/assignments.csv")
+        parts.append(_tag("p", "The clusters of all samples, in DVC's cache: ", clusters, "."))
     if drawn := run.get("figures", []):
         links = [_tag("li", _tag("a", name, href=f"cells/{dataset}/{cell}/{name}.png")) for name in drawn]
         parts.append(_tag("p", "Its figures, in DVC's cache (", _tag("code", "dvc pull"), " brings them):"))
@@ -430,18 +423,6 @@ def _linked(entry: Entry) -> str:
     return _tag("a", text, href=f"#{_cell_id(*entry.link[:-5].split('/'))}") if entry.link else text
 
 
-def _heading(text: str) -> _Html:
-    return _tag("th", _tag("button", text, type="button"), scope="col")
-
-
-def _status(status: str) -> _Html:
-    return _tag("span", status, class_=f"status {status}")
-
-
-def _scrolling(label: str, table: _Html) -> _Html:
-    return _tag("div", table, class_="scroll", role="region", aria_label=label, tabindex="0")
-
-
 def _details(summary: str, *body: _Html) -> _Html:
     return _tag("details", _tag("summary", summary), *body)
 
@@ -485,20 +466,3 @@ def _flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 def _short(text: str) -> str:
     return text[:12] if re.fullmatch(r"[0-9a-f]{64}", text) else text  # the record has the whole digest
-
-
-def _cell_id(dataset: str, cell: str) -> str:
-    return f"cell-{dataset}-{cell.split('/')[0]}"
-
-
-def _tag(element: str, *children: str, **attributes: str | None) -> _Html:
-    """Return an element of HTML. `class_` and `data_x` are the attributes class and data-x; None leaves one out."""
-    shown = (
-        f' {key.rstrip("_").replace("_", "-")}="{escape(text)}"' for key, text in attributes.items() if text is not None
-    )
-    start = f"<{element}{''.join(shown)}>"
-    if element in _VOID:
-        return _Html(start)
-    inner = "".join(child if isinstance(child, _Html) else escape(child, quote=False) for child in children)
-    end = "\n" if element in _LINES else ""  # one line each, so that git shows which results changed
-    return _Html(f"{start}{inner}</{element}>{end}")

@@ -25,7 +25,7 @@ function sort(button) {
 }
 
 function filter(form, table) {
-  const { text, dataset, unfinished, published, count } = form.elements;
+  const { text, dataset, unfinished, published, columns, count } = form.elements;
   const words = text.value.toLowerCase().split(/\s+/).filter(Boolean);
   let n = 0;
   for (const body of table.tBodies) {
@@ -37,6 +37,7 @@ function filter(form, table) {
     n += !body.hidden;
   }
   table.classList.toggle("hide-published", !published.checked);
+  table.classList.toggle("brief", !columns.checked); // on a narrow screen: method, data set and the first metric
   count.value = `${n} of ${table.tBodies.length} shown`;
 }
 

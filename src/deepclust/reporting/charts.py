@@ -1,0 +1,192 @@
+"""Small charts as inline SVG: a colour and a shape for each style, so that a chart is read without colours too.
+
+Strips have their places in percent of their width and their marks in pixels, so that a phone shows them as large as a
+wide screen does. `marks()` has to stand once on a page before anything is drawn. Values are in percent.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from deepclust.reporting.markup import Html, tag
+from deepclust.reporting.tables import number, spread
+
+# At least 3:1 on a white and on a dark page; apart in lightness or in blue and yellow, which all readers see
+COLOURS = ["#0072B2", "#D55E00", "#009E73", "#C66BA0", "#AD8301", "#7A7A7A", "#7A5FD0", "#C0392B"]
+_HEIGHT = 20  # of a strip, in pixels, as in page.css
+_R = 3.2
+_POLYGONS = [
+    [(-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)],
+    [(0, -1.1), (1.1, 0.9), (-1.1, 0.9)],
+    [(0, -1.25), (1.25, 0), (0, 1.25), (-1.25, 0)],
+    [(0, 1.1), (1.1, -0.9), (-1.1, -0.9)],
+    [(1.1, 0), (-0.9, 1.1), (-0.9, -1.1)],
+]
+_SHAPES = [
+    f"M{-_R} 0a{_R} {_R} 0 1 0 {2 * _R} 0a{_R} {_R} 0 1 0 {-2 * _R} 0z",
+    *("M" + "L".join(f"{_R * x:.3g} {_R * y:.3g}" for x, y in polygon) + "z" for polygon in _POLYGONS),
+    f"M{-_R} -1h{_R - 1}v{1 - _R}h2v{_R - 1}h{_R - 1}v2h{1 - _R}v{_R - 1}h-2v{1 - _R}h{1 - _R}z",  # a plus
+]  # one fewer than colours, so that both come round at different styles
+STYLES = 2 * len(COLOURS)
+
+_CROSS = "M-3.5 -3.5L3.5 3.5M3.5 -3.5L-3.5 3.5"  # a reported value
+_BAR = "M0 -8V8"  # a mean
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A linear scale from `low` to `high`, with `ticks` in between."""
+
+    low: float
+    high: float
+    ticks: Sequence[int]
+
+    @classmethod
+    def of(cls, values: Iterable[float], n_steps: int = 4) -> "Scale":
+        """Return the scale between the multiples of ten around finite values of 0 to 100, in about `n_steps` steps."""
+        known = [value for value in values if math.isfinite(value)] or [0, 100]
+        low = min(90, 10 * math.floor(min(known) / 10))
+        high = max(low + 10, 10 * math.ceil(max(known) / 10))
+        step = next(step for step in (5, 10, 20, 25) if (high - low) / step <= n_steps or step == 25)
+        return cls(low, high, [tick for tick in range(0, 101, step) if low <= tick <= high])
+
+    def place(self, value: float, start: float, end: float) -> float:
+        """Return where a value lies between two places, to two decimals."""
+        return round(start + (end - start) * (value - self.low) / (self.high - self.low), 2)
+
+    def percent(self, value: float) -> str:
+        return f"{self.place(value, 4, 96):g}%"
+
+
+def marks() -> Html:
+    """Return the definitions of the marks that all charts of a page use: by style, the mean's, the reported value's."""
+    styles = [
+        tag("path", id=f"mark-{style}", d=_SHAPES[style % len(_SHAPES)], fill=COLOURS[style % len(COLOURS)])
+        for style in range(STYLES)
+    ]
+    lines = [tag("path", id=f"mark-{name}", d=d, class_="ink") for name, d in (("mean", _BAR), ("reported", _CROSS))]
+    return tag("svg", tag("defs", *styles, *lines), width="0", height="0", class_="marks", aria_hidden="true")
+
+
+def mark(name: int | str) -> Html:
+    """Return one mark on its own, for legends and names: a style's number, `mean` or `reported`."""
+    return tag("svg", _use(name, "50%", 7), class_="mark", aria_hidden="true")
+
+
+def axis(scale: Scale, name: str) -> Html:
+    """Return the numbers of a scale above strips, and define the lines that `strip` draws through each of them."""
+    places = [scale.percent(tick) for tick in scale.ticks]
+    texts = [tag("text", str(tick), x=x, y="12") for tick, x in zip(scale.ticks, places, strict=True)]
+    lines = [tag("line", x1=x, x2=x, y2=str(_HEIGHT)) for x in places]
+    defined = tag("defs", tag("g", *lines, id=f"lines-{name}", class_="lines"))
+    return tag("svg", defined, *texts, class_="strip", aria_hidden="true")
+
+
+def strip(scale: Scale, name: str, style: int, values: Sequence[float], reported: Mapping[str, float]) -> Html:
+    """Return the seeds' values as marks around a bar at their mean, and a cross for each reported value.
+
+    `name` is that of the scale's `axis`. `reported` has the values by what is said of each where the mouse rests on it.
+    """
+    step = min(4.0, 14 / len(values))
+    seeds = [
+        _use(style, scale.percent(value), _HEIGHT / 2 + step * (place - (len(values) - 1) / 2))
+        for place, value in enumerate(values)
+    ]
+    mean = _use("mean", scale.percent(math.fsum(values) / len(values)), _HEIGHT / 2)
+    crosses = [
+        _use("reported", scale.percent(value), _HEIGHT / 2, f"{source}: {number(value)}")
+        for source, value in reported.items()
+    ]
+    lines = tag("use", href=f"#lines-{name}")
+    return tag("svg", lines, mean, *seeds, *crosses, class_="strip", aria_hidden="true")
+
+
+def shares(parts: Sequence[int]) -> Html:
+    """Return a bar of up to three parts, in the classes `part-0`, `part-1` and `part-2`."""
+    whole, start, found = sum(parts), 0, []
+    for place, part in enumerate(parts):
+        x, width = (f"{100 * count / whole:.4g}%" for count in (start, part))
+        found.append(tag("rect", x=x, y="4", width=width, height=f"{_HEIGHT - 8}", class_=f"part-{place}"))
+        start += part
+    return tag("svg", *found, class_="strip", aria_hidden="true")
+
+
+def scatter(points: Sequence[tuple[float, float, int, str]], across: str, upwards: str) -> Html:
+    """Return points (x, y, style, what the mouse says), both axes on one scale, with the line on which both agree."""
+    scale = Scale.of((value for x, y, _, _ in points for value in (x, y)), n_steps=6)
+    left, right, top, bottom = 46, 412, 8, 374
+
+    def at(x: float, y: float) -> tuple[float, float]:
+        return scale.place(x, left, right), scale.place(y, bottom, top)
+
+    parts = []
+    for tick in scale.ticks:
+        x, y = at(tick, tick)
+        parts.append(tag("line", x1=f"{x:g}", x2=f"{x:g}", y1=str(top), y2=str(bottom)))
+        parts.append(tag("line", x1=str(left), x2=str(right), y1=f"{y:g}", y2=f"{y:g}"))
+    lines = tag("g", *parts, class_="lines")
+    diagonal = tag("line", x1=str(left), y1=str(bottom), x2=str(right), y2=str(top), class_="ink")
+    texts = [tag("text", str(t), x=f"{at(t, t)[0]:g}", y=str(bottom + 16)) for t in scale.ticks]
+    texts += [tag("text", str(t), x=str(left - 6), y=f"{at(t, t)[1] + 4:g}", class_="end") for t in scale.ticks]
+    texts.append(tag("text", across, x=str((left + right) / 2), y=str(bottom + 36)))
+    middle = f"12 {(top + bottom) / 2:g}"
+    texts.append(tag("text", upwards, transform=f"translate({middle}) rotate(-90)"))
+    found = []
+    for x, y, style, said in points:
+        across_, up = at(x, y)
+        found.append(_use(style, f"{across_:g}", up, said))
+    label = f"{upwards} against {across}, {len(points)} points"
+    return tag(
+        "svg", lines, diagonal, *texts, *found, class_="scatter", viewBox="0 0 420 416", role="img", aria_label=label
+    )
+
+
+def dumbbells(
+    groups: Mapping[str, Sequence[tuple[str, int, float, float, float]]], title: str, key: tuple[str, str]
+) -> str:
+    """Return a picture by itself, a file of SVG: under each heading rows (name, style, reported, ours, std of ours).
+
+    A row has a cross at the reported value, its style's mark at ours, and a line of a standard deviation to both sides.
+    `key` says what the cross and the mark are. The page is white for readers of any theme, since a file knows none.
+    """
+    rows = [row for part in groups.values() for row in part]
+    scale = Scale.of((value for _, _, reported, ours, _ in rows for value in (reported, ours)), n_steps=6)
+    left, right, height, top = 168, 424, 19, 46
+    bottom = top + height * (len(rows) + len(groups))
+    parts = [tag("text", title, x="8", y="18", font_weight="bold")]
+    keys: list[tuple[int | str, int, str]] = [("reported", left, key[0]), (rows[0][1], left + 110, key[1])]
+    for name, x, text in keys:
+        parts += [_use(name, str(x), 34), tag("text", text, x=str(x + 9), y="38")]
+    for tick in scale.ticks:
+        at = f"{scale.place(tick, left, right):g}"
+        parts.append(tag("line", x1=at, x2=at, y1=str(top), y2=str(bottom), stroke="#ddd"))
+        parts.append(tag("text", f"{tick}%", x=at, y=str(bottom + 15), text_anchor="middle"))
+    y = top
+    for heading, part in groups.items():
+        y += height
+        parts.append(tag("text", heading, x="8", y=str(y - 5), font_weight="bold"))
+        for label, style, reported, ours, std in part:
+            y += height
+            middle = y - height / 2
+            to = [scale.place(value, left, right) for value in (reported, ours)]
+            parts.append(tag("text", label, x="20", y=str(y - 5)))
+            parts.append(_line(to[0], to[1], middle, "#999", 1))
+            if math.isfinite(std):
+                ends = [scale.place(min(100, max(scale.low, ours + sign * std)), left, right) for sign in (-1, 1)]
+                parts.append(_line(ends[0], ends[1], middle, COLOURS[style % len(COLOURS)], 2.5))
+            parts += [_use("reported", f"{to[0]:g}", middle), _use(style, f"{to[1]:g}", middle)]
+            parts.append(tag("text", f"{number(reported)} → {spread(ours, std)}", x=str(right + 12), y=str(y - 5)))
+    total = bottom + 22
+    css = tag("style", Html("text{font:12px sans-serif;fill:#1b1f24}.ink{fill:none;stroke:#1b1f24;stroke-width:1.6}"))
+    page = tag("rect", width="100%", height="100%", fill="#fff")
+    size = {"viewBox": f"0 0 560 {total}", "width": "560", "height": str(total), "role": "img", "aria_label": title}
+    return tag("svg", css, marks(), page, *parts, xmlns="http://www.w3.org/2000/svg", **size) + "\n"
+
+
+def _line(x1: float, x2: float, y: float, colour: str, width: float) -> Html:
+    ends = {"x1": f"{x1:g}", "x2": f"{x2:g}", "y1": f"{y:g}", "y2": f"{y:g}"}
+    return tag("line", stroke=colour, stroke_width=f"{width:g}", **ends)
+
+
+def _use(name: int | str, x: str, y: float, said: str = "") -> Html:
+    return tag("use", *([tag("title", said)] if said else []), href=f"#mark-{name}", x=x, y=f"{y:g}")

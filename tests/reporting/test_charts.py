@@ -1,0 +1,91 @@
+"""Charts as markup: marks at the places of their values, styles that differ, files that are XML."""
+
+import re
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from deepclust.reporting import charts
+from deepclust.reporting.charts import COLOURS, STYLES, Scale
+
+USED = re.compile(r'<use href="#mark-([a-z0-9]+)" x="([0-9.]+)%?" y="([0-9.]+)"')
+
+
+def parsed(markup: str) -> ElementTree.Element:
+    return ElementTree.fromstring(markup)
+
+
+@pytest.mark.parametrize(
+    ("values", "low", "high"),
+    [([61.2, 98.0], 60, 100), ([100.0, 100.0], 90, 100), ([0.0], 0, 10), ([50.0, float("nan")], 50, 60), ([], 0, 100)],
+)
+def test_a_scale_spans_the_tens_around_its_values(values: list[float], low: float, high: float) -> None:
+    scale = Scale.of(values)
+    assert (scale.low, scale.high) == (low, high)
+    assert 2 <= len(scale.ticks) <= 6
+    assert all(low <= tick <= high for tick in scale.ticks)
+    assert scale.place(low, 10, 20) == 10
+    assert scale.place((low + high) / 2, 10, 20) == 15
+
+
+def test_a_strip_has_every_seed_their_mean_and_what_is_reported_in_place() -> None:
+    strip = charts.strip(Scale(50, 100, [50, 100]), "usps", 2, [60.0, 70.0], {"A <b>": 100.0})
+    places = [(name, float(x)) for name, x, _ in USED.findall(strip)]
+    assert places == [("mean", 31.6), ("2", 22.4), ("2", 40.8), ("reported", 96)]  # 4 to 96 % of its width
+    assert "<title>A &lt;b&gt;: 100.0</title>" in strip
+    assert 'href="#lines-usps"' in strip
+    assert 'id="lines-usps"' in charts.axis(Scale(50, 100, [50, 100]), "usps")
+    parsed(strip)
+
+
+def test_a_scatter_has_agreement_on_its_diagonal() -> None:
+    points = [(60.0, 60.0, 0, "same"), (90.0, 70.0, 1, "lower")]
+    scatter = charts.scatter(points, "theirs", "ours")
+    (_, x0, y0), (_, x1, y1) = USED.findall(scatter)
+    (line,) = [e for e in parsed(scatter).iter("line") if e.get("class") == "ink"]
+    ends = np.array([[float(line.get(f"{axis}{end}", "")) for axis in "xy"] for end in (1, 2)])
+    slope = np.diff(ends[:, 1]) / np.diff(ends[:, 0])
+    above = [float(y) - ends[0, 1] - slope.item() * (float(x) - ends[0, 0]) for x, y in ((x0, y0), (x1, y1))]
+    assert above[0] == pytest.approx(0, abs=0.02)
+    assert above[1] > 10  # lower on the page
+
+
+def test_shares_fill_the_bar_in_proportion() -> None:
+    widths = [e.get("width") for e in parsed(charts.shares([1, 2, 1])).iter("rect")]
+    assert widths == ["25%", "50%", "25%"]
+
+
+def test_a_picture_by_itself_is_xml_with_every_mark_it_uses() -> None:
+    rows = {"A & B": [("dec on usps", 3, 80.0, 70.0, 2.0), ("one seed", 3, 99.0, 100.0, float("nan"))]}
+    picture = charts.dumbbells(rows, "ours <ours>", ("theirs", "ours"))
+    root = parsed(picture)
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    ids = {e.get("id") for e in root.iter()}
+    assert {f"mark-{name}" for name, _, _ in USED.findall(picture)} == {"mark-reported", "mark-3"} <= ids
+    texts = {e.text for e in root.iter("{http://www.w3.org/2000/svg}text")}
+    assert {"A & B", "ours <ours>", "80.0 → 70.0 ± 2.0", "99.0 → 100.0"} <= texts
+    assert not re.search(r"https?:(?!//www.w3.org/2000/svg\")", picture)
+
+
+def luminance(colour: str) -> float:
+    """Return the relative luminance of WCAG 2."""
+    return float(np.dot(linear(colour), [0.2126, 0.7152, 0.0722]))
+
+
+def linear(colour: str) -> np.ndarray:
+    parts = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+    return np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+
+
+@pytest.mark.parametrize("page", ["#ffffff", "#14171c"])
+def test_every_colour_stands_out_on_a_light_and_on_a_dark_page(page: str) -> None:
+    for colour in COLOURS:
+        light, dark = sorted([luminance(colour), luminance(page)], reverse=True)
+        assert (light + 0.05) / (dark + 0.05) >= 3, colour
+
+
+def test_no_two_styles_share_both_colour_and_shape() -> None:
+    paths = [(e.get("d"), e.get("fill")) for e in parsed(charts.marks()).iter("path") if e.get("fill")]
+    assert len(set(paths)) == len(paths) == STYLES
+    assert len({d for d, _ in paths[: len(COLOURS) - 1]}) == len(COLOURS) - 1  # read without colours as well

@@ -1,0 +1,54 @@
+"""Ranks, and which differences the seeds tell, on numbers small enough to check by hand."""
+
+import math
+
+import pandas as pd
+import pytest
+
+from deepclust.reporting.aggregate import read_results
+from deepclust.reporting.ranking import RULE, SEEDS, across, ranked, told_apart
+from tests.reporting.conftest import DATASETS
+
+
+def test_cells_are_told_apart_by_disjoint_seeds_if_there_are_enough() -> None:
+    best, overlapping, below, touching = [0.8, 0.9, 1.0], [0.1, 0.2, 0.85], [0.5, 0.6, 0.7], [0.7, 0.7, 0.75]
+    apart = told_apart([best, overlapping, below, touching, [0.1, 0.1], [0.1]])
+    assert (apart == apart.T).all()
+    assert apart.tolist()[0] == [False, False, True, True, False, False]
+    assert apart.tolist()[2] == [True, False, False, False, False, False]  # 0.7 is in both
+    assert not apart[4:].any()
+
+
+@pytest.mark.parametrize(("n", "one_in"), [(SEEDS, 10), (5, 126)])
+def test_the_rule_says_how_often_chance_alone_parts_two_cells(n: int, one_in: int) -> None:
+    assert math.comb(2 * n, n) / 2 == one_in  # of all orders of their seeds, two have them apart
+    assert f"in {one_in}" in RULE
+
+
+def test_a_data_set_ranks_its_finished_cells_by_their_mean(results: pd.DataFrame) -> None:
+    table = ranked(results, "usps")
+    assert list(table.index) == ["idec", "dec"]  # hybrid failed, vade was skipped
+    assert table.loc["dec", ["mean", "n"]].tolist() == pytest.approx([0.75, 3])
+    assert table.loc["dec", "std"] == pytest.approx(0.05)
+    assert table.loc["idec", "values"] == [0.90, 0.92]
+    assert table["level"].tolist() == [True, True]  # two seeds of idec
+
+
+def test_ranks_and_counts_across_data_sets(results: pd.DataFrame, grid, write_cell) -> None:
+    write_cell(grid, "usps", "idec", {"0": 0.90, "1": 0.92, "2": 0.91}, readouts=("kmeans",))
+    write_cell(grid, "toy", "idec", {"0": 0.50, "1": 0.52, "2": 0.72})
+    for dataset in DATASETS:
+        write_cell(grid, dataset, "hybrid", {"0": 0.3, "1": 0.3, "2": 0.3})
+    write_cell(grid, "usps", "vade", {"0": 0.99, "1": 0.99, "2": 0.99})  # on one data set alone
+    found = across([ranked(read_results(grid, DATASETS, ["dec", "idec", "hybrid", "vade"]), name) for name in DATASETS])
+    assert found.loc["idec"].tolist() == [1.5, 3, 1, 0]  # above dec on usps, overlaps it on toy
+    assert found.loc["dec"].tolist() == [1.5, 2, 1, 1]
+    assert found.loc["hybrid"].tolist() == [3, 0, 0, 4]
+    assert list(found.index) == ["idec", "dec", "hybrid"]
+    assert (found[["won", "level", "lost"]].sum(axis=1) == 4).all()
+
+
+def test_cells_that_share_no_data_set_have_no_ranks(results: pd.DataFrame) -> None:
+    one, two = ranked(results, "usps").loc[["dec"]], ranked(results, "toy").loc[["idec"]]
+    assert across([one, two]).empty
+    assert ranked(results.assign(value=float("nan")), "usps").empty
