@@ -4,6 +4,8 @@ A block's first line names its content:
 
 - `methods`: the methods there are.
 - `datasets`: the data sets there are, and the papers whose tables name them.
+- `figure`: the picture of the papers' own numbers beside ours, docs/figures/reported.svg.
+- `best GRID`: the best method of each family on each of a grid's data sets.
 - `results GRID`: the results of a grid, without the further read-outs of its cells; `results GRID with read-outs`.
 - `reported`: the papers' numbers for their own methods beside ours.
 - `reported PAPER`: all numbers of one paper, with baselines from the first grid that has them.
@@ -11,11 +13,11 @@ A block's first line names its content:
 - `verdicts`, `impossible`, `labels`: what src/deepclust/reporting/verdicts.yaml and the numbers say of the papers.
 - `coverage`: the published numbers with and without ours, and why.
 
-The stub `src/deepclust/methods/__init__.pyi` tells editors and mypy which file each class comes from, because
-`from deepclust.methods import IDEC` imports that file only when asked.
+The picture is written too, and the stub `src/deepclust/methods/__init__.pyi`. The stub tells editors and mypy which
+file each class comes from, because `from deepclust.methods import IDEC` imports that file only when asked.
 
-This is no stage of the pipeline: `make readme` runs it. The argument `check` changes nothing, and fails if a block or
-the stub is stale.
+This is no stage of the pipeline: `make readme` runs it. The argument `check` changes nothing, and fails if a block, the
+picture or the stub is stale.
 """
 
 import ast
@@ -36,15 +38,18 @@ from deepclust.reporting.aggregate import compare, read_reported
 from deepclust.reporting.coverage import coverage, read_absent
 from deepclust.reporting.papers import PAPERS
 from deepclust.reporting.readme import (
+    best_block,
     block_names,
     coverage_block,
     datasets_block,
+    figure_block,
     impossible_block,
     labels_block,
     methods_block,
     paired_block,
     replace_block,
     reported_block,
+    reported_figure,
     results_block,
     verdicts_block,
 )
@@ -58,21 +63,26 @@ GRIDS = ["benchmark", "hybrid", "heldout", "large", "admm", "decs", "ulhe_dc", "
 _log = logging.getLogger("deepclust.readme")
 
 STUB = Path("src/deepclust/methods/__init__.pyi")
+PICTURE, VERDICTS = Path("docs/figures/reported.svg"), Path("docs/verdicts.md")
 
 
 def main(command: str = "write") -> None:
-    if command == "check" and (not STUB.exists() or STUB.read_text(encoding="utf-8") != stub()):
-        raise UserError(f"{STUB} is stale; run make readme")
-    for page in [Path("README.md"), *sorted(Path("docs").rglob("*.md"))]:
-        old = new = page.read_text(encoding="utf-8")
-        for name in block_names(old):
-            new = replace_block(new, name, block(name, page))
-        if command == "check" and new != old:
-            raise UserError(f"the generated blocks of {page} are stale; run make readme")
-        if new != old:
-            write_text(page, new)
-    if command != "check":
-        write_text(STUB, stub())
+    pages = [Path("README.md"), *sorted(Path("docs").rglob("*.md"))]
+    files = {page: renewed(page) for page in pages} | {PICTURE: reported_figure(judged(), families()), STUB: stub()}
+    for path, content in files.items():
+        if path.exists() and path.read_text(encoding="utf-8") == content:
+            continue
+        if command == "check":
+            raise UserError(f"{path} is stale; run make readme")
+        write_text(path, content)
+
+
+def renewed(page: Path) -> str:
+    """Return a page with its generated blocks as they have to be."""
+    text = page.read_text(encoding="utf-8")
+    for name in block_names(text):
+        text = replace_block(text, name, block(name, page))
+    return text
 
 
 def stub() -> str:
@@ -101,6 +111,9 @@ def block(name: str, page: Path) -> str:
             return methods_block(map(describe, methods.names()))
         case ["datasets"]:
             return datasets_block(map(describe_dataset, datasets.names()))
+        case ["best", grid]:
+            numbers = compare(read_table(grid, "summary"), read_reported(layout.REPORTED))
+            return best_block(read_table(grid, "results"), numbers, families(), reports[grid])
         case ["results", grid, *rest] if rest in ([], ["with read-outs"]):
             summary = read_table(grid, "summary")
             kept = summary if rest else summary[~summary["cell"].str.contains("/")]
@@ -115,11 +128,11 @@ def block(name: str, page: Path) -> str:
         case ["paired", first, second]:
             return paired_block({grid: read_table(grid, "results") for grid in (first, second)})
         case ["verdicts"]:
-            reported = read_reported(layout.REPORTED)
-            judgements = read_judgements(layout.VERDICTS, reported)
-            summaries = {grid: read_table(grid, "summary") for grid in GRIDS}
             folder = os.path.relpath(page.absolute().parent, layout.PROJECT)
-            return verdicts_block(judge(reported, judgements, summaries), reports, folder)
+            return verdicts_block(judged(), reports, folder)
+        case ["figure"]:
+            links = (os.path.relpath(path.absolute(), page.absolute().parent) for path in (PICTURE, VERDICTS))
+            return figure_block(judged(), *links)
         case ["impossible"]:
             sizes = read_yaml(layout.VERDICTS)["class_sizes"]
             return impossible_block(impossible(read_reported(layout.REPORTED), sizes), sizes)
@@ -133,6 +146,19 @@ def block(name: str, page: Path) -> str:
                 _log.warning("%s", line)
             return coverage_block(coverage(read_reported(layout.REPORTED), all_rows(), absent, commands))
     raise UserError(f"{page}: nothing writes a block named '{name}'; tools/readme.py says which there are")
+
+
+@cache
+def judged() -> pd.DataFrame:
+    """Return the verdicts on the papers' own numbers."""
+    reported = read_reported(layout.REPORTED)
+    judgements = read_judgements(layout.VERDICTS, reported)
+    return judge(reported, judgements, {grid: read_table(grid, "summary") for grid in GRIDS})
+
+
+def families() -> dict[str, str]:
+    """Return the family of every method."""
+    return {name: methods.family(name) for name in methods.names()}
 
 
 @cache

@@ -1,6 +1,8 @@
 """Ranks, and which differences the seeds tell, on numbers small enough to check by hand."""
 
 import math
+from collections.abc import Callable
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -28,22 +30,22 @@ def test_the_rule_says_how_often_chance_alone_parts_two_cells(n: int, one_in: in
 def test_a_data_set_ranks_its_finished_cells_by_their_mean(results: pd.DataFrame) -> None:
     table = ranked(results, "usps")
     assert list(table.index) == ["idec", "dec"]  # hybrid failed, vade was skipped
-    assert table.loc["dec", ["mean", "n"]].tolist() == pytest.approx([0.75, 3])
+    assert list(table.loc["dec", ["mean", "n"]]) == pytest.approx([0.75, 3])
     assert table.loc["dec", "std"] == pytest.approx(0.05)
     assert table.loc["idec", "values"] == [0.90, 0.92]
     assert table["level"].tolist() == [True, True]  # two seeds of idec
 
 
-def test_ranks_and_counts_across_data_sets(results: pd.DataFrame, grid, write_cell) -> None:
+def test_ranks_and_counts_across_data_sets(grid: Path, write_cell: Callable) -> None:
     write_cell(grid, "usps", "idec", {"0": 0.90, "1": 0.92, "2": 0.91}, readouts=("kmeans",))
     write_cell(grid, "toy", "idec", {"0": 0.50, "1": 0.52, "2": 0.72})
     for dataset in DATASETS:
         write_cell(grid, dataset, "hybrid", {"0": 0.3, "1": 0.3, "2": 0.3})
     write_cell(grid, "usps", "vade", {"0": 0.99, "1": 0.99, "2": 0.99})  # on one data set alone
     found = across([ranked(read_results(grid, DATASETS, ["dec", "idec", "hybrid", "vade"]), name) for name in DATASETS])
-    assert found.loc["idec"].tolist() == [1.5, 3, 1, 0]  # above dec on usps, overlaps it on toy
-    assert found.loc["dec"].tolist() == [1.5, 2, 1, 1]
-    assert found.loc["hybrid"].tolist() == [3, 0, 0, 4]
+    assert list(found.loc["idec"]) == [1.5, 3, 1, 0]  # above dec on usps, overlaps it on toy
+    assert list(found.loc["dec"]) == [1.5, 2, 1, 1]
+    assert list(found.loc["hybrid"]) == [3, 0, 0, 4]
     assert list(found.index) == ["idec", "dec", "hybrid"]
     assert (found[["won", "level", "lost"]].sum(axis=1) == 4).all()
 

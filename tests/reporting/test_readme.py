@@ -10,18 +10,22 @@ import pytest
 from deepclust.errors import UserError
 from deepclust.reporting.aggregate import compare, read_results, summarise
 from deepclust.reporting.readme import (
+    best_block,
     block_names,
     datasets_block,
+    figure_block,
     index,
     methods_block,
     paired_block,
     replace_block,
     reported_block,
+    reported_figure,
     results_block,
     sweeps_block,
     sweeps_table,
 )
 from deepclust.reporting.tables import dataset_table, paper_tables, write
+from deepclust.reporting.verdicts import NOT_RUN
 
 PAGE = (
     "# Title\n\n<!-- generated: a -->\nold\n<!-- /generated -->\n\ntext\n\n<!-- generated: b -->\n<!-- /generated -->\n"
@@ -83,6 +87,36 @@ def test_reported_block_sets_ours_beside_each_published_number_of_what_finished(
     assert not any("`hybrid`" in line or "`kmeans`" in line for line in lines)  # failed, not run
     for table in paper_tables(comparison):
         assert any(f"(../two/reports/tables/{table}.md)" in line for line in lines)
+
+
+def test_the_best_of_each_family_stands_with_what_papers_report_for_it(
+    results: pd.DataFrame, comparison: pd.DataFrame
+) -> None:
+    families = {"DEC": "trained", "IDEC": "trained", "HYBRID": "graph", "VADE": "graph"}
+    lines = best_block(results, comparison, families, "reports/demo").splitlines()
+    assert lines[0] == "| family | [usps](reports/demo/tables/usps.md) | [toy](reports/demo/tables/toy.md) |"
+    assert lines[2] == "| `trained` | **91.0 ± 1.4** (76.1 to 95.0) `idec` | **91.0 ± 1.4** `idec` |"
+    assert lines[3] == ""  # nothing of the other family finished
+    apart = best_block(results, comparison, families | {"IDEC": "other"}, "reports/demo").splitlines()
+    assert apart[3] == "| `trained` | 75.0 ± 5.0 (76.2 to 76.9) `dec` | 75.0 ± 5.0 `dec` |"
+
+
+def test_the_picture_has_the_papers_own_results_that_were_run_and_its_text_their_count() -> None:
+    said = {"std": {"acc": 0.5}, "reported": {"1": {"acc": 90.0, "nmi": 80.0}, "2": {"acc": 10.0}}}
+    rows = [
+        {"paper": "decs", "method": "decs", "dataset": "usps", "ours": {"acc": 89.5}, "verdict": "reached", **said},
+        {"paper": "decs", "method": "decs", "dataset": "fashion", "ours": {"acc": 60.0}, "verdict": "near", **said},
+        {"paper": "decs", "method": "decs", "dataset": "ytf", "ours": {}, "verdict": NOT_RUN, **said},
+    ]
+    judged = pd.DataFrame(rows)
+    picture = reported_figure(judged, {"decs": "centroids", "dec": "self_training"})
+    assert ">decs on usps</text>" in picture
+    assert "90.0 → 89.5 ± 0.5" in picture
+    assert "decs on fashion" in picture
+    assert "ytf" not in picture
+    text = figure_block(judged, "figures/reported.svg", "verdicts.md")
+    assert "](figures/reported.svg)" in text
+    assert "Of 2 results of the papers' own methods that were run again: 1 reached, 1 near" in text
 
 
 def test_results_block_shows_a_cell_absent_from_a_dataset_as_not_run(summary: pd.DataFrame) -> None:

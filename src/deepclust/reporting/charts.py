@@ -33,6 +33,12 @@ _CROSS = "M-3.5 -3.5L3.5 3.5M3.5 -3.5L-3.5 3.5"  # a reported value
 _BAR = "M0 -8V8"  # a mean
 
 
+def styles(families: Mapping[str, str]) -> dict[str, int]:
+    """Return the style of each method, which is its family's; `families` has those of all methods there are."""
+    names = sorted(set(families.values()))
+    return {method: names.index(family) % STYLES for method, family in families.items()}
+
+
 @dataclass(frozen=True)
 class Scale:
     """A linear scale from `low` to `high`, with `ticks` in between."""

@@ -50,11 +50,10 @@ def best(
 
 def _styles(summary: pd.DataFrame, families: Mapping[str, str]) -> tuple[Callable[[str], int], list[Html]]:
     """Return the style of each method, which is its family's, and the legend of those that the summary has."""
-    names = sorted(set(families.values()))
-    styles = {method: names.index(family) for method, family in families.items()}
+    styles = charts.styles(families)
 
     def style(method: str) -> int:
-        return styles.get(method, len(names)) % charts.STYLES
+        return styles.get(method, len(set(families.values())) % charts.STYLES)
 
     here = sorted({(style(method), families.get(method, "other")) for method in summary["method"].unique()})
     return style, [tag("li", charts.mark(number), family) for number, family in here]

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from deepclust.errors import UserError
-from deepclust.reporting import coverage, verdicts
+from deepclust.reporting import charts, coverage, ranking, verdicts
 from deepclust.reporting.papers import PAPERS
 from deepclust.reporting.tables import HEADINGS, Entry, Table, markdown_text, number, numbered, paper_stem, spread
 
@@ -76,6 +76,40 @@ def results_block(summary: pd.DataFrame, reports: str) -> str:
         f"[{reports.lstrip('./')}]({reports}/README.md)."
     )
     return f"{_grid(heads, rows, numeric=True)}\n\n{caption}"
+
+
+def best_block(results: pd.DataFrame, comparison: pd.DataFrame, families: Mapping[str, str], reports: str) -> str:
+    """Return a grid's best cell of each family on each data set: its ACC, and what papers report for it.
+
+    `results` has the rows of the grid's `results.csv`, `comparison` is the result of `aggregate.compare`. A method
+    that is not in `families` has no row. The best of all on a data set is bold.
+    """
+    accuracies = comparison[comparison["metric"] == "acc"].groupby(["dataset", "cell"])["reported"]
+    published = {place: dict.fromkeys([number(of.min()), number(of.max())]) for place, of in accuracies}
+    datasets = list(results["dataset"].unique())
+    by_dataset = {name: ranking.ranked(results, name) for name in datasets}
+    rows = []
+    for family in sorted(set(families.values())):
+        entries = []
+        for dataset, table in by_dataset.items():
+            own = table[[families.get(method) == family for method in table["method"]]]
+            if own.empty:
+                entries.append(number(nan))
+                continue
+            cell, best = str(own.index[0]), own.iloc[0]
+            text = spread(100 * best["mean"], 100 * best["std"])
+            text = f"**{text}**" if cell == table.index[0] else text
+            if (dataset, cell) in published:
+                text += f" ({' to '.join(published[dataset, cell])})"
+            entries.append(f"{text} `{cell}`")
+        if any(entry != number(nan) for entry in entries):
+            rows.append([f"`{family}`", *entries])
+    heads = ["family", *(f"[{dataset}]({reports}/tables/{dataset}.md)" for dataset in datasets)]
+    caption = (
+        "ACC in percent of a family's best method, mean ± std over seeds of the final epoch; in brackets what papers "
+        "report for that method; bold: best on the data set. The table chooses by labels, which no method sees."
+    )
+    return f"{_grid(heads, rows)}\n\n{caption}"
 
 
 def reported_block(comparison: pd.DataFrame, reports: Mapping[str, str]) -> str:
@@ -161,6 +195,33 @@ def verdicts_block(judged: pd.DataFrame, reports: Mapping[str, str], folder: str
             causes.append(f"- {place}, **{row['verdict']}**: {row['cause']} ({links})")
         blocks += [f"### {PAPERS[str(paper)].title}", _grid(heads, lines), "\n".join(causes)]
     return "\n\n".join(blocks)
+
+
+def figure_block(judged: pd.DataFrame, picture: str, page: str) -> str:
+    """Return the picture of `reported_figure` with its count; `picture` and the `page` of verdicts by their links."""
+    found = judged[judged["verdict"] != verdicts.NOT_RUN]["verdict"].value_counts()
+    said = ", ".join(
+        f"{found[name]} {name}" for name in ("exceeded", "reached", "near", "not reached") if name in found
+    )
+    return (
+        f"![What five papers report for their own methods, beside ours]({picture})\n\n"
+        f"Of {found.sum()} results of the papers' own methods that were run again: {said} "
+        f"([the rule, and why]({page}))."
+    )
+
+
+def reported_figure(judged: pd.DataFrame, families: Mapping[str, str]) -> str:
+    """Return a picture (SVG) of the papers' own accuracies beside ours, by paper; `judged` as in `verdicts_block`."""
+    styles = charts.styles(families)
+    groups: dict[str, list[tuple[str, int, float, float, float]]] = {}
+    for row in judged[judged["verdict"] != verdicts.NOT_RUN].to_dict("records"):
+        printed = next(iter(row["reported"].values()))
+        if "acc" in printed:
+            values = printed["acc"], row["ours"]["acc"], row["std"]["acc"]
+            line = (f"{row['method']} on {row['dataset']}", styles[row["method"]], *values)
+            groups.setdefault(PAPERS[row["paper"]].title, []).append(line)
+    title = "The papers' own methods: reported ACC, and ours (mean ± std over seeds)"
+    return charts.dumbbells(groups, title, ("reported", "ours"))
 
 
 def impossible_block(found: pd.DataFrame, class_sizes: Mapping[str, Sequence[int]]) -> str:
