@@ -212,6 +212,10 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], None], list[str]]] = {
             ),
             "labels_of_images": ({"path": "x", "n_clusters": 2, "labels": "y"}, ["'folders' or absent"]),
             "shape_of_images": ({"path": "x", "n_clusters": 2, "image_shape": [2, 8, 8]}, ["1 or 3 channels"]),
+            "shape_of_channels_last": (
+                {"path": "x.npy", "n_clusters": 2, "scale": "none", "image_shape": [1025, 8, 1]},
+                ["at most 1024 channels"],
+            ),
             "shape_of_two": ({"path": "x", "n_clusters": 2, "image_shape": [8, 8]}, ["own.mine.image_shape", "3"]),
             "unknown_key": ({"path": "x", "n_clusters": 2, "label": "y"}, ["own.mine.label", "labels"]),
             "no_such_file": ({"path": "x", "n_clusters": 2}, ["own.mine.path: x does not exist; correct it"]),
@@ -279,6 +283,13 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], None], list[str]]] = {
     "not_among_the_choices": (
         change("gpu", "compute", "device"),
         ["compute.device", "'auto', 'cpu', 'cuda', 'cuda:N' or 'mps'", "gpu"],
+    ),
+    "too_many_neighbours": (change(1001, "graph", "n_neighbors"), ["graph.n_neighbors", "equal to 1000", "got 1001"]),
+    "too_many_threads": (change(1025, "compute", "threads"), ["compute.threads", "equal to 1024", "got 1025"]),
+    "too_large_a_seed": (change([2**32], "seeds"), ["seeds.0", "less than 4294967296", "got 4294967296"]),
+    "too_wide_a_layer": (
+        change([500, 65_537], "networks", "mlp", "hidden"),
+        ["params.yaml: networks.mlp.hidden", "at most 65536 units or channels", "[500, 65537]"],
     ),
     "negative_seed": (change([-1], "seeds"), ["seeds.0", "greater than or equal to 0", "-1"]),
     "repeated_seed": (change([0, 1, 0], "seeds"), ["seeds", "0 is listed twice", "list each once", "[0, 1, 0]"]),

@@ -46,6 +46,7 @@ class Resolved:
 
 
 _FOLDERS = ("figures", "sweeps")
+_WIDTHS, _WIDEST = ("hidden", "channels"), 65_536  # settings with a width for each layer; two such layers hold 16 GB
 
 
 def check(config: Config) -> None:
@@ -179,6 +180,8 @@ def _network(config: Config, dataset: str, name: str) -> Network:
             if setting == "uses" or (is_default and (setting not in settings or (untrained and setting == "epochs"))):
                 continue
             settings |= _checked_one(key, cls, f"network '{uses}'", setting, value)
+            if setting in _WIDTHS and max(settings[setting], default=0) > _WIDEST:
+                raise UserError(f"{key}.{setting}: a layer has at most {_WIDEST} units or channels, got {value!r}")
     return Network(uses, settings)
 
 

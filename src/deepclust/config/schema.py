@@ -21,7 +21,7 @@ from deepclust import layout
 from deepclust.datasets import _own
 from deepclust.errors import UserError
 from deepclust.files import read_yaml
-from deepclust.settings import Count, Device, Natural
+from deepclust.settings import Count, Device
 
 
 def _plain_name(name: str) -> str:
@@ -68,7 +68,7 @@ def _known_encoding(encoding: str) -> str:
 
 
 Name = Annotated[str, AfterValidator(_plain_name)]
-Seeds = Annotated[list[Natural], Field(min_length=1), AfterValidator(_distinct)]
+Seeds = Annotated[list[Annotated[int, Field(ge=0, lt=2**32)]], Field(min_length=1), AfterValidator(_distinct)]
 Value = Annotated[Any, AfterValidator(_fit_for_a_folder)]
 Values = Annotated[list[Value], Field(min_length=1), AfterValidator(_distinct)]
 Column = Annotated[str, BeforeValidator(_as_text)]  # a name, which may be a number
@@ -93,7 +93,7 @@ class Strict(BaseModel):
 
 class Compute(Strict):
     device: Device = "auto"
-    threads: Count = 2
+    threads: Annotated[int, Field(ge=1, le=1024)] = 2
     precision: Literal["float32", "bfloat16", "onednn_bfloat16"] = "float32"
     instructions: Literal["native", "avx2"] = Field("native", description="docs/same-bits.md")
 
@@ -156,6 +156,10 @@ class Own(Strict):
             ),
             (images and self.labels not in (None, "folders"), "labels of a folder of images are 'folders' or absent"),
             (
+                self.image_shape is not None and self.image_shape[0] > 1024,
+                "image_shape is channels, height and width, with at most 1024 channels",
+            ),
+            (
                 images and self.image_shape is not None and self.image_shape[0] not in (1, 3),
                 "image_shape of a folder of images has 1 or 3 channels",
             ),
@@ -167,7 +171,7 @@ class Own(Strict):
 
 
 class Graph(Strict):
-    n_neighbors: Count = 10
+    n_neighbors: Annotated[int, Field(ge=1, le=1000)] = 10
     bandwidth: Literal["local", "median"] = "local"
     symmetrize: Literal["max", "mean"] = "max"
     exact: bool = True
