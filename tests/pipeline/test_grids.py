@@ -165,6 +165,9 @@ def test_dvc_repro_used_directly_ends_in_one_line_too(mistake: str, tiny: Worksp
     change, line = MISTAKES[mistake]
     project = tiny.copy(tmp_path / "project")
     project.edit(change)
+    kept = project.root / "reports/code.json"  # in git
+    kept.parent.mkdir(exist_ok=True)
+    kept.write_text("{}\n", encoding="utf-8")
     done = subprocess.run(["dvc", "repro"], cwd=project.root, env=project.environment, capture_output=True, text=True)
     assert done.returncode != 0
     (error,) = [text for text in done.stderr.splitlines() if text.startswith("error: ")]
@@ -172,6 +175,7 @@ def test_dvc_repro_used_directly_ends_in_one_line_too(mistake: str, tiny: Worksp
     assert "Traceback" not in done.stdout + done.stderr
     assert "unexpected error" not in done.stderr
     assert not (project.root / "data/plan").exists()
+    assert kept.read_text(encoding="utf-8") == "{}\n"
 
 
 def test_an_unknown_grid_is_refused_with_those_there_are(tiny: Workspace) -> None:
