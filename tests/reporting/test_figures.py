@@ -186,6 +186,18 @@ def test_twenty_classes_differ_in_colour_or_marker(mapped: np.ndarray) -> None:
         for colour in np.unique(np.asarray(collection.get_facecolor()), axis=0)
     }
     assert len(shapes) == 20
+    assert len({colour for _, colour in shapes}) == 20
+
+
+@pytest.mark.parametrize("stretch", [[1, 1], [2, 1], [1, 1.25]])
+@pytest.mark.parametrize("panels", [1, 2])
+def test_maps_fill_most_of_their_figure(mapped: np.ndarray, stretch: list[float], panels: int) -> None:
+    y = blobs()[1]
+    unit = (mapped - mapped.min(axis=0)) / np.ptp(mapped, axis=0)
+    figure = maps.plot(unit * stretch, y if panels == 2 else None, y)
+    figure.draw_without_rendering()
+    area = sum(axes.get_position().width * axes.get_position().height for axes in figure.axes)
+    assert area > 0.55
 
 
 def test_maps_before_and_after_colour_and_name_the_same_samples_by_class(mapped: np.ndarray) -> None:
@@ -611,10 +623,10 @@ def test_saved_files_are_the_same_bytes_whatever_the_users_settings(tmp_path: Pa
     for size, colour in ((10, "white"), (20, "red")):
         with matplotlib.rc_context({"font.size": size, "savefig.dpi": 30, "axes.facecolor": colour}):
             folder = tmp_path / colour
-            assert set(figures.draw("cell", run, folder, folder)) == {"confusion", "curves"}
+            assert set(figures.draw("cell", run, folder, folder)) == {"confusion", "curves", "tsne"}
         drawn.append({path.name: path.read_bytes() for path in folder.iterdir()})
     assert drawn[0] == drawn[1]
-    assert set(drawn[0]) == {"confusion.pdf", "confusion.png", "curves.pdf", "curves.png"}
+    assert set(drawn[0]) == {f"{name}.{kind}" for name in ("confusion", "curves", "tsne") for kind in ("pdf", "png")}
     for content in drawn[0].values():
         assert not any(word in content for word in (b"matplotlib", b"Matplotlib", b"CreationDate"))
 
@@ -704,7 +716,7 @@ def test_a_figure_is_a_file_dropped_in_and_drawn_where_its_needs_are_met(
     assert names - set(figures.modules("cell")) == {f"{package.__name__}._shared"}
     assert {*made} - dict(figures.of("cell")).keys() == {"_shared"}
     drawn = figures.draw("cell", cell(tmp_path / "run"), tmp_path / "images", tmp_path / "pages")
-    assert set(drawn) == {"confusion", "made_plain", "made_of_classes"}
+    assert set(drawn) == {"confusion", "tsne", "made_plain", "made_of_classes"}
     assert sorted(path.name for path in (tmp_path / "images").iterdir()) == sorted(f"{stem}.png" for stem in drawn)
     assert sorted(path.name for path in (tmp_path / "pages").iterdir()) == sorted(f"{stem}.pdf" for stem in drawn)
     without = replace(cell(tmp_path / "run"), y=None)

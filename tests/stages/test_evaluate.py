@@ -150,7 +150,7 @@ def test_centres_of_data_without_an_image_shape_are_not_drawn(project: Path) -> 
     write_run(project / "data/runs/toy/pc_x/seed-0", method="pc_x")
     write_array("data/runs/toy/pc_x/seed-0/decoded_centers.npy", np.zeros((3, 8)))
     stage("evaluate")("toy", "pc_x")
-    assert pngs("reports/cells/toy/pc_x") == {"confusion", "curves", "half_steps"}
+    assert pngs("reports/cells/toy/pc_x") == {"confusion", "curves", "half_steps", "tsne"}
 
 
 def test_a_largest_cosine_is_reason_enough_for_the_figure_of_convergence_and_an_empty_column_is_none(
@@ -160,22 +160,22 @@ def test_a_largest_cosine_is_reason_enough_for_the_figure_of_convergence_and_an_
     table = pd.DataFrame({"phase": "cluster", "epoch": range(3), "largest_cosine": [0.5, 0.2, -0.1], "alive": np.nan})
     write_text("data/runs/toy/ulhe_dc/seed-0/trace.csv", table.to_csv(index=False))
     stage("evaluate")("toy", "ulhe_dc")
-    assert pngs("reports/cells/toy/ulhe_dc") == {"confusion", "convergence"}
+    assert pngs("reports/cells/toy/ulhe_dc") == {"confusion", "convergence", "tsne"}
     write_text("data/runs/toy/ulhe_dc/seed-0/trace.csv", table.assign(largest_cosine=np.nan).to_csv(index=False))
     Path("reports/cells/toy/ulhe_dc/convergence.png").unlink()
     stage("evaluate")("toy", "ulhe_dc")
-    assert pngs("reports/cells/toy/ulhe_dc") == {"confusion"}
+    assert pngs("reports/cells/toy/ulhe_dc") == {"confusion", "tsne"}
 
 
 def test_what_a_run_did_not_leave_is_not_missed(project: Path) -> None:
     write_run(project / "data/runs/toy/kmeans/seed-0", method="kmeans")
     (project / "data/runs/toy/kmeans/seed-0/trace.csv").unlink()
     stage("evaluate")("toy", "kmeans")
-    assert pngs("reports/cells/toy/kmeans") == {"confusion"}
+    assert pngs("reports/cells/toy/kmeans") == {"confusion", "tsne"}  # of the samples as they are
     files = sorted(path.name for path in Path("reports/files/toy/kmeans").iterdir())
-    assert files == ["assignments.csv", "confusion.pdf"]
+    assert files == ["assignments.csv", "confusion.pdf", "tsne.pdf"]
     assert list(read_json("reports/scores/toy/kmeans.json")) == ["kmeans"]
-    assert read_json("reports/runs/toy/kmeans.json")["figures"] == ["confusion"]
+    assert read_json("reports/runs/toy/kmeans.json")["figures"] == ["confusion", "tsne"]
     assert pd.read_csv("reports/traces/toy/kmeans.csv").empty
 
 
@@ -249,7 +249,7 @@ def test_a_trace_without_a_loss_has_no_curves(project: Path) -> None:
     only_z = trace().drop(columns=["loss", "theta_objective", "accepted"]).iloc[2:]
     write_text("data/runs/toy/hybrid/seed-0/trace.csv", only_z.to_csv(index=False))
     stage("evaluate")("toy", "hybrid")
-    assert pngs("reports/cells/toy/hybrid") == {"confusion"}
+    assert pngs("reports/cells/toy/hybrid") == {"confusion", "tsne"}
 
 
 def test_the_traces_of_all_seeds_are_stacked(project: Path) -> None:

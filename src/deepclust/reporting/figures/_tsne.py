@@ -31,7 +31,7 @@ def tsne(embedding: np.ndarray, random_state: int) -> np.ndarray:
     from openTSNE.nearest_neighbors import Sklearn
     from threadpoolctl import threadpool_limits
 
-    points = np.asarray(embedding, dtype=np.float64)[sample(len(embedding), random_state)]
+    points = np.asarray(embedding)[sample(len(embedding), random_state)].astype(np.float64)
     if len(points) < 4 or not np.isfinite(points).all():
         raise UserError(f"embedding must be finite with at least 4 samples, got shape {np.shape(embedding)}")
     if not np.ptp(points, axis=0).any():

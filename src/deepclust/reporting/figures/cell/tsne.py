@@ -1,10 +1,11 @@
-"""A map of the codes (before and after clustering, if the run kept both), or of unlabelled samples as they are."""
+"""A map of the codes (before and after clustering, if the run kept both), or of the samples as they are."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
@@ -14,7 +15,7 @@ from deepclust.reporting.figures._tsne import sample, tsne
 from deepclust.reporting.finished import Cell, Needs
 from deepclust.seeding import derive_seed
 
-NEEDS = Needs()  # `draw` itself looks for codes or unlabelled samples, and at least four of them
+NEEDS = Needs()  # `draw` itself looks for codes, else takes the samples, and at least four of either
 
 _MARKERS = ["o", "x", "^", "+", "s", "v", "D", "*"]
 
@@ -23,14 +24,13 @@ def draw(run: Cell) -> Figure | None:
     """Return the map by class and cluster, by cluster alone without classes, or by class before and after."""
     title = run.title_of_seed
     if run.has(Needs(files=("embedding.npy",))):
-        points = run.array("embedding.npy")
-    elif run.y is None and run.X.shape[1]:
-        points, title = run.X, f"{title}, samples as they are"
-    else:
+        points, seed = run.array("embedding.npy"), derive_seed(0, title)
+    elif run.X.shape[1]:  # one map for all such cells on a data set
+        points, seed, title = run.X, derive_seed(0, run.dataset), f"{title}, samples as they are"
+    else:  # a graph alone
         return None
     if len(points) < 4:
         return None
-    seed = derive_seed(0, title)
     rows = sample(len(points), seed)
     if run.y is not None and run.has(Needs(files=("embedding_before.npy",))):
         before = tsne(run.array("embedding_before.npy"), seed)
@@ -42,7 +42,7 @@ def plot(coordinates: np.ndarray, y: np.ndarray | None, labels: np.ndarray, titl
     """Return a map of M samples coloured by class and by cluster, or by cluster alone where `y` is None.
 
     Clusters bear the name and colour of the class they are matched to. Names stand among their points, so that no
-    legend is needed and colours may repeat (with another marker) beyond eight.
+    legend is needed. Beyond eight, colours come again darker, then paler, each time with another marker.
     """
     if y is None:
         return _panels({"clusters": (coordinates, labels)}, title)
@@ -61,12 +61,16 @@ def plot_before_after(before: np.ndarray, after: np.ndarray, y: np.ndarray, titl
 def _panels(panels: Mapping[str, tuple[np.ndarray, np.ndarray]], title: str) -> Figure:
     """Draw under each heading points (M, 2) in the colours of their groups (M,), which are alike in all panels."""
     names = np.unique(np.concatenate([groups for _, groups in panels.values()]))
-    figure = Figure(figsize=(WIDTH, 3.2 if len(panels) == 1 else 2.0), layout="constrained")
+    sizes = [np.ptp(coordinates, axis=0) for coordinates, _ in panels.values()]
+    shape = max(height / width if width else 1.0 for width, height in sizes)  # the figure's, so that maps fill it
+    height = 0.45 + float(np.clip(shape, 0.5, 1.25)) * WIDTH / len(panels)
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
     figure.suptitle(title, fontsize=7.5)
     grid = figure.subplots(1, len(panels), squeeze=False)[0]
     for axes, (heading, (coordinates, groups)) in zip(grid, panels.items(), strict=True):
         axes.set_title(heading)
         axes.set(xticks=[], yticks=[], aspect="equal")
+        axes.margins(0.02)
         axes.spines[:].set_visible(False)
         _scatter(axes, coordinates, np.searchsorted(names, groups))
         size = 7 if len(names) <= 10 else 5.5
@@ -78,7 +82,7 @@ def _panels(panels: Mapping[str, tuple[np.ndarray, np.ndarray]], title: str) -> 
 
 def _scatter(axes: Axes, coordinates: np.ndarray, groups: np.ndarray) -> None:
     """Draw points in the order of the samples, so that no group covers another; a marker for each eight groups."""
-    colours = np.array(COLOURS)[groups % len(COLOURS)]
+    colours = _shades()[groups % len(_shades())]
     for block in np.unique(groups // len(COLOURS)):
         chosen = groups // len(COLOURS) == block
         marker = _MARKERS[block % len(_MARKERS)]
@@ -88,6 +92,12 @@ def _scatter(axes: Axes, coordinates: np.ndarray, groups: np.ndarray) -> None:
             "rasterized": True,
         }
         axes.scatter(coordinates[chosen, 0], coordinates[chosen, 1], c=colours[chosen], marker=marker, **size)
+
+
+def _shades() -> np.ndarray:
+    """Return the palette, its colours darker, and its colours paler: RGB, shape (3 C, 3)."""
+    plain = np.array([to_rgb(colour) for colour in COLOURS])
+    return np.concatenate([plain, 0.5 * plain, 0.5 + 0.5 * plain])
 
 
 def _places(coordinates: np.ndarray, groups: np.ndarray) -> dict[int, np.ndarray]:
