@@ -58,7 +58,7 @@ def main(dataset: str, cell: str) -> None:
             drawn.append(name)
             for table in getattr(figure, "TABLES", ()):
                 write_csv(others / table, run.table(table))
-        samples = (prepared / "samples.txt").read_text(encoding="utf-8").split("\n")[:-1] or range(len(X))
+        samples = (prepared / "samples.txt").read_text(encoding="utf-8").split("\n")[:-1]
         write_csv(others / "assignments.csv", pd.DataFrame({"sample": samples} | clusters))
     else:
         reasons = "".join(f"seed {number}: {record['reason']}\n" for number, record in records.items())

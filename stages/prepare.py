@@ -32,7 +32,8 @@ def main(name: str) -> None:
     shutil.rmtree(folder, ignore_errors=True)  # DVC deletes outputs, but not a killed run's half-written file
     write_array(folder / "X.npy", data.X)
     write_array(folder / "y.npy", np.empty(0, np.int64) if data.y is None else data.y)
-    write_text(folder / "samples.txt", "".join(f"{sample}\n" for sample in data.samples))
+    names = data.samples or range(len(data.X))  # numbers where there are none: DVC warns of every empty file
+    write_text(folder / "samples.txt", "".join(f"{name}\n" for name in names))
     n_samples, n_features = data.X.shape
     write_sparse(folder / "edges.npz", sp.csr_matrix((n_samples, n_samples)) if data.graph is None else data.graph)
     meta = {"n": n_samples, "d": n_features, "k": data.n_clusters, "image_shape": data.image_shape}

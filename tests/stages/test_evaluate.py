@@ -85,7 +85,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     write_array("data/prepared/toy/X.npy", np.random.default_rng(0).random((60, 8), dtype=np.float32))
     write_array("data/prepared/toy/y.npy", Y)
-    write_text("data/prepared/toy/samples.txt", "")
+    write_text("data/prepared/toy/samples.txt", "".join(f"{i}\n" for i in range(60)))
     W = np.equal.outer(Y, Y) * 1.0
     np.fill_diagonal(W, 0)
     write_sparse("data/graph/toy/weights.npz", sp.csr_matrix(W))
