@@ -45,7 +45,7 @@ def main() -> None:
     }
     swept, sweep_captions = of_sweeps(read_json(root / "sweeps/index.json"))
     block = readme.sweeps_block(swept, sweep_captions) if swept else ""
-    page = readme.index(grid["name"], summary, by_dataset, by_paper, captions, drawn, block)
+    page = readme.index(grid["name"], summary, by_dataset, by_paper, captions, drawn, block, results)
     write_text(root / "README.md", page)
     # the page draws accuracies itself, with every seed
     shown = {name: {k: v for k, v in of.items() if k != f"figures/accuracy_{name}"} for name, of in captions.items()}

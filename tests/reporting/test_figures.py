@@ -597,7 +597,7 @@ def test_bars_stand_for_means_and_marks_for_papers(summary: pd.DataFrame, report
     figure = accuracy.plot(summary, reported, "usps")
     axes = figure.axes[0]
     assert [bar.get_extents().transformed(axes.transData.inverted()).width for bar in axes.patches] == pytest.approx(
-        [75, 91, 0, 0]
+        [91, 75, 0, 0]
     )
     assert printed(figure) == ["failed", "skipped"]
     marks = {line.get_label(): np.asarray(line.get_xdata()) for line in axes.lines}

@@ -134,6 +134,21 @@ def test_readouts_follow_their_cell_even_where_it_failed_on_the_first_data_set(
     assert "| `hybrid/spectral` | \u2014 | 50.0 " in lines[3]
 
 
+def test_the_index_begins_with_the_best_of_each_data_set(
+    grid: Path, write_cell: Callable, reported: pd.DataFrame
+) -> None:
+    write_cell(grid, "usps", "idec", {"0": 0.90, "1": 0.92, "2": 0.94})
+    write_cell(grid, "toy", "idec", {"0": 0.70, "1": 0.92, "2": 0.94})
+    results = read_results(grid, ["usps", "toy"], ["dec", "idec"])
+    summary = summarise(results)
+    tables = {name: dataset_table(name, summary, compare(summary, reported)) for name in ("usps", "toy")}
+    page = index("demo", summary, tables, {}, {}, results=results)
+    assert "- usps: **idec**, ACC 92.0 ± 2.0. Every other is told apart from it.\n" in page
+    assert "- toy: **idec**, ACC 85.3 ± 13.3. No other is told apart from it.\n" in page
+    unlabelled = results.assign(value=float("nan"))
+    assert "Which is best" not in index("demo", summary, tables, {}, {}, results=unlabelled)
+
+
 def test_what_failed_is_listed_once_and_not_for_every_readout(
     grid: Path, write_cell: Callable, reported: pd.DataFrame
 ) -> None:

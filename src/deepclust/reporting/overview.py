@@ -102,28 +102,17 @@ def _ranks(
     heads = ["method", charts.axis(scale, dataset), "ACC", "reported"]
     head = tag("thead", tag("tr", *(tag("th", text, scope="col") for text in heads)))
     label = f"Ranks on {dataset}"
+    best: list[str] = ["No seed finished."]
+    if len(table):
+        first = table.iloc[0]
+        ours = spread(100 * first["mean"], 100 * first["std"])
+        best = ["Best: ", tag("strong", table.index[0]), f", {ours}. {ranking.said_of(table)}"]
     return tag(
         "div",
         tag("h3", dataset),
-        tag("p", *_verdict(table)),
+        tag("p", *best),
         scrolling(label, tag("table", head, tag("tbody", *lines), class_="ranks")),
     )
-
-
-def _verdict(table: pd.DataFrame) -> list[str]:
-    """Return the sentence above a data set's ranks."""
-    if table.empty:
-        return ["No seed finished."]
-    best = table.iloc[0]
-    said = ["Best: ", tag("strong", table.index[0]), f", {spread(100 * best['mean'], 100 * best['std'])}. "]
-    level = list(table.index[1:][table["level"].iloc[1:]])
-    if len(table) == 1:
-        return said
-    if best["n"] < ranking.SEEDS:
-        return [*said, f"With fewer than {ranking.SEEDS} seeds nothing is told apart from it."]
-    if len(level) == len(table) - 1:
-        return [*said, "No other is told apart from it."]
-    return [*said, f"Not told apart from it: {', '.join(level)}." if level else "Every other is told apart from it."]
 
 
 def _shapes(dataset: str, summary: pd.DataFrame, style: Callable[[str], int]) -> Html:

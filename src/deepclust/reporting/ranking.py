@@ -45,6 +45,18 @@ def ranked(results: pd.DataFrame, dataset: str) -> pd.DataFrame:
     return table.assign(level=~told_apart(list(table["values"]))[0] if len(table) else [])
 
 
+def said_of(table: pd.DataFrame) -> str:
+    """Return the sentence on what is told apart from the best of `ranked`; empty where there is no other cell."""
+    level = list(table.index[1:][table["level"].iloc[1:].to_numpy(bool)])
+    if len(table) < 2:
+        return ""
+    if table["n"].iloc[0] < SEEDS:
+        return f"With fewer than {SEEDS} seeds nothing is told apart from it."
+    if len(level) == len(table) - 1:
+        return "No other is told apart from it."
+    return f"Not told apart from it: {', '.join(level)}." if level else "Every other is told apart from it."
+
+
 def across(by_dataset: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Return the cells that finished on every data set, by their mean rank.
 

@@ -320,6 +320,7 @@ def index(
     figures: Mapping[str, Mapping[str, str]],
     drawn: Mapping[str, Mapping[str, Sequence[str]]] | None = None,
     sweeps: str = "",
+    results: pd.DataFrame | None = None,
 ) -> str:
     """Return the page `reports/README.md`: each data set's table and figures, and the unfinished cells.
 
@@ -336,7 +337,16 @@ def index(
         figures instead of showing them, because they are in DVC's cache and not in git.
     sweeps
         The result of `sweeps_block`; empty for a grid without sweeps.
+    results
+        The rows of `results.csv`, for the best cell of each data set that has labels.
     """
+    ranks = {} if results is None else {name: ranking.ranked(results, name) for name in tables}
+    best = [
+        f"- {name}: **{table.index[0]}**, ACC {spread(100 * table['mean'].iloc[0], 100 * table['std'].iloc[0])}. "
+        f"{ranking.said_of(table)}".rstrip()
+        for name, table in ranks.items()
+        if len(table)
+    ]
     blocks = [
         f"# Results of the grid `{grid}`",
         f"Written by the report stage: change the settings, not this page. `make repro GRID={grid}` regenerates it, "
@@ -344,6 +354,7 @@ def index(
         "Data sets: "
         + ", ".join(f"[{name}](#{table.title.lower().replace(' ', '-')})" for name, table in tables.items())
         + ".",
+        *(["## Which is best", "\n".join(best), ranking.RULE] if best else []),
         "## What did not finish",
         _unfinished(summary),
     ]

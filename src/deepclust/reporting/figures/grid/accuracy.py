@@ -20,13 +20,14 @@ def draw(run: Grid) -> Figure:
 
 
 def plot(summary: pd.DataFrame, reported: pd.DataFrame, dataset: str) -> Figure:
-    """Return a bar for every cell's mean accuracy on a data set, with its std, and a mark for each paper's number.
+    """Return a bar for every cell's mean accuracy on a data set, best first, with its std, and a mark for each paper's.
 
     A cell without a finished seed has its status in place of a bar. Raises UserError for an unknown data set.
     """
     ours = summary[(summary["dataset"] == dataset) & (summary["metric"] == "acc")]
     if ours.empty:
         raise UserError(f"dataset must be one of {', '.join(summary['dataset'].unique())}, got {dataset!r}")
+    ours = ours.sort_values("mean", ascending=False, kind="stable")  # without a finished seed: last
     published = compare(ours, reported)
     published = published[(published["metric"] == "acc") & (published["status"] != NOT_RUN)]
     cells = list(ours["cell"])
