@@ -1,5 +1,6 @@
 """Charts as markup: marks at the places of their values, styles that differ, files that are XML."""
 
+import itertools
 import re
 from xml.etree import ElementTree
 
@@ -83,6 +84,40 @@ def test_every_colour_stands_out_on_a_light_and_on_a_dark_page(page: str) -> Non
     for colour in COLOURS:
         light, dark = sorted([luminance(colour), luminance(page)], reverse=True)
         assert (light + 0.05) / (dark + 0.05) >= 3, colour
+
+
+# Machado, Oliveira and Fernandes (2009), severity 1, on linear RGB
+VISION = {
+    "all": np.eye(3),
+    "no red cones": np.array(
+        [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
+    ),
+    "no green cones": np.array(
+        [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
+    ),
+}
+
+
+def oklab(rgb: np.ndarray) -> np.ndarray:
+    cones = [
+        [0.41222147, 0.53633254, 0.05144599],
+        [0.2119035, 0.68069955, 0.10739696],
+        [0.08830246, 0.28171884, 0.6299787],
+    ]
+    opponents = [
+        [0.21045426, 0.79361778, -0.00407205],
+        [1.9779985, -2.4285922, 0.45059371],
+        [0.02590404, 0.78277177, -0.80867577],
+    ]
+    found: np.ndarray = np.array(opponents) @ np.cbrt(np.array(cones) @ np.clip(rgb, 0, 1))
+    return found
+
+
+@pytest.mark.parametrize("cones", VISION)
+def test_colours_differ_for_readers_without_red_or_green_cones_too(cones: str) -> None:
+    seen = [oklab(VISION[cones] @ linear(colour)) for colour in COLOURS]
+    gaps = [np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2)]
+    assert min(gaps) > 0.1  # black and white are 1 apart
 
 
 def test_no_two_styles_share_both_colour_and_shape() -> None:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from deepclust.reporting.markup import Html, tag
 from deepclust.reporting.tables import number, spread
 
-# At least 3:1 on a white and on a dark page; apart in lightness or in blue and yellow, which all readers see
-COLOURS = ["#0072B2", "#D55E00", "#009E73", "#C66BA0", "#AD8301", "#7A7A7A", "#7A5FD0", "#C0392B"]
+# Searched for: the largest least difference to readers without red or green cones, at 3:1 on a white and a dark page
+COLOURS = ["#3C96FF", "#C31E1E", "#699669", "#874BB4", "#FF4B0F", "#964B69", "#782DFF", "#A578B4"]
 _HEIGHT = 20  # of a strip, in pixels, as in page.css
 _R = 3.2
 _POLYGONS = [
