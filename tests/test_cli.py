@@ -65,7 +65,7 @@ def test_a_table_becomes_labels_a_map_a_page_and_a_record(
     assert record["read"] == {"scale": "feature", "labels": "kind", "index": "name"}
     for stem in ("tsne", "confusion"):
         with Image.open(f"out/figures/{stem}.png") as image:
-            assert min(image.size) > 300
+            assert min(image.size) > 200
         assert Path(f"out/files/figures/{stem}.pdf").exists()
     page = Path("out/index.html").read_text()
     assert page.count("<img ") == 2

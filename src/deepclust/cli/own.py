@@ -292,7 +292,5 @@ def _draw(folder: Path, asked: argparse.Namespace, data: Any, method: Any) -> di
     )
     images, pages = folder / "figures", folder / "files/figures"
     drawn = figures.draw("cell", run, images, pages)
-    if "tsne" not in drawn:  # a method without a code: its map is that of the samples, by cluster
-        drawn |= figures.draw("cell", replace(run, y=None, traces={}), images, pages)
     order = sorted(drawn, key=lambda stem: (stem != "tsne", stem != "confusion", stem))
     return {f"figures/{stem}": (inspect.getdoc(drawn[stem]) or "").splitlines()[0] for stem in order}
