@@ -3,7 +3,8 @@
 A pass is the least that an epoch has to do: forward, backward and the optimiser's step over all batches, for encoder
 and decoder on the squared reconstruction error, or for the encoder on its squared code where a method trains no more.
 A pass shares the method's network, optimiser, batches of 256 and threads, and does nothing else. An epoch should cost
-at most 1.3 times its pass. ULHE-DC's labels come from all samples once an epoch: forward alone is a third of its pass.
+at most 1.3 times its pass. ULHE-DC's and ASPC-DA's labels come from all samples once an epoch: forward alone is a
+third of their pass.
 
 All contestants take turns in one run; what counts are the medians of the turns' ratios. Epochs are timed by the
 optimiser's steps, from the last of the first epoch to the last of the last one: this leaves out the k-means start and
@@ -11,8 +12,9 @@ the read-outs, and has in it whatever a method recomputes between batches and be
 samples for a new target every 140 batches, which at the default size is once in the epochs timed.
 
 The data are synthetic and of USPS's shape. The networks are 256-500-500-2000-10 and, for DECS, the convolutional one,
-pretrained for an epoch. Settings are the defaults, without a stop rule; ULHE-DC is fed all samples and PC-X has its
-entropy from the first epoch on. Left out are methods that train nothing (ae_*) or solve for a graph between epochs.
+pretrained for an epoch. Settings are the defaults, without a stop rule; ULHE-DC is fed all samples, PC-X has its
+entropy from the first epoch on, and ASPC-DA sees the images as they are. Left out are methods that train nothing (ae_*)
+or solve for a graph between epochs.
 
     python bench/methods.py [--samples N] [--turns R] [--threads T]
 """
@@ -72,13 +74,18 @@ PASSES = {
     "dec": Pass("mlp", decoder=False, optimizer="sgd"),
     "ulhe_dc": Pass("mlp", decoder=False, optimizer="sgd"),
     "decs": Pass("conv", decoder=False, optimizer="sgd"),
+    "aspc_da": Pass("mlp", decoder=False, optimizer="adam"),
     "idec": Pass("mlp", decoder=True, optimizer="adam"),
     "pc_x": Pass("mlp", decoder=True, optimizer="adam"),
     "daec": Pass("sigmoid", decoder=True, optimizer="adadelta"),
     "dc_kmeans": Pass("sigmoid", decoder=True, optimizer="adadelta"),
     "dc_gmm": Pass("sigmoid", decoder=True, optimizer="adadelta"),
 }
-SETTINGS: dict[str, dict[str, Any]] = {"ulhe_dc": {"self_paced": False}, "pc_x": {"burn_in": 0}}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "ulhe_dc": {"self_paced": False},
+    "pc_x": {"burn_in": 0},
+    "aspc_da": {"augment": False},
+}
 CLUSTPY = {"DEC": PASSES["dec"], "IDEC": PASSES["idec"], "VaDE": PASSES["idec"]}
 
 
