@@ -12,7 +12,7 @@ from torch import Tensor
 
 from deepclust.errors import NotApplicable
 from deepclust.methods._flat_clustering import k_means
-from deepclust.methods.self_training import aspc_da
+from deepclust.methods.self_training import _maps, aspc_da
 from deepclust.methods.self_training.aspc_da import ASPCDA, easy
 from deepclust.nets._augmentation import augment
 from deepclust.nets._autoencoder import Autoencoder
@@ -164,7 +164,7 @@ def test_images_are_turned_and_shifted_but_not_cropped(network: Autoencoder, mon
         seen.append(maps)
         return augment(x, maps, *rest)
 
-    monkeypatch.setattr(aspc_da, "augment", noting)
+    monkeypatch.setattr(_maps, "augment", noting)
     default = quick(epochs=2).fit(X, network=network)
     assert seen == [Augmentation(rotation=10.0, shift=0.1, crop=0.0)] * default.n_iter_
     plain = quick(epochs=2, augment=False).fit(X, network=network)

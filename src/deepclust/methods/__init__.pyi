@@ -19,6 +19,7 @@ from deepclust.methods.self_expression.graph_classifier import GraphClassifier a
 from deepclust.methods.self_expression.hybrid import Hybrid as Hybrid
 from deepclust.methods.self_training.aspc_da import ASPCDA as ASPCDA
 from deepclust.methods.self_training.dec import DEC as DEC
+from deepclust.methods.self_training.dynae import DynAE as DynAE
 from deepclust.methods.self_training.idec import IDEC as IDEC
 
 def names() -> list[str]: ...

@@ -1,23 +1,19 @@
 """Adaptive self-paced deep clustering with data augmentation (ASPC-DA; Guo, Liu, Zhu et al., TKDE 2019)."""
 
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from deepclust.errors import NotApplicable
 from deepclust.losses.distances import squared_distances
 from deepclust.methods._deep import CentroidClusterer
 from deepclust.methods._flat_clustering import k_means
-from deepclust.nets._augmentation import augment
+from deepclust.methods.self_training._maps import maps_of
 from deepclust.nets._autoencoder import Autoencoder
 from deepclust.seeding import derive_seed
-from deepclust.settings import Augmentation, Count, Positive, Share, setting
+from deepclust.settings import Count, Positive, Share, setting
 from deepclust.training.loop import EpochSteps, Refresh, make_optimizer, train
-
-_MAPS = Augmentation(rotation=10.0, shift=0.1, crop=0.0)
 
 
 class ASPCDA(CentroidClusterer):
@@ -58,7 +54,7 @@ class ASPCDA(CentroidClusterer):
         before = self._encode(data).cpu().numpy()
         centers = k_means(before, self.n_clusters, n_init=self.n_init, random_state=self._seed).cluster_centers_
         state = ASPCDAState(self.network_, torch.from_numpy(centers).to(data.device), len(data))
-        shown = self._shown()
+        shown = maps_of(self.network_, self.augment)
 
         def assign() -> Tensor:
             distances = state.assign(self._encode(data))
@@ -89,15 +85,6 @@ class ASPCDA(CentroidClusterer):
         self.labels_ = self._nearest(self.embedding_)
         self.extras_ = {"embedding_before": before}
         self.trace_, self.n_iter_, self.converged_ = outcome.trace, outcome.n_iter, outcome.converged
-
-    def _shown(self) -> Callable[[Tensor, torch.Generator], Tensor]:
-        """Return the map of a batch before it is encoded."""
-        shape = self.network_.image_shape
-        if shape is not None and self.augment is not False:
-            return lambda x, generator: augment(x, _MAPS, generator, shape)
-        if self.augment:
-            raise NotApplicable("augmentation needs images, and this data set has no image shape; use augment: null")
-        return lambda x, _: x
 
 
 class ASPCDAState(nn.Module):
