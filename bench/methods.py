@@ -4,7 +4,8 @@ A pass is the least that an epoch has to do: forward, backward and the optimiser
 and decoder on the squared reconstruction error, or for the encoder on its squared code where a method trains no more.
 DEPICT's pass has its network's noisy and clean encoders, as its pretraining has.
 A pass shares the method's network, optimiser, batches of 256 and threads, and does nothing else. An epoch should cost
-at most 1.3 times its pass. ULHE-DC's labels come from all samples once an epoch: forward alone is a third of its pass.
+at most 1.3 times its pass. ULHE-DC's and ASPC-DA's labels come from all samples once an epoch: forward alone is a
+third of their pass. DynAE's targets need the clean codes of each batch: a sixth of its pass.
 
 All contestants take turns in one run; what counts are the medians of the turns' ratios. Epochs are timed by the
 optimiser's steps, from the last of the first epoch to the last of the last one: this leaves out the k-means start and
@@ -13,8 +14,9 @@ samples for a new target every 140 batches, which at the default size is once in
 
 The data are synthetic and of USPS's shape. The networks are 256-500-500-2000-10 and, for DECS, DCEC and DEPICT, their
 convolutional ones, pretrained for an epoch. Settings are the defaults, without a stop rule; DCEC is IDEC without
-`normalize`, ULHE-DC is fed all samples, PC-X has its entropy from the first epoch on, and DEPICT has no warm-up. Left
-out are methods that train nothing (ae_*) or solve for a graph between epochs.
+`normalize`, ULHE-DC is fed all samples, PC-X has its entropy from the first epoch on, DEPICT has no warm-up, and
+ASPC-DA and DynAE see the images as they are. Left out are methods that train nothing (ae_*) or solve for a graph
+between epochs.
 
     python bench/methods.py [--samples N] [--turns R] [--threads T]
 """
@@ -81,6 +83,8 @@ PASSES = {
     "dec": Pass("mlp", decoder=False, optimizer="sgd"),
     "ulhe_dc": Pass("mlp", decoder=False, optimizer="sgd"),
     "decs": Pass("conv", decoder=False, optimizer="sgd"),
+    "aspc_da": Pass("mlp", decoder=False, optimizer="adam"),
+    "dynae": Pass("mlp", decoder=True, optimizer="sgd"),
     "idec": Pass("mlp", decoder=True, optimizer="adam"),
     "pc_x": Pass("mlp", decoder=True, optimizer="adam"),
     "vade": Pass("bernoulli", decoder=True, optimizer="adam"),
@@ -96,6 +100,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "pc_x": {"burn_in": 0},
     "dcec": {"normalize": False},
     "depict": {"warm_up": 0},
+    "aspc_da": {"augment": False},
+    "dynae": {"augment": False},
 }
 CLUSTPY = {"DEC": PASSES["dec"], "IDEC": PASSES["idec"], "VaDE": PASSES["idec"]}
 

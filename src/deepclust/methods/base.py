@@ -130,9 +130,10 @@ class Clusterer(ClusterMixin, BaseEstimator, Settings):
 
     def _validated(self, X: Any, *, reset: bool = True, min_features: int = 1) -> Any:
         """Return X as a real array (N, D), or as CSR; one in a file (`files.read_array`) stays there."""
-        if np.ndim(X) == 2 and np.shape(X)[1] < min_features:
+        shape: tuple[int, ...] = getattr(X, "shape", ())
+        if len(shape) == 2 and shape[1] < min_features:
             raise NotApplicable(
-                f"{type(self).__name__} reads samples, got 0 feature(s) (shape={np.shape(X)}) while a minimum of 1 is "
+                f"{type(self).__name__} reads samples, got 0 feature(s) (shape={shape}) while a minimum of 1 is "
                 "required; for nodes of a graph take a method that cuts graphs"
             )
         if sp.issparse(X) and self.sparse_samples == "refused":
