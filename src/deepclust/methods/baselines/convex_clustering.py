@@ -27,17 +27,19 @@ _GROWTH = 2.0  # of gamma from one point of the path to the next, until the clus
 
 
 class ConvexClustering(Clusterer):
-    """Minimise 1/2 sum ||x_i - u_i||^2 + gamma sum w_ij ||u_i - u_j|| for growing gamma, until K clusters are left.
+    """Move neighbouring samples together by weighted norms of their differences, until K clusters are left.
 
-    Sums over samples and over pairs of neighbours, Euclidean norms; w_ij = exp(-phi d_ij^2 / s^2) with s the median of
-    the neighbours' distances. A cluster is a component of samples with equal u that has at least N / (20 K) members;
-    all others join the nearest cluster's u. gamma doubles until K clusters or fewer hold half of the samples, then its
-    interval is halved, in ratio, up to `n_bisections` times. Every point is solved to the relative duality gap
-    `tolerance`. A path may jump over K: then `converged_` is False, and the labels are those of the point closest to K,
-    its K largest clusters at most. Nothing but the read-out `kmeans` is random.
+    Minimise 1/2 sum ||x_i - u_i||^2 + gamma sum w_ij ||u_i - u_j|| for growing gamma: sums over samples and over pairs
+    of neighbours, Euclidean norms, w_ij = exp(-phi d_ij^2 / s^2) with s the median of the neighbours' distances d.
 
-    `embedding_` is U. The read-outs are `components`, all components as they are, however many and small, and `kmeans`,
-    k-means on the rows of U. `extras_` holds `path`, a row for each gamma solved. `n_iter_` adds up all iterations.
+    A cluster is a component of samples of equal u, fused pair by pair, that has at least N / (20 K) members. The other
+    samples join the nearest cluster's u. gamma doubles until at most K clusters hold at least half of the samples; then
+    the last interval is halved, in ratio, up to `n_bisections` times. The relative duality gap of every point is at
+    most `tolerance`. A path may jump over K: `converged_` is then False, and the labels are those of the point closest
+    to K, of its K largest clusters at most. Nothing is random but the read-out `kmeans`.
+
+    `embedding_` is U. The read-outs are `components`, all of them, however many and small, and `kmeans`, k-means on the
+    rows of U. `extras_` holds `path`, a row for each gamma solved. `n_iter_` adds up the iterations of all gammas.
     """
 
     paper: ClassVar[str] = "Hocking, Joulin, Bach and Vert 2011; Chi and Lange 2015"
