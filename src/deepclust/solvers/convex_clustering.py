@@ -83,7 +83,7 @@ def convex_clustering(
     ``admm`` splits V = B U with a penalty rho, and solves for U by one factorisation; Lambda is the multiplier:
 
         U      <- (I + rho B'B)^-1 (X + B'(rho V - Lambda))
-        Lambda <- projection of Lambda + rho B U;    rho V <- what the projection took off
+        rho V  <- prox of Lambda + rho B U (`prox_group_l2` with steps gamma w);    Lambda <- what the prox took off
 
     The certificate is the same for both: the dual objective is a lower bound, and the upper one is F at X - B' Lambda
     averaged over each component of fused pairs, so that the clusters returned are those of a point of this gap.
@@ -207,13 +207,13 @@ def _admm(problem: _Problem, dual: np.ndarray, rho: float) -> Iterator[tuple[np.
     while True:
         U = factor.solve(problem.X + problem.transposed @ target)
         for rows in _blocks(*dual.shape):
-            new = _differences(U, problem.i[rows], problem.j[rows])
-            new *= rho
-            new += dual[rows]
-            target[rows] = new
-            fused[rows] = _project(new, problem.radius[rows])
-            target[rows] -= 2 * new
-            dual[rows] = new
+            z = _differences(U, problem.i[rows], problem.j[rows])
+            z *= rho
+            z += dual[rows]
+            V = prox_group_l2(z, problem.radius[rows])  # times rho
+            fused[rows] = ~V.any(axis=1)
+            dual[rows] = z - V
+            target[rows] = V - dual[rows]
         yield dual, problem.transposed @ dual, fused
 
 
