@@ -7,6 +7,7 @@ from deepclust.methods.admm.dc_kmeans import DCKmeans as DCKmeans
 from deepclust.methods.base import Clusterer as Clusterer
 from deepclust.methods.baselines.ae_gmm import AEGMM as AEGMM
 from deepclust.methods.baselines.ae_kmeans import AEKMeans as AEKMeans
+from deepclust.methods.baselines.convex_clustering import ConvexClustering as ConvexClustering
 from deepclust.methods.baselines.gmm import GMM as GMM
 from deepclust.methods.baselines.kmeans import KMeans as KMeans
 from deepclust.methods.baselines.ward import Ward as Ward

@@ -1,1 +1,1 @@
-"""Baselines: k-means, Gaussian mixtures and Ward, on the samples or on a pretrained code."""
+"""Baselines: k-means, Gaussian mixtures, Ward and convex clustering, on the samples or on a pretrained code."""
