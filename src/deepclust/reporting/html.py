@@ -13,12 +13,7 @@ import pandas as pd
 
 from deepclust.reporting import charts, overview
 from deepclust.reporting.aggregate import read_run
-from deepclust.reporting.markup import Html as _Html
-from deepclust.reporting.markup import cell_id as _cell_id
-from deepclust.reporting.markup import heading as _heading
-from deepclust.reporting.markup import scrolling as _scrolling
-from deepclust.reporting.markup import status as _status
-from deepclust.reporting.markup import tag as _tag
+from deepclust.reporting.markup import Html, cell_id, header_cell, scrolling, status, tag
 from deepclust.reporting.overview import own_cells
 from deepclust.reporting.papers import PAPERS
 from deepclust.reporting.readme import unfinished
@@ -100,28 +95,26 @@ def page(
         "sweeps": {row[0].text: row[0].text for row in sweeps.rows} if sweeps else {},
     }
     menu = [
-        _tag("li", _tag("a", heading, href=f"#{key}"), *([_menu(key, within[key])] if key in within else []))
+        tag("li", tag("a", heading, href=f"#{key}"), *([_menu(key, within[key])] if key in within else []))
         for key, (heading, _) in shown.items()
     ]
     title = f"Results of the grid {grid}"
     return _document(
         title,
         charts.marks(),
-        _tag("a", "Skip to the results", href="#results", class_="skip"),
-        _tag("header", _tag("h1", title), _tag("nav", _tag("ul", *menu), aria_label="Contents")),
-        _tag(
+        tag("a", "Skip to the results", href="#results", class_="skip"),
+        tag("header", tag("h1", title), tag("nav", tag("ul", *menu), aria_label="Contents")),
+        tag(
             "main",
             *(
-                _tag(
-                    "section", _tag("h2", heading, id=f"heading-{key}"), *body, id=key, aria_labelledby=f"heading-{key}"
-                )
+                tag("section", tag("h2", heading, id=f"heading-{key}"), *body, id=key, aria_labelledby=f"heading-{key}")
                 for key, (heading, body) in shown.items()
             ),
         ),
-        _tag(
+        tag(
             "footer",
             "Written by the report stage: change the settings, not this page. ",
-            _tag("code", f"make repro GRID={grid}"),
+            tag("code", f"make repro GRID={grid}"),
             " writes it anew, running only what changed.",
         ),
     )
@@ -153,29 +146,29 @@ def fit_page(
         The content of `run.json`.
     """
     facts = {"samples": f"{sum(sizes):,}", "clusters": str(sum(size > 0 for size in sizes))} | shown_scores(scores)
-    tiles = [_tag("div", _tag("dt", name), _tag("dd", value)) for name, value in facts.items()]
-    head = _tag("thead", _tag("tr", *map(_heading, ["cluster", "samples", "share"])))
+    tiles = [tag("div", tag("dt", name), tag("dd", value)) for name, value in facts.items()]
+    head = tag("thead", tag("tr", *map(header_cell, ["cluster", "samples", "share"])))
     bodies = [
-        _tag("tbody", _row(Entry(str(k)), [Entry(str(size)), Entry(f"{100 * size / sum(sizes):.1f} %")], _Notes("")))
+        tag("tbody", _row(Entry(str(k)), [Entry(str(size)), Entry(f"{100 * size / sum(sizes):.1f} %")], _Notes("")))
         for k, size in enumerate(sizes)
     ]
     texts = _flat({key: value for key, value in record.items() if key != "scores"})
     terms = [
-        _tag("div", _tag("dt", name), _tag("dd", *(_setting(key, texts[key]) for key in group)))
+        tag("div", tag("dt", name), tag("dd", *(_setting(key, texts[key]) for key in group)))
         for name, group in itertools.groupby(texts, key=lambda key: key.split(".")[0])
     ]
-    links = [_tag("a", name, href=name) for name in ("labels.csv", "run.json")]
+    links = [tag("a", name, href=name) for name in ("labels.csv", "run.json")]
     return _document(
         title,
-        _tag("header", _tag("h1", title)),
-        _tag(
+        tag("header", tag("h1", title)),
+        tag(
             "main",
-            _tag("dl", *tiles, class_="facts"),
-            _tag("p", "The cluster of every sample is in ", links[0], ", all settings are in ", links[1], "."),
-            _tag("p", _CLASSES) if "acc" in scores else "",
-            _tag("section", _tag("h2", "Figures"), _figures(root, figures)) if figures else "",
-            _tag("section", _tag("h2", "Clusters"), _scrolling("Clusters", _tag("table", head, *bodies))),
-            _tag("section", _tag("h2", "Settings"), _tag("dl", *terms, class_="settings")),
+            tag("dl", *tiles, class_="facts"),
+            tag("p", "The cluster of every sample is in ", links[0], ", all settings are in ", links[1], "."),
+            tag("p", _CLASSES) if "acc" in scores else "",
+            tag("section", tag("h2", "Figures"), _figures(root, figures)) if figures else "",
+            tag("section", tag("h2", "Clusters"), scrolling("Clusters", tag("table", head, *bodies))),
+            tag("section", tag("h2", "Settings"), tag("dl", *terms, class_="settings")),
         ),
     )
 
@@ -190,29 +183,29 @@ def shown_scores(scores: Mapping[str, float]) -> dict[str, str]:
 
 
 def _document(title: str, *body: str) -> str:
-    style, script = (_Html((_HERE / f"page.{suffix}").read_text(encoding="utf-8")) for suffix in ("css", "js"))
+    style, script = (Html((_HERE / f"page.{suffix}").read_text(encoding="utf-8")) for suffix in ("css", "js"))
     policy = f"default-src 'none'; img-src data:; style-src {_digest(style)}; script-src {_digest(script)}"
-    head = _tag(
+    head = tag(
         "head",
-        _tag("meta", charset="utf-8"),
-        _tag("meta", http_equiv="Content-Security-Policy", content=f"{policy}; base-uri 'none'; form-action 'none'"),
-        _tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        _tag("meta", name="color-scheme", content="light dark"),
-        _tag("title", title),
-        _tag("style", style),
+        tag("meta", charset="utf-8"),
+        tag("meta", http_equiv="Content-Security-Policy", content=f"{policy}; base-uri 'none'; form-action 'none'"),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", name="color-scheme", content="light dark"),
+        tag("title", title),
+        tag("style", style),
     )
-    return f"<!doctype html>\n{_tag('html', head, _tag('body', *body, _tag('script', script)), lang='en')}\n"
+    return f"<!doctype html>\n{tag('html', head, tag('body', *body, tag('script', script)), lang='en')}\n"
 
 
 def _digest(text: str) -> str:
     return f"'sha256-{b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def _menu(key: str, names: Mapping[str, str]) -> _Html:
-    return _tag("ul", *(_tag("li", _tag("a", title, href=f"#{key}-{name}")) for name, title in names.items()))
+def _menu(key: str, names: Mapping[str, str]) -> Html:
+    return tag("ul", *(tag("li", tag("a", title, href=f"#{key}-{name}")) for name, title in names.items()))
 
 
-def _summary(summary: pd.DataFrame, tables: Mapping[str, Table], papers: Mapping[str, Sequence[Table]]) -> _Html:
+def _summary(summary: pd.DataFrame, tables: Mapping[str, Table], papers: Mapping[str, Sequence[Table]]) -> Html:
     cells = own_cells(summary)
     compared = sum(int(part.data["difference"].notna().sum()) for parts in papers.values() for part in parts)
     facts = {
@@ -223,22 +216,22 @@ def _summary(summary: pd.DataFrame, tables: Mapping[str, Table], papers: Mapping
         "cells skipped": (cells["status"] == "skipped").sum(),
         "published numbers beside ours": compared,
     }
-    tiles = [_tag("div", _tag("dt", name), _tag("dd", str(value))) for name, value in facts.items()]
-    return _tag("dl", *tiles, class_="facts")
+    tiles = [tag("div", tag("dt", name), tag("dd", str(value))) for name, value in facts.items()]
+    return tag("dl", *tiles, class_="facts")
 
 
-def _unfinished(summary: pd.DataFrame) -> _Html:
+def _unfinished(summary: pd.DataFrame) -> Html:
     rows = unfinished(summary)
     if not rows:
-        return _tag("p", "Every seed of every cell finished.")
-    return _tag(
+        return tag("p", "Every seed of every cell finished.")
+    return tag(
         "ul",
         *(
-            _tag(
+            tag(
                 "li",
-                _tag("a", f"{row['dataset']}/{row['cell']}", href=f"#{_cell_id(row['dataset'], row['cell'])}"),
+                tag("a", f"{row['dataset']}/{row['cell']}", href=f"#{cell_id(row['dataset'], row['cell'])}"),
                 f": {row['n']} finished, {row['failed']} failed, status ",
-                _status(row["status"]),
+                status(row["status"]),
                 f". {row['reason']}",
             )
             for row in rows
@@ -246,7 +239,7 @@ def _unfinished(summary: pd.DataFrame) -> _Html:
     )
 
 
-def _results(summary: pd.DataFrame, tables: Mapping[str, Table]) -> list[_Html]:
+def _results(summary: pd.DataFrame, tables: Mapping[str, Table]) -> list[Html]:
     """Return the filters and one table of all data sets, a body for every cell and the papers' lines under it."""
     columns = list(dict.fromkeys(column for table in tables.values() for column in table.columns[1:]))
     broken = {(row["dataset"], row["cell"]) for row in unfinished(summary)}
@@ -262,47 +255,47 @@ def _results(summary: pd.DataFrame, tables: Mapping[str, Table]) -> list[_Html]:
                 lines.append(_row(name, places, notes, class_=None if name.link else "published"))
             cell = table.rows[start][0].text.split("/")[0]
             state = "unfinished" if (dataset, cell) in broken else "finished"
-            bodies.append(_tag("tbody", *lines, data_dataset=dataset, data_state=state))
-    captions = [_tag("p", f"{name}: {table.caption}") for name, table in tables.items()]
-    head = _tag("thead", _tag("tr", *(_heading(column) for column in ("method", "data set", *columns))))
+            bodies.append(tag("tbody", *lines, data_dataset=dataset, data_state=state))
+    captions = [tag("p", f"{name}: {table.caption}") for name, table in tables.items()]
+    head = tag("thead", tag("tr", *(header_cell(column) for column in ("method", "data set", *columns))))
     return [
         _filters(list(tables)),
-        _scrolling("Results of all cells", _tag("table", head, *bodies, id="all")),
+        scrolling("Results of all cells", tag("table", head, *bodies, id="all")),
         *notes.shown(),
         _details("What the numbers are", *captions),
     ]
 
 
-def _filters(datasets: Sequence[str]) -> _Html:
-    options = [_tag("option", "all", value=""), *(_tag("option", name, value=name) for name in datasets)]
-    return _tag(
+def _filters(datasets: Sequence[str]) -> Html:
+    options = [tag("option", "all", value=""), *(tag("option", name, value=name) for name in datasets)]
+    return tag(
         "form",
-        _tag("label", "Method, paper or value ", _tag("input", type="search", name="text", autocomplete="off")),
-        _tag("label", "Data set ", _tag("select", *options, name="dataset")),
-        _tag("label", _tag("input", type="checkbox", name="unfinished"), " only what did not finish"),
-        _tag("label", _tag("input", type="checkbox", name="published", checked=""), " published numbers"),
-        _tag("label", _tag("input", type="checkbox", name="columns"), " all columns", class_="narrow"),
-        _tag("output", name="count"),
+        tag("label", "Method, paper or value ", tag("input", type="search", name="text", autocomplete="off")),
+        tag("label", "Data set ", tag("select", *options, name="dataset")),
+        tag("label", tag("input", type="checkbox", name="unfinished"), " only what did not finish"),
+        tag("label", tag("input", type="checkbox", name="published", checked=""), " published numbers"),
+        tag("label", tag("input", type="checkbox", name="columns"), " all columns", class_="narrow"),
+        tag("output", name="count"),
         id="filters",
         hidden="",  # the script shows the filters: without it they do nothing
         aria_label="Filter the results",
     )
 
 
-def _dataset(root: Path, dataset: str, results: pd.DataFrame, figures: Mapping[str, str]) -> _Html:
+def _dataset(root: Path, dataset: str, results: pd.DataFrame, figures: Mapping[str, str]) -> Html:
     ours = results[results["dataset"] == dataset]
     cells = [cell for cell in ours["cell"].unique() if "/" not in cell]
-    return _tag(
+    return tag(
         "section",
-        _tag("h3", dataset, id=f"datasets-{dataset}"),
+        tag("h3", dataset, id=f"datasets-{dataset}"),
         _downloads(f"tables/{dataset}"),
         _figures(root, figures),
-        _tag("h4", f"Cells on {dataset}: settings, seeds and origin"),
+        tag("h4", f"Cells on {dataset}: settings, seeds and origin"),
         *(_cell(root, dataset, cell, ours[ours["cell"].str.split("/").str[0] == cell]) for cell in cells),
     )
 
 
-def _cell(root: Path, dataset: str, cell: str, results: pd.DataFrame) -> _Html:
+def _cell(root: Path, dataset: str, cell: str, results: pd.DataFrame) -> Html:
     """Return a cell's record for readers: the facts that all its seeds share, then a row for each seed."""
     path = f"runs/{dataset}/{cell}.json"
     run = read_run(root / path)
@@ -316,30 +309,30 @@ def _cell(root: Path, dataset: str, cell: str, results: pd.DataFrame) -> _Html:
     }  # a failed seed has fewer facts
     shared = {key: next(iter(texts)) for key, texts in found.items() if len(texts) == 1}
     terms = [
-        _tag("div", _tag("dt", _EXPLAINED.get(name, name)), _tag("dd", *(_setting(key, shared[key]) for key in group)))
+        tag("div", tag("dt", _EXPLAINED.get(name, name)), tag("dd", *(_setting(key, shared[key]) for key in group)))
         for name, group in itertools.groupby(shared, key=lambda key: key.split(".")[0])
     ]
     statuses = [record["status"] for record in run["seeds"].values()]
     counts = ", ".join(f"{statuses.count(status)} {status}" for status in dict.fromkeys(statuses))
     parts = [
-        _tag("p", f"Method {run['method']}. ", _tag("a", "The whole record", href=path), "."),
-        _tag("dl", *terms, class_="settings"),
-        _scrolling(
+        tag("p", f"Method {run['method']}. ", tag("a", "The whole record", href=path), "."),
+        tag("dl", *terms, class_="settings"),
+        scrolling(
             f"Seeds of {cell} on {dataset}", _seeds(cell, results, facts, [key for key in keys if key not in shared])
         ),
     ]
     if "ok" in statuses:
-        clusters = _tag("a", "assignments.csv", href=f"files/{dataset}/{cell}/assignments.csv")
-        parts.append(_tag("p", "The clusters of all samples, in DVC's cache: ", clusters, "."))
+        clusters = tag("a", "assignments.csv", href=f"files/{dataset}/{cell}/assignments.csv")
+        parts.append(tag("p", "The clusters of all samples, in DVC's cache: ", clusters, "."))
     if drawn := run.get("figures", []):
-        links = [_tag("li", _tag("a", name, href=f"cells/{dataset}/{cell}/{name}.png")) for name in drawn]
-        parts.append(_tag("p", "Its figures, in DVC's cache (", _tag("code", "dvc pull"), " brings them):"))
-        parts.append(_tag("ul", *links, class_="files"))
+        links = [tag("li", tag("a", name, href=f"cells/{dataset}/{cell}/{name}.png")) for name in drawn]
+        parts.append(tag("p", "Its figures, in DVC's cache (", tag("code", "dvc pull"), " brings them):"))
+        parts.append(tag("ul", *links, class_="files"))
     # the id is inside the details: a browser opens the details around the target of a link
-    return _details(f"{cell}: {counts}", _tag("div", *parts, id=_cell_id(dataset, cell)))
+    return _details(f"{cell}: {counts}", tag("div", *parts, id=cell_id(dataset, cell)))
 
 
-def _seeds(cell: str, results: pd.DataFrame, facts: Mapping[int, Mapping[str, str]], varying: Sequence[str]) -> _Html:
+def _seeds(cell: str, results: pd.DataFrame, facts: Mapping[int, Mapping[str, str]], varying: Sequence[str]) -> Html:
     """Return a row for every seed and one for each of its read-outs: status, metrics in percent, facts that vary."""
     metrics = [metric for metric in results["metric"].unique() if metric in HEADINGS]
     reasons = ["reason"] if results["reason"].any() else []
@@ -352,38 +345,38 @@ def _seeds(cell: str, results: pd.DataFrame, facts: Mapping[int, Mapping[str, st
         texts += [*(_short(own.get(key, "")) for key in varying), *(rows[column].iloc[0] for column in reasons)]
         lines.append(_row(Entry(f"{seed}{name.removeprefix(cell)}"), map(Entry, texts), _Notes("")))
     columns = ["seed", "status", *(HEADINGS[metric] for metric in metrics), *varying, *reasons]
-    head = _tag("thead", _tag("tr", *(_tag("th", column, scope="col") for column in columns)))
-    return _tag("table", head, _tag("tbody", *lines), class_="seeds reasons" if reasons else "seeds")
+    head = tag("thead", tag("tr", *(tag("th", column, scope="col") for column in columns)))
+    return tag("table", head, tag("tbody", *lines), class_="seeds reasons" if reasons else "seeds")
 
 
-def _paper(paper: str, tables: Mapping[str, Sequence[Table]]) -> _Html:
+def _paper(paper: str, tables: Mapping[str, Sequence[Table]]) -> Html:
     captions = dict.fromkeys(part.caption for parts in tables.values() for part in parts)
-    blocks = [_tag("h3", PAPERS[paper].title, id=f"papers-{paper}"), *(_tag("p", caption) for caption in captions)]
+    blocks = [tag("h3", PAPERS[paper].title, id=f"papers-{paper}"), *(tag("p", caption) for caption in captions)]
     for stem, parts in tables.items():
         for place, part in enumerate(parts, 1):
             notes = _Notes(f"{stem}-{place}")
             over = [
-                _tag("th", name, colspan=str(width), scope="colgroup", class_="group")
+                tag("th", name, colspan=str(width), scope="colgroup", class_="group")
                 if name
-                else _tag("td", colspan=str(width))
+                else tag("td", colspan=str(width))
                 for name, width in part.groups
             ]
-            head = _tag("thead", _tag("tr", *over), _tag("tr", *map(_heading, part.columns)))
-            bodies = [_tag("tbody", _row(name, entries, notes)) for name, *entries in part.rows]
-            blocks += [_tag("h4", part.title), _scrolling(part.title, _tag("table", head, *bodies)), *notes.shown()]
+            head = tag("thead", tag("tr", *over), tag("tr", *map(header_cell, part.columns)))
+            bodies = [tag("tbody", _row(name, entries, notes)) for name, *entries in part.rows]
+            blocks += [tag("h4", part.title), scrolling(part.title, tag("table", head, *bodies)), *notes.shown()]
         blocks.append(_downloads(f"tables/{stem}"))
-    return _tag("section", *blocks)
+    return tag("section", *blocks)
 
 
-def _sweeps(root: Path, table: Table, figures: Mapping[str, str]) -> list[_Html]:
-    head = _tag("thead", _tag("tr", *map(_heading, table.columns)))
-    bodies = [_tag("tbody", _row(name, entries, _Notes(""))) for name, *entries in table.rows]
-    blocks = [_tag("p", table.caption), _scrolling(table.title, _tag("table", head, *bodies))]
+def _sweeps(root: Path, table: Table, figures: Mapping[str, str]) -> list[Html]:
+    head = tag("thead", tag("tr", *map(header_cell, table.columns)))
+    bodies = [tag("tbody", _row(name, entries, _Notes(""))) for name, *entries in table.rows]
+    blocks = [tag("p", table.caption), scrolling(table.title, tag("table", head, *bodies))]
     for name in (row[0].text for row in table.rows):
         folder = f"sweeps/{name}"
         own = {stem: caption for stem, caption in figures.items() if stem.startswith(f"{folder}/")}
-        link = _tag("a", "Every point, as CSV", href=f"{folder}/results.csv")
-        blocks += [_tag("h3", name, id=f"sweeps-{name}"), _tag("p", link), _figures(root, own)]
+        link = tag("a", "Every point, as CSV", href=f"{folder}/results.csv")
+        blocks += [tag("h3", name, id=f"sweeps-{name}"), tag("p", link), _figures(root, own)]
     return blocks
 
 
@@ -394,63 +387,63 @@ class _Notes:
         self.key = key
         self.texts: list[str] = []
 
-    def mark(self, text: str) -> _Html:
+    def mark(self, text: str) -> Html:
         if text not in self.texts:
             self.texts.append(text)
         place = str(self.texts.index(text) + 1)
-        return _tag("sup", _tag("a", place, href=f"#note-{self.key}-{place}", aria_label=f"note {place}"))
+        return tag("sup", tag("a", place, href=f"#note-{self.key}-{place}", aria_label=f"note {place}"))
 
-    def shown(self) -> list[_Html]:
-        notes = [_tag("li", text, id=f"note-{self.key}-{place}") for place, text in enumerate(self.texts, 1)]
-        return [_tag("ol", *notes, class_="notes")] if notes else []
+    def shown(self) -> list[Html]:
+        notes = [tag("li", text, id=f"note-{self.key}-{place}") for place, text in enumerate(self.texts, 1)]
+        return [tag("ol", *notes, class_="notes")] if notes else []
 
 
-def _row(name: Entry, entries: Iterable[Entry], notes: _Notes, class_: str | None = None) -> _Html:
+def _row(name: Entry, entries: Iterable[Entry], notes: _Notes, class_: str | None = None) -> Html:
     """Return a row. The name links to its cell; if the name has no cell, the entries link to theirs."""
     places = [
-        _tag(
+        tag(
             "td",
             _linked(entry if not name.link else Entry(entry.text)),
             notes.mark(entry.note) if entry.note else "",
         )
         for entry in entries
     ]
-    return _tag("tr", _tag("th", _linked(name), scope="row"), *places, class_=class_)
+    return tag("tr", tag("th", _linked(name), scope="row"), *places, class_=class_)
 
 
 def _linked(entry: Entry) -> str:
-    text = _status(entry.text) if entry.text in {"failed", "skipped"} else entry.text
-    return _tag("a", text, href=f"#{_cell_id(*entry.link[:-5].split('/'))}") if entry.link else text
+    text = status(entry.text) if entry.text in {"failed", "skipped"} else entry.text
+    return tag("a", text, href=f"#{cell_id(*entry.link[:-5].split('/'))}") if entry.link else text
 
 
-def _details(summary: str, *body: _Html) -> _Html:
-    return _tag("details", _tag("summary", summary), *body)
+def _details(summary: str, *body: Html) -> Html:
+    return tag("details", tag("summary", summary), *body)
 
 
-def _figures(root: Path | str, captions: Mapping[str, str]) -> _Html:
+def _figures(root: Path | str, captions: Mapping[str, str]) -> Html:
     shown = []
     for stem, caption in captions.items():
         text = caption.replace("`", "")
         data = b64encode((Path(root) / f"{stem}.png").read_bytes()).decode()
-        below = _tag("figcaption", f"{text} (", _tag("a", "PDF", href=f"files/{stem}.pdf"), ")")
-        shown.append(_tag("figure", _tag("img", src=f"data:image/png;base64,{data}", alt=text), below))
-    return _tag("div", *shown, class_="figures")
+        below = tag("figcaption", f"{text} (", tag("a", "PDF", href=f"files/{stem}.pdf"), ")")
+        shown.append(tag("figure", tag("img", src=f"data:image/png;base64,{data}", alt=text), below))
+    return tag("div", *shown, class_="figures")
 
 
-def _downloads(stem: str) -> _Html:
+def _downloads(stem: str) -> Html:
     kinds = {"Markdown": "md", "CSV": "csv", "LaTeX": "tex"}
-    return _tag(
+    return tag(
         "ul",
-        *(_tag("li", _tag("a", name, href=f"{stem}.{suffix}")) for name, suffix in kinds.items()),
+        *(tag("li", tag("a", name, href=f"{stem}.{suffix}")) for name, suffix in kinds.items()),
         class_="files",
     )
 
 
-def _setting(key: str, value: str) -> _Html:
+def _setting(key: str, value: str) -> Html:
     inner = key.partition(".")[2]
     if key == "code":
         value = _short(value)
-    return _tag("code", f"{inner} = {value}" if inner else value)
+    return tag("code", f"{inner} = {value}" if inner else value)
 
 
 def _flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -23,7 +23,7 @@ def tag(element: str, *children: str, **attributes: str | None) -> Html:
     return Html(f"{start}{inner}</{element}>{end}")
 
 
-def heading(text: str) -> Html:
+def header_cell(text: str) -> Html:
     """Return the heading of a column, which sorts the table."""
     return tag("th", tag("button", text, type="button"), scope="col")
 

@@ -9,7 +9,7 @@ from deepclust.reporting import charts, ranking
 from deepclust.reporting.aggregate import NOT_RUN, is_unlabelled
 from deepclust.reporting.coverage import OURS as WITH_OURS
 from deepclust.reporting.coverage import counts
-from deepclust.reporting.markup import Html, cell_id, heading, scrolling, status, tag
+from deepclust.reporting.markup import Html, cell_id, header_cell, scrolling, status, tag
 from deepclust.reporting.papers import PAPERS
 from deepclust.reporting.tables import INTERNAL_HEADINGS, OURS, Table, number, numbered, spread
 
@@ -128,7 +128,7 @@ def _shapes(dataset: str, summary: pd.DataFrame, style: Callable[[str], int]) ->
         name = tag("th", charts.mark(style(record["method"])), _to_cell(dataset, cell), scope="row")
         lines.append(tag("tr", name, *(tag("td", entry) for entry in entries)))
     heads = ["method", *INTERNAL_HEADINGS.values(), "clusters"]
-    head = tag("thead", tag("tr", *map(heading, heads)))
+    head = tag("thead", tag("tr", *map(header_cell, heads)))
     return tag(
         "div",
         tag("h3", dataset),
@@ -170,7 +170,7 @@ def _across(by_dataset: Mapping[str, pd.DataFrame], style: Callable[[str], int])
     )
     if others:
         said += f" Without a rank, since not finished everywhere: {', '.join(others)}."
-    head = tag("thead", tag("tr", *map(heading, heads)))
+    head = tag("thead", tag("tr", *map(header_cell, heads)))
     return [
         tag("h3", "Across the data sets"),
         scrolling("Across the data sets", tag("table", head, *bodies, class_="across")),
