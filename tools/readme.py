@@ -57,7 +57,8 @@ from deepclust.reporting.verdicts import impossible, judge, read_judgements
 from deepclust.script import run_as_script
 
 # grids whose numbers stand beside the papers'
-GRIDS = ["benchmark", "hybrid", "heldout", "large", "admm", "decs", "ulhe_dc", "ulhe_dc_long", "pc_x", "pc_x_mnist"]
+GRIDS = ["benchmark", "training_free", "hybrid", "heldout", "large", "admm", "admm_rbm"]
+GRIDS += ["decs", "ulhe_dc", "ulhe_dc_long", "pc_x", "pc_x_mnist"]
 
 
 _log = logging.getLogger("deepclust.readme")
