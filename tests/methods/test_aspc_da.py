@@ -11,8 +11,9 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 from deepclust.errors import NotApplicable
+from deepclust.methods import _deep
 from deepclust.methods._flat_clustering import k_means
-from deepclust.methods.self_training import _maps, aspc_da
+from deepclust.methods.self_training import aspc_da
 from deepclust.methods.self_training.aspc_da import ASPCDA, easy
 from deepclust.nets._augmentation import augment
 from deepclust.nets._autoencoder import Autoencoder
@@ -164,7 +165,7 @@ def test_images_are_turned_and_shifted_but_not_cropped(network: Autoencoder, mon
         seen.append(maps)
         return augment(x, maps, *rest)
 
-    monkeypatch.setattr(_maps, "augment", noting)
+    monkeypatch.setattr(_deep, "augment", noting)
     default = quick(epochs=2).fit(X, network=network)
     assert seen == [Augmentation(rotation=10.0, shift=0.1, crop=0.0)] * default.n_iter_
     plain = quick(epochs=2, augment=False).fit(X, network=network)
@@ -178,7 +179,7 @@ def test_rows_that_are_no_images_are_learnt_as_they_are_or_refused() -> None:
     flat = {"pretraining": {"hidden": [16], "epochs": 1}, "epochs": 2}
     default, plain = (quick(augment=value, **flat).fit(X) for value in (None, False))
     np.testing.assert_array_equal(default.embedding_, plain.embedding_)
-    with pytest.raises(NotApplicable, match="image shape; use augment: null"):
+    with pytest.raises(NotApplicable, match="image shape; leave `augment` out"):
         quick(augment=True, **flat).fit(X)
 
 

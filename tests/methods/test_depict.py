@@ -111,7 +111,7 @@ def test_noise_is_on_the_input_and_hidden_layers_but_the_last(
         seen.append(x.shape[1])
         return x * 0
 
-    monkeypatch.setattr(_layerwise, "_drop", drop)
+    monkeypatch.setattr(_layerwise, "drop", drop)
     x = torch.from_numpy(X[:5])
     found = passes(net, x, 0.3, torch.Generator())
     assert seen == units

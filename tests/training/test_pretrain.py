@@ -17,7 +17,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from deepclust.errors import NotApplicable
 from deepclust.nets._autoencoder import Autoencoder
-from deepclust.nets.mlp import _blocks, _drop
+from deepclust.nets.mlp import _blocks, drop
 from deepclust.seeding import derive_seed
 from deepclust.training.loop import Outcome
 from deepclust.training.pretrain import pretrain
@@ -175,19 +175,19 @@ def test_denoising_start_leaves_data_and_code_whole(monkeypatch: pytest.MonkeyPa
 
     def note(x: torch.Tensor, probability: float, generator: torch.Generator) -> torch.Tensor:
         shares.append(probability)
-        return _drop(x, probability, generator)
+        return drop(x, probability, generator)
 
-    monkeypatch.setattr("deepclust.nets.mlp._drop", note)
+    monkeypatch.setattr("deepclust.nets.mlp.drop", note)
     train("mlp", layerwise_epochs=1, epochs=0, batch_size=10_000, corruption=0.3)  # one batch a layer, of three
     assert shares == [0, 0.3, 0.3, 0.3, 0.3, 0]
 
 
 def test_corruption_zeroes_its_share_and_keeps_the_mean() -> None:
     x = torch.full((300, 300), 2.0)
-    dropped = _drop(x, 0.2, torch.Generator().manual_seed(0))
+    dropped = drop(x, 0.2, torch.Generator().manual_seed(0))
     assert set(dropped.unique().tolist()) == {0.0, 2.5}
     assert (dropped == 0).float().mean().item() == pytest.approx(0.2, abs=0.01)
-    assert torch.equal(_drop(x, 0.0, torch.Generator()), x)
+    assert torch.equal(drop(x, 0.0, torch.Generator()), x)
 
 
 @pytest.mark.parametrize("batch_norm", [False, True])

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from scipy.sparse.csgraph import connected_components
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from deepclust.errors import UserError
 from deepclust.graph.adjacency import edge_weights
@@ -33,6 +33,7 @@ _REGROUPED = 1e-6  # rise of modularity by a round of regrouping below which no 
 _APART = 5_000  # nodes beyond which a search in a process of its own is worth the start of the process
 _TRIALS = 20  # clusters of a partition whose cut is tried, beginning with the one that gains most
 _LIGHTEST = 1e-9  # share of a cluster's volume below which a side of its cut is rounding rather than volume
+_LIBRARIES = ThreadpoolController()  # found once: a search for them takes as long as a small k-means
 _DUST = 0.1  # share of a mean cluster's volume: smaller components are set aside until the clusters are found
 
 
@@ -394,7 +395,7 @@ def _k_means(vectors: np.ndarray, K: int, n_init: int, random_state: int) -> np.
     vectors = np.ldexp(vectors, -exponents)  # by powers of 2, exactly: the square of 1e-160 is 0
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     rows = np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0)
-    with threadpool_limits(1), warnings.catch_warnings():
+    with _LIBRARIES.limit(limits=1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # `_exactly` handles fewer distinct rows than K
         labels: np.ndarray = KMeans(K, n_init=n_init, random_state=random_state).fit(rows).labels_
     return labels.astype(np.int64)

@@ -120,14 +120,20 @@ class DeepClusterer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Clusterer
         codes: np.ndarray = self._encode(on_device(X, self.device_)).cpu().numpy()
         return codes
 
-    def _augmenter(self, wanted: Augmenting) -> Callable[[Tensor, torch.Generator], Tensor]:
-        """Return the map of a batch before it is encoded: random affine maps if `wanted`, else the identity."""
+    def _augmenter(
+        self, wanted: Augmenting | None, usual: Augmentation | None = None
+    ) -> Callable[[Tensor, torch.Generator], Tensor]:
+        """Return the map of a batch before it is encoded: random affine maps if `wanted`, else the identity.
+
+        None wants them of images, and of nothing else. `usual` are those of a plain True or None.
+        """
         shape = self.network_.image_shape
-        if wanted is False:
+        if wanted is False or (wanted is None and shape is None):
             return lambda x, _: x
         if shape is None:
-            raise NotApplicable("augmentation needs images, and this data set has no image shape")
-        settings = Augmentation() if wanted is True else Augmentation.model_validate(wanted)
+            raise NotApplicable("augmentation needs images, and this data set has no image shape; leave `augment` out")
+        plain = isinstance(wanted, bool | None)
+        settings = usual or Augmentation() if plain else Augmentation.model_validate(wanted)
         return lambda x, generator: augment(x, settings, generator, shape)
 
     def _modularity(self, codes: np.ndarray) -> dict[str, np.ndarray]:

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from deepclust.settings import Augmentation
 
+ROTATED_AND_SHIFTED = Augmentation(rotation=10.0, shift=0.1, crop=0.0)  # as in the released codes of ASPC-DA and DynAE
+
 
 def augment(
     images: Tensor, settings: Augmentation, generator: torch.Generator, image_shape: tuple[int, int, int]

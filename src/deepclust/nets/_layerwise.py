@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deepclust.nets._autoencoder import Autoencoder
-from deepclust.nets.mlp import _drop
+from deepclust.nets.mlp import drop
 
 _WEIGHTED = nn.Linear | nn.Conv2d | nn.ConvTranspose2d
 _UNIT = 4.0  # square of the width of [-1, 1], where the paper's data lie, over that of [0, 1]
@@ -35,7 +35,7 @@ def passes(network: Autoencoder, x: Tensor, corruption: float, generator: torch.
     mirrored = []
     for depth, block in enumerate(down[1:]):
         if depth < max(1, len(down) - 2):
-            noisy = _drop(noisy, corruption, generator)
+            noisy = drop(noisy, corruption, generator)
         mirrored.append(clean)
         noisy, clean = block(noisy), block(clean)
     hidden, decoded = torch.zeros((), device=x.device), up[0](noisy)

@@ -79,7 +79,7 @@ class MLP(Network):
 
 def _denoising(down: nn.Module, up: nn.Module, of_input: float, of_hidden: float) -> Terms:
     def terms(x: Tensor, _: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        hidden = _drop(down(_drop(x, of_input, generator)), of_hidden, generator)
+        hidden = drop(down(drop(x, of_input, generator)), of_hidden, generator)
         return {"denoising": F.mse_loss(up(hidden), x)}
 
     return terms
@@ -95,7 +95,7 @@ def _blocks(stack: nn.Sequential) -> list[nn.Sequential]:
     return [nn.Sequential(*block) for block in blocks]
 
 
-def _drop(x: Tensor, probability: float, generator: torch.Generator) -> Tensor:
+def drop(x: Tensor, probability: float, generator: torch.Generator) -> Tensor:
     """Return x with entries zeroed with `probability`, the others scaled up to keep the mean, as dropout does."""
     kept = torch.rand(x.shape, generator=generator, device=generator.device).to(x.device) >= probability
     return x * kept / (1 - probability)

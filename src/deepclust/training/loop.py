@@ -66,6 +66,11 @@ class Outcome:
     converged: bool  # stopped by the tolerance, not by the length
 
 
+def batches_of(n_samples: int, batch_size: int) -> int:
+    """Return the number of batches of an epoch: whole ones, at least one."""
+    return max(1, n_samples // batch_size)
+
+
 def iterations_of(length: LengthOrZero, n_batches: int) -> int:
     """Return a length in iterations, where an epoch has `n_batches`: those of its epochs, or as many as it says."""
     return int(length.split()[0]) if isinstance(length, str) else length * n_batches
@@ -127,7 +132,7 @@ def train(
     generator = torch.Generator().manual_seed(seed)  # on the CPU, so that every device sees the same batches
     noise = generator if X.device.type == "cpu" else torch.Generator(X.device).manual_seed(seed)
     n_samples = len(X) if subset is None else len(subset)
-    n_batches = max(1, n_samples // batch_size)
+    n_batches = batches_of(n_samples, batch_size)
     batch_size = min(batch_size, n_samples)
     n_iterations = iterations_of(epochs, n_batches)
     n_epochs = math.ceil(n_iterations / n_batches)

@@ -20,7 +20,7 @@ from deepclust.methods._flat_clustering import k_means
 from deepclust.nets._autoencoder import Autoencoder
 from deepclust.seeding import derive_seed
 from deepclust.settings import Count, Length, Positive, Share, Weight, setting
-from deepclust.training.loop import EpochSteps, Refresh, make_optimizer, train
+from deepclust.training.loop import EpochSteps, Refresh, batches_of, make_optimizer, train
 
 
 class Clustering(nn.Module):
@@ -256,7 +256,7 @@ class Alternating(DeepClusterer):
             batch_size=self.batch_size,
             seed=derive_seed(self._seed, "batches"),
             phase="cluster",
-            refresh=Refresh(max(1, len(data) // self.batch_size), refresh, self.tolerance),  # once an epoch
+            refresh=Refresh(batches_of(len(data), self.batch_size), refresh, self.tolerance),  # once an epoch
             steps=EpochSteps(lambda: None, lambda: dict(columns)),
         )
         self.trace_, self.n_iter_, self.converged_ = outcome.trace, outcome.n_iter, outcome.converged

@@ -23,7 +23,16 @@ from deepclust.nets._autoencoder import Autoencoder
 from deepclust.nets._init import initialise
 from deepclust.seeding import derive_seed
 from deepclust.settings import Augmenting, Count, Length, LengthOrZero, Positive, Share, Weight, setting
-from deepclust.training.loop import EpochSteps, Outcome, Terms, in_chunks, iterations_of, make_optimizer, train
+from deepclust.training.loop import (
+    EpochSteps,
+    Outcome,
+    Terms,
+    batches_of,
+    in_chunks,
+    iterations_of,
+    make_optimizer,
+    train,
+)
 
 _SMOOTHING = 1e-5  # of the sizes under `centroids: ratio`, as released; Eq. (14) has the same for balanced data
 
@@ -216,7 +225,7 @@ class _Training:
         self.settings = settings
         self.state = state
         self.augment = settings._augmenter(settings.augment)
-        self.n_batches = max(1, len(state.labels) // settings.batch_size)  # of an epoch
+        self.n_batches = batches_of(len(state.labels), settings.batch_size)  # of an epoch
 
     def reconstruction(self, x: Tensor, _: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         """Return the loss of the warm-up, in which a code stands for its own centroid."""

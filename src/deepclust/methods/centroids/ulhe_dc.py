@@ -22,7 +22,16 @@ from deepclust.nets._autoencoder import Autoencoder
 from deepclust.seeding import derive_seed
 from deepclust.settings import Augmenting, Count, Length, Positive, Share, Weight, setting
 from deepclust.solvers.spherical_kmeans import SphericalKMeans, spherical_kmeans
-from deepclust.training.loop import EpochSteps, Outcome, Refresh, in_chunks, iterations_of, make_optimizer, train
+from deepclust.training.loop import (
+    EpochSteps,
+    Outcome,
+    Refresh,
+    batches_of,
+    in_chunks,
+    iterations_of,
+    make_optimizer,
+    train,
+)
 
 _STARTED_FROM = 100_000  # samples drawn at random for the start, if there are more than twice as many
 
@@ -180,7 +189,7 @@ class ULHEDC(CentroidClusterer):
             seed=derive_seed(self._seed, "batches", phase),
             phase=phase,
             subset=fed,
-            refresh=Refresh(max(1, len(fed) // self.batch_size), assign, tolerance),  # once an epoch
+            refresh=Refresh(batches_of(len(fed), self.batch_size), assign, tolerance),  # once an epoch
             steps=EpochSteps(lambda: None, lambda: state.diagnostics(fed)),
         )
 

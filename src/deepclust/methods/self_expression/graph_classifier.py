@@ -71,7 +71,7 @@ class GraphClassifier(DeepClusterer):
 
         model = _Classifier(self.network_, self.n_clusters, derive_seed(self._seed, "head")).to(data.device)
         targets = torch.from_numpy(taught).to(data.device)
-        augmented = self._augmenter(self.network_.image_shape is not None)
+        augmented = self._augmenter(None)
 
         def terms(x: Tensor, index: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
             logits = model(augmented(x, generator))

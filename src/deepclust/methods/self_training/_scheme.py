@@ -13,7 +13,7 @@ from deepclust.methods._flat_clustering import k_means
 from deepclust.nets._autoencoder import Autoencoder
 from deepclust.seeding import derive_seed
 from deepclust.settings import Count, Length, Positive, Share, setting
-from deepclust.training.loop import Refresh, in_chunks, make_optimizer, train
+from deepclust.training.loop import Refresh, batches_of, in_chunks, make_optimizer, train
 from deepclust.training.rows import Rows
 from deepclust.training.runtime import widest
 
@@ -101,7 +101,7 @@ class SelfTraining(CentroidClusterer):
             batch_size=self.batch_size,
             seed=derive_seed(self._seed, "batches"),
             phase="cluster",
-            refresh=Refresh(self.update_interval or max(1, len(data) // self.batch_size), refresh, self.tolerance),
+            refresh=Refresh(self.update_interval or batches_of(len(data), self.batch_size), refresh, self.tolerance),
         )
         self.embedding_ = self._encode(data).cpu().numpy()
         self.cluster_centers_ = state.centroids.detach().cpu().numpy()

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from deepclust.losses.distances import squared_distances
 from deepclust.methods._deep import CentroidClusterer
 from deepclust.methods._flat_clustering import k_means
-from deepclust.methods.self_training._maps import maps_of
+from deepclust.nets._augmentation import ROTATED_AND_SHIFTED
 from deepclust.nets._autoencoder import Autoencoder
 from deepclust.seeding import derive_seed
 from deepclust.settings import Count, Length, Positive, Share, setting
-from deepclust.training.loop import EpochSteps, Refresh, iterations_of, make_optimizer, train
+from deepclust.training.loop import EpochSteps, Refresh, batches_of, iterations_of, make_optimizer, train
 
 
 class ASPCDA(CentroidClusterer):
@@ -55,8 +55,8 @@ class ASPCDA(CentroidClusterer):
         before = self._encode(data).cpu().numpy()
         centers = k_means(before, self.n_clusters, n_init=self.n_init, random_state=self._seed).cluster_centers_
         state = ASPCDAState(self.network_, torch.from_numpy(centers).to(data.device), len(data))
-        shown = maps_of(self.network_, self.augment)
-        n_batches = max(1, len(data) // self.batch_size)  # of an epoch
+        shown = self._augmenter(self.augment, ROTATED_AND_SHIFTED)
+        n_batches = batches_of(len(data), self.batch_size)  # of an epoch
         n_passes = math.ceil(iterations_of(self.epochs, n_batches) / n_batches)
 
         def assign() -> Tensor:

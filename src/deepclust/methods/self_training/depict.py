@@ -16,7 +16,7 @@ from deepclust.nets._autoencoder import Autoencoder
 from deepclust.nets._layerwise import passes
 from deepclust.seeding import derive_seed
 from deepclust.settings import Count, Length, LengthOrZero, Positive, Share, Weight, setting
-from deepclust.training.loop import EpochSteps, Outcome, Refresh, in_chunks, make_optimizer, train
+from deepclust.training.loop import EpochSteps, Outcome, Refresh, batches_of, in_chunks, make_optimizer, train
 
 
 class DEPICT(DeepClusterer):
@@ -106,7 +106,7 @@ class DEPICT(DeepClusterer):
 
         first = run("warm_up", self.warm_up)
         state.p.copy_(in_chunks(lambda x: state.probabilities(self.network_.encode(x)), self.network_, data))
-        once_an_epoch = max(1, len(data) // self.batch_size)
+        once_an_epoch = batches_of(len(data), self.batch_size)
         outcome = run("cluster", self.epochs, Refresh(once_an_epoch, refresh, self.tolerance))
         self.softmax_ = {name: value.cpu().numpy() for name, value in state.softmax.state_dict().items()}
         self.embedding_ = self._encode(data).cpu().numpy()

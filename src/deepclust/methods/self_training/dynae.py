@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from deepclust.losses.student_t import soft_assignment
 from deepclust.methods._deep import CentroidClusterer
 from deepclust.methods._flat_clustering import k_means
-from deepclust.methods.self_training._maps import maps_of
+from deepclust.nets._augmentation import ROTATED_AND_SHIFTED
 from deepclust.nets._autoencoder import Autoencoder
 from deepclust.seeding import derive_seed
 from deepclust.settings import Count, Length, Positive, Share, Weight, setting
-from deepclust.training.loop import EpochSteps, Refresh, make_optimizer, train
+from deepclust.training.loop import EpochSteps, Refresh, batches_of, make_optimizer, train
 
 _FALL = 0.3  # of kappa a fall of the thresholds, and of a fall the next
 
@@ -58,7 +58,7 @@ class DynAE(CentroidClusterer):
         data = self._start(X, network)
         before = self._encode(data).cpu().numpy()
         state = DynAEState(self.network_, self._centers(before), len(data), data.shape[1], self.kappa)
-        shown = maps_of(self.network_, self.augment)
+        shown = self._augmenter(self.augment, ROTATED_AND_SHIFTED)
 
         def check() -> Tensor:
             codes = self._encode(data)
@@ -85,7 +85,7 @@ class DynAE(CentroidClusterer):
             batch_size=self.batch_size,
             seed=derive_seed(self._seed, "batches"),
             phase="cluster",
-            refresh=Refresh(self.update_interval or max(1, len(data) // self.batch_size), check, self.tolerance),
+            refresh=Refresh(self.update_interval or batches_of(len(data), self.batch_size), check, self.tolerance),
             steps=EpochSteps(lambda: None, state.columns),
         )
         self.embedding_ = self._encode(data).cpu().numpy()
