@@ -11,7 +11,6 @@ from deepclust.nets._autoencoder import Autoencoder
 from deepclust.nets.base import ImageShape, Phase, Through
 from deepclust.nets.mlp import MLP
 from deepclust.settings import Count, LengthOrZero, Positive, Rate, setting
-from deepclust.training.loop import batches_of
 
 _MOMENTUM, _BURN_IN = 0.9, 1000  # the momentum rises linearly over so many iterations
 
@@ -41,7 +40,7 @@ class SDAE(MLP):
     scale: Positive = setting("of the data that `learning_rate` is for, in units of ours", default=5.1)
 
     def phases(self, network: Autoencoder, X: Tensor, image_shape: ImageShape, through: Through) -> Iterator[Phase]:
-        batches = batches_of(len(X), self.batch_size)  # of an epoch
+        batches = max(1, len(X) // self.batch_size)  # of an epoch
         for phase in super().phases(network, X, image_shape, through):
             yield self._scheduled(phase, batches)
 
