@@ -217,9 +217,10 @@ def all_rows() -> pd.DataFrame:
 
 
 def ranks(grid: str) -> dict[str, pd.DataFrame]:
-    """Return a grid's cells, best first, by data set."""
+    """Return a grid's cells, best first, by data set; no data set without labels."""
     results = read_table(grid, "results")
-    return {name: ranked(results, name) for name in results["dataset"].unique()}
+    tables = {name: ranked(results, name) for name in results["dataset"].unique()}
+    return {name: table for name, table in tables.items() if len(table)}
 
 
 @cache

@@ -189,6 +189,7 @@ def test_facts_are_those_of_the_method_the_paper_and_the_data_set() -> None:
     ours = {("g", "mnist", "decs"): 40.0, ("g", "mnist", "dec"): 1.0}
     found = study.described(gaps, FACTS, ours, {"mnist": 70_000})
     assert found["chosen"].tolist() == [True, True, False, False, False]
+    assert found["code"].tolist() == ["", "", "", "may choose", "choose nothing"]
     assert found["augmented"].tolist() == [False, False, False, True, False]
     assert found["network"].tolist() == ["fully connected", "none", "fully connected", "convolutional", "convolutional"]
     assert found["longer"].tolist() == pytest.approx([nan, nan, nan, (500 + 1e4 * 256 / 7e4) / 40, nan], nan_ok=True)
@@ -203,7 +204,9 @@ def test_a_method_has_one_network_and_lengths_are_of_the_papers_own(reported: pd
     named = [cell for cells in FACTS["networks"].values() for cell in cells]
     assert len(named) == len(set(named))
     assert {*FACTS["augmented"], *FACTS["networks_on"], *FACTS["lengths"]} <= set(named)
-    assert set(FACTS["lengths"]) <= {method for paper in PAPERS.values() for method in paper.methods}
+    own = {method for paper in PAPERS.values() for method in paper.methods}
+    assert set(FACTS["lengths"]) <= own
+    assert sorted(method for methods in FACTS["released_code"].values() for method in methods) == sorted(own)
     rows = set(reported[["paper", "method_id"]].itertuples(index=False, name=None))
     for paper, entry in FACTS["chosen_by_labels"].items():
         assert all((paper, method) in rows for method in entry.get("methods", PAPERS[paper].methods))

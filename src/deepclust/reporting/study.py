@@ -289,8 +289,10 @@ def differences(
 def described(
     gaps: pd.DataFrame, facts: Mapping[str, Any], ours: Mapping[tuple[str, str, str], float], sizes: Mapping[str, int]
 ) -> pd.DataFrame:
-    """Return the accuracies of `differences` with what study.yaml knows: network, augmented, chosen, longer.
+    """Return the accuracies of `differences` with what study.yaml knows: network, augmented, code, chosen, longer.
 
+    `code` is what an own method's released code lets labels do, empty for baselines. `chosen` says that the paper kept
+    the best result by labels.
     `longer` is how many times ours the length of a paper's own method is, in passes over the data, pretraining and
     clustering together; NaN where one of the two is not known. `ours` has our passes by grid, data set and cell,
     `sizes` the samples of a data set.
@@ -306,11 +308,15 @@ def described(
             f"reporting/study.yaml does not say which network {', '.join(unknown)} has; add it under networks"
         )
     rows = gaps[gaps["metric"] == "acc"]
-    by_paper = facts["chosen_by_labels"]
+    by_paper, codes = (
+        facts["chosen_by_labels"],
+        {cell: of for of, cells in facts["released_code"].items() for cell in cells},
+    )
     pairs = list(zip(rows["paper"], rows["cell"], rows["dataset"], strict=True))
     return rows.assign(
         network=[facts["networks_on"].get(cell, {}).get(dataset, kinds[cell]) for _, cell, dataset in pairs],
         augmented=rows["cell"].isin(facts["augmented"]),
+        code=rows["cell"].map(codes).where(rows["own"], "").fillna(""),
         longer=[
             sum(passes(of, sizes[dataset]) for of in facts["lengths"][cell].values())
             / ours.get((grid, dataset, cell), nan)

@@ -183,7 +183,10 @@ def _factors(rows: pd.DataFrame) -> dict[str, dict[str, np.ndarray]]:
     kinds = {name: network == name for name in ("none", "fully connected", "convolutional")}
     return {
         "whose": whose,
-        "the paper kept the best by labels": split({"yes": chosen, "not said": ~chosen}),
+        "the paper kept the best by labels": split({"yes": chosen, "no word of it": ~chosen}),
+        "labels in the released code, own methods": {
+            name: (rows["code"] == name).to_numpy() for name in ("may choose", "choose nothing", "no code")
+        },
         "network of the paper": split(kinds),
         "trained on augmented images": split({"yes": augmented & trained, "no": ~augmented & trained}),
         "training, theirs by ours, own methods": {
@@ -216,7 +219,7 @@ def factors_figure(rows: pd.DataFrame) -> str:
 
 def factors_block(rows: pd.DataFrame, picture: str) -> str:
     """Return the picture with its finding, and a sentence on each thing that the gaps may go with."""
-    whose, kept, networks, augmented, _ = _factors(rows).values()
+    whose, kept, codes, networks, augmented, _ = _factors(rows).values()
     told: list[str] = []
 
     def between(name: str, one: np.ndarray, other: np.ndarray) -> str:
@@ -243,9 +246,11 @@ def factors_block(rows: pd.DataFrame, picture: str) -> str:
     by_paper = rows["paper"][rows["chosen"]].map(lambda paper: PAPERS[paper].title).value_counts()
     bullets = [
         f"- **The best kept by labels**, so says the paper of {rows['chosen'].sum()} of {len(rows)} numbers ("
-        f"{', '.join(f'{n} in {name}' for name, n in by_paper.items())}), against not said: among baselines "
-        f"{pair('the best kept, among baselines', kept, 'yes, baselines', 'not said, baselines')}, among own methods "
-        f"{pair('the best kept, among own methods', kept, 'yes, own', 'not said, own')}.",
+        f"{', '.join(f'{n} in {name}' for name, n in by_paper.items())}), against no word of it: among baselines "
+        f"{pair('the best kept, among baselines', kept, 'yes, baselines', 'no word of it, baselines')}, among own "
+        f"methods {pair('the best kept, among own methods', kept, 'yes, own', 'no word of it, own')}.",
+        "- **Labels in the released code**: own methods whose code may let labels choose, against the other own "
+        f"methods {between('labels in the code', codes['may choose'], whose['own'] & ~codes['may choose'])}.",
         "- **Network**: among baselines fully connected against none "
         f"{pair('a network, among baselines', networks, 'fully connected, baselines', 'none, baselines')}, among own "
         "methods convolutional against fully connected "
