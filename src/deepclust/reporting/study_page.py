@@ -103,7 +103,7 @@ def wins_block(found: Contest, within: Mapping[tuple[str, str], Seen], picture: 
             f"**`{first}` has the best mean rank over {', '.join(found.datasets)}, and is {lead} points of mean "
             f"ACC ahead of `{nearest}`, the nearest. {told}.**",
             "\n".join(bullets),
-            f"Of 100 draws, the row's cell is ahead of the column's in (the first {_TOP}):",
+            f"Draws of 100 in which the row's cell is ahead of the column's (the first {_TOP}):",
             markdown_grid(["ahead", *(f"`{cell}`" for cell in top)], shares, numeric=True),
             "On one data set, from its seeds alone:",
             markdown_grid(heads, lines),
