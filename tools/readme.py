@@ -11,12 +11,14 @@ A block's first line names its content:
 - `reported PAPER`: all numbers of one paper, with baselines from the first grid that has them.
 - `paired GRID OTHER`: two grids of the same cells, seed against seed.
 - `verdicts`, `impossible`, `labels`: what src/deepclust/reporting/verdicts.yaml and the numbers say of the papers.
+- `wins`, `gaps`, `goes with`: who wins, reported minus ours, and what that goes with, each with its picture.
 - `coverage`: the published numbers with and without ours, and why.
 
-The picture is written too, and the stub `src/deepclust/methods/__init__.pyi`. The stub tells editors and mypy which
-file each class comes from, because `from deepclust.methods import IDEC` imports that file only when asked.
+The pictures in docs/figures are written too, and the stub `src/deepclust/methods/__init__.pyi`. The stub tells editors
+and mypy which file each class comes from, because `from deepclust.methods import IDEC` imports that file only when
+asked.
 
-This is no stage of the pipeline: `make readme` runs it. The argument `check` changes nothing, and fails if a block, the
+This is no stage of the pipeline: `make readme` runs it. The argument `check` changes nothing, and fails if a block, a
 picture or the stub is stale.
 """
 
@@ -25,18 +27,20 @@ import inspect
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
 import pandas as pd
 
-from deepclust import datasets, grids, layout, methods
+from deepclust import config, datasets, grids, layout, methods
 from deepclust.errors import UserError
 from deepclust.files import read_yaml, write_text
-from deepclust.reporting.aggregate import compare, read_reported
+from deepclust.reporting import study
+from deepclust.reporting.aggregate import compare, read_reported, read_run
 from deepclust.reporting.coverage import coverage, read_absent
 from deepclust.reporting.papers import PAPERS
+from deepclust.reporting.ranking import ranked
 from deepclust.reporting.readme import (
     best_block,
     block_names,
@@ -53,6 +57,14 @@ from deepclust.reporting.readme import (
     results_block,
     verdicts_block,
 )
+from deepclust.reporting.study_page import (
+    factors_block,
+    factors_figure,
+    gaps_block,
+    gaps_figure,
+    wins_block,
+    wins_figure,
+)
 from deepclust.reporting.verdicts import impossible, judge, read_judgements
 from deepclust.script import run_as_script
 
@@ -64,12 +76,16 @@ GRIDS += ["decs", "ulhe_dc", "ulhe_dc_long", "pc_x", "pc_x_mnist"]
 _log = logging.getLogger("deepclust.readme")
 
 STUB = Path("src/deepclust/methods/__init__.pyi")
-PICTURE, VERDICTS = Path("docs/figures/reported.svg"), Path("docs/verdicts.md")
+VERDICTS = Path("docs/verdicts.md")
+PICTURE, WINS, GAPS, GOES_WITH = (
+    Path(f"docs/figures/{name}.svg") for name in ("reported", "wins", "gaps", "goes_with")
+)
+CONTEST, SEEN = "benchmark", ("benchmark", "large")  # grids of many methods: the ranks are of the first
 
 
 def main(command: str = "write") -> None:
     pages = [Path("README.md"), *sorted(Path("docs").rglob("*.md"))]
-    files = {page: renewed(page) for page in pages} | {PICTURE: reported_figure(judged(), families()), STUB: stub()}
+    files = {page: renewed(page) for page in pages} | pictures() | {STUB: stub()}
     for path, content in files.items():
         if path.exists() and path.read_text(encoding="utf-8") == content:
             continue
@@ -84,6 +100,16 @@ def renewed(page: Path) -> str:
     for name in block_names(text):
         text = replace_block(text, name, block(name, page))
     return text
+
+
+def pictures() -> dict[Path, str]:
+    """Return every picture of the pages."""
+    return {
+        PICTURE: reported_figure(judged(), families()),
+        WINS: wins_figure(contest(), families()),
+        GAPS: gaps_figure(gaps()),
+        GOES_WITH: factors_figure(described()),
+    }
 
 
 def stub() -> str:
@@ -132,8 +158,17 @@ def block(name: str, page: Path) -> str:
             folder = os.path.relpath(page.absolute().parent, layout.PROJECT)
             return verdicts_block(judged(), reports, folder)
         case ["figure"]:
-            links = (os.path.relpath(path.absolute(), page.absolute().parent) for path in (PICTURE, VERDICTS))
-            return figure_block(judged(), *links)
+            return figure_block(judged(), link(PICTURE, page), link(VERDICTS, page))
+        case ["wins"]:
+            return wins_block(
+                contest(),
+                {(grid, name): study.seen(table) for grid in SEEN for name, table in ranks(grid).items()},
+                link(WINS, page),
+            )
+        case ["gaps"]:
+            return gaps_block(gaps(), link(GAPS, page))
+        case ["goes", "with"]:
+            return factors_block(described(), link(GOES_WITH, page))
         case ["impossible"]:
             sizes = read_yaml(layout.VERDICTS)["class_sizes"]
             return impossible_block(impossible(read_reported(layout.REPORTED), sizes), sizes)
@@ -147,6 +182,11 @@ def block(name: str, page: Path) -> str:
                 _log.warning("%s", line)
             return coverage_block(coverage(read_reported(layout.REPORTED), all_rows(), absent, commands))
     raise UserError(f"{page}: nothing writes a block named '{name}'; tools/readme.py says which there are")
+
+
+def link(path: Path, page: Path) -> str:
+    """Return the link from a page to a file."""
+    return os.path.relpath(path.absolute(), page.absolute().parent)
 
 
 @cache
@@ -174,6 +214,67 @@ def all_rows() -> pd.DataFrame:
     """Return the papers' numbers beside those of every grid, whatever became of ours."""
     reported = read_reported(layout.REPORTED)
     return pd.concat([compare(read_table(grid, "summary"), reported).assign(grid=grid) for grid in GRIDS])
+
+
+def ranks(grid: str) -> dict[str, pd.DataFrame]:
+    """Return a grid's cells, best first, by data set; no data set without labels."""
+    results = read_table(grid, "results")
+    tables = {name: ranked(results, name) for name in results["dataset"].unique()}
+    return {name: table for name, table in tables.items() if len(table)}
+
+
+@cache
+def contest() -> study.Contest:
+    """Return the comparison of the cells of the grid of many methods."""
+    return study.contest(ranks(CONTEST))
+
+
+@cache
+def gaps() -> pd.DataFrame:
+    """Return the papers' numbers minus ours."""
+    cells = {
+        (grid, cell): method
+        for grid in GRIDS
+        for cell, method in read_table(grid, "summary")[["cell", "method"]].drop_duplicates().to_numpy()
+    }
+    return study.differences(judged(), all_rows(), cells, families())
+
+
+@cache
+def described() -> pd.DataFrame:
+    """Return the papers' accuracies minus ours, with what study.yaml says of each."""
+    facts = read_yaml(layout.STUDY)
+    for grid in facts["pretrained"]:
+        if (grids.folder(grid) / "dvc.lock").exists():
+            _log.warning("grid %s has run again: remove its entry under pretrained in reporting/study.yaml", grid)
+    sizes = {name: sum(of) for name, of in read_yaml(layout.VERDICTS)["class_sizes"].items()}
+    own = gaps().query("own and metric == 'acc'")[["grid", "dataset", "cell"]].itertuples(index=False, name=None)
+    ours = {
+        (grid, name, cell): trained(grid, name, cell, sizes[name], facts["pretrained"])
+        for grid, name, cell in own
+        if cell in facts["lengths"]
+    }
+    return study.described(gaps(), facts, ours, sizes)
+
+
+def trained(grid: str, dataset: str, cell: str, n_samples: int, older: Mapping[str, Mapping[str, float]]) -> float:
+    """Return the passes over the data behind a committed result: pretraining and, the mean over seeds, clustering.
+
+    The length of a pretraining is in no record: it is that of params.yaml, or of `older` for a grid without dvc.lock.
+    """
+    folder = grids.folder(grid)
+    records = [
+        one
+        for one in read_run(folder / layout.REPORTS / "runs" / dataset / f"{cell}.json")["seeds"].values()
+        if one["status"] == "ok"
+    ]
+    name, batch = records[0]["network"], records[0]["settings"]["batch_size"]
+    if (folder / "dvc.lock").exists():
+        network = config.resolve(config.load(folder / layout.PARAMS), dataset).networks[name].settings
+        pretrained = study.passes(network["epochs"], n_samples, network["batch_size"])
+    else:
+        pretrained = older.get(grid, {}).get(name, float("nan"))
+    return float(pretrained + sum(one["n_iter"] for one in records) / len(records) * batch / n_samples)
 
 
 def read_table(grid: str, name: str) -> pd.DataFrame:

@@ -15,6 +15,7 @@ STAGES = PROJECT / "stages"
 GRIDS = PROJECT / "grids"
 REPORTED = Path(__file__).with_name("reporting") / "reported.csv"  # all numbers that the papers print
 VERDICTS = REPORTED.with_name("verdicts.yaml")  # what is said about the papers' own numbers
+STUDY = REPORTED.with_name("study.yaml")  # facts about published numbers, beside their differences from ours
 ABSENT = REPORTED.with_name("absent.yaml")  # why a published number has none of ours beside it
 
 

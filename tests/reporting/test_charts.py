@@ -69,6 +69,45 @@ def test_a_picture_by_itself_is_xml_with_every_mark_it_uses() -> None:
     assert not re.search(r"https?:(?!//www.w3.org/2000/svg\")", picture)
 
 
+@pytest.mark.parametrize(
+    ("values", "low", "high"),
+    [([-21.6, 24.9], -30, 30), ([3.2], 0, 4), ([-1.0], -1, 1), ([float("nan")], 0, 1), ([58.7, 0.3], 0, 60)],
+)
+def test_a_scale_of_differences_has_zero_and_steps_of_its_own(values: list[float], low: float, high: float) -> None:
+    scale = Scale.signed(values)
+    assert (scale.low, scale.high) == (low, high) == (scale.ticks[0], scale.ticks[-1])
+    assert 0 in scale.ticks
+    assert len(scale.ticks) <= 8
+
+
+def test_intervals_have_their_ends_in_place_and_none_where_there_is_none() -> None:
+    rows = {"A": [("one", 1, 10.0, 5.0, 20.0, "10.0 of 20"), ("few", 2, -20.0, float("nan"), float("nan"), "few")]}
+    picture = charts.intervals(rows, "title", "95%", "points")
+    marks = {name: float(x) for name, x, _ in USED.findall(picture)[1:]}
+    lines = [e for e in parsed(picture).iter("{http://www.w3.org/2000/svg}line") if e.get("stroke-width") == "2.5"]
+    (ends,) = [[float(line.get(key, "")) for key in ("x1", "x2")] for line in lines]
+    zero = marks["2"] + 2 * (marks["1"] - marks["2"]) / 3  # 20 of 30 points
+    unit = (marks["1"] - zero) / 10
+    assert ends == pytest.approx([zero + 5 * unit, zero + 20 * unit], abs=0.02)
+    assert {"A", "one", "few", "10.0 of 20", "points", "95%", "\u221220"} <= texts(picture)
+
+
+def test_strips_have_every_value_and_a_bar_at_the_median() -> None:
+    rows = {"A": [("own", 1, {"first": 0.0, "second": 10.0, "<third>": 40.0})]}
+    picture = charts.strips(rows, "title", [(1, "own"), ("mean", "median")], "points")
+    *values, (median, at, _) = USED.findall(picture)[2:]
+    xs = {name: float(x) for (_, x, _), name in zip(values, (0, 10, 40), strict=True)}
+    assert (xs[10] - xs[0]) / (xs[40] - xs[0]) == pytest.approx(0.25, abs=1e-3)
+    assert (median, float(at)) == ("mean", xs[10])
+    assert {"own", "+10.0, n 3", "median"} <= texts(picture)
+    assert "<title>&lt;third&gt;: " not in picture
+    assert "<title>&lt;third&gt;</title>" in picture
+
+
+def texts(picture: str) -> set[str | None]:
+    return {e.text for e in parsed(picture).iter("{http://www.w3.org/2000/svg}text")}
+
+
 def luminance(colour: str) -> float:
     """Return the relative luminance of WCAG 2."""
     return float(np.dot(linear(colour), [0.2126, 0.7152, 0.0722]))

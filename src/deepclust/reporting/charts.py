@@ -5,8 +5,10 @@ wide screen does. `marks()` has to stand once on a page before anything is drawn
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from deepclust.reporting.markup import Html, tag
 from deepclust.reporting.tables import number, spread
@@ -55,6 +57,15 @@ class Scale:
         high = max(low + 10, 10 * math.ceil(max(known) / 10))
         step = next(step for step in (5, 10, 20, 25) if (high - low) / step <= n_steps or step == 25)
         return cls(low, high, [tick for tick in range(0, 101, step) if low <= tick <= high])
+
+    @classmethod
+    def signed(cls, values: Iterable[float], n_steps: int = 6) -> "Scale":
+        """Return the scale of differences in points: 0 and all finite values, between multiples of its step."""
+        known = [0.0, *(value for value in values if math.isfinite(value))]
+        span = max(known) - min(known)
+        step = next((step for step in (1, 2, 5, 10, 20) if span / step <= n_steps - 1), 50)
+        low, high = math.floor(min(known) / step), max(math.ceil(max(known) / step), 1)
+        return cls(low * step, high * step, [tick * step for tick in range(low, high + 1)])
 
     def place(self, value: float, start: float, end: float) -> float:
         """Return where a value lies between two places, to two decimals."""
@@ -157,36 +168,128 @@ def dumbbells(
     """
     rows = [row for part in groups.values() for row in part]
     scale = Scale.of((value for _, _, reported, ours, _ in rows for value in (reported, ours)), n_steps=6)
-    left, right, height, top = 168, 424, 19, 46
-    bottom = top + height * (len(rows) + len(groups))
+    place = _Place(168, 424, 560, 110)
+
+    def draw(row: tuple[str, int, float, float, float], middle: float) -> tuple[list[Html], str]:
+        _, style, reported, ours, std = row
+        to = [scale.place(value, place.left, place.right) for value in (reported, ours)]
+        parts = [_line(to[0], to[1], middle, "#999", 1)]
+        if math.isfinite(std):
+            low, high = (min(100, max(scale.low, ours + sign * std)) for sign in (-1, 1))
+            ends = [scale.place(value, place.left, place.right) for value in (low, high)]
+            parts.append(_line(ends[0], ends[1], middle, COLOURS[style % len(COLOURS)], 2.5))
+        parts += [_use("reported", f"{to[0]:g}", middle), _use(style, f"{to[1]:g}", middle)]
+        return parts, f"{number(reported)} → {spread(ours, std)}"
+
+    keys: list[tuple[int | str, str]] = [("reported", key[0]), (rows[0][1], key[1])]
+    return _picture(groups, title, keys, scale, "%", place, draw)
+
+
+def intervals(
+    groups: Mapping[str, Sequence[tuple[str, int, float, float, float, str]]], title: str, key: str, across: str
+) -> str:
+    """Return a picture by itself: under each heading rows (name, style, value, low, high, text at the right).
+
+    A row has its style's mark at the value, on a line from low to high if these are finite. A row without a finite
+    value has its text alone. `key` says what the mark and the line are, `across` what the axis is, in points.
+    """
+    rows = [row for part in groups.values() for row in part]
+    scale = Scale.signed(value for row in rows for value in row[2:5])
+    place = _Place(172, 334, 456, 0)
+
+    def draw(row: tuple[str, int, float, float, float, str], middle: float) -> tuple[list[Html], str]:
+        _, style, value, low, high, text = row
+        parts = []
+        if math.isfinite(low):
+            ends = [scale.place(end, place.left, place.right) for end in (low, high)]
+            parts.append(_line(ends[0], ends[1], middle, COLOURS[style % len(COLOURS)], 2.5))
+        if math.isfinite(value):
+            parts.append(_use(style, f"{scale.place(value, place.left, place.right):g}", middle))
+        return parts, text
+
+    return _picture(groups, title, [(rows[0][1], key)], scale, "", place, draw, across)
+
+
+def strips(
+    groups: Mapping[str, Sequence[tuple[str, int, Mapping[str, float]]]],
+    title: str,
+    keys: Sequence[tuple[int | str, str]],
+    across: str,
+) -> str:
+    """Return a picture by itself: under each heading rows (name, style, values), each value a mark, a bar the median.
+
+    `values` are by what is said of each where the mouse rests on it; `keys` are marks and what they are.
+    """
+    scale = Scale.signed(value for part in groups.values() for _, _, values in part for value in values.values())
+    place = _Place(104, 364, 456, 104)
+
+    def draw(row: tuple[str, int, Mapping[str, float]], middle: float) -> tuple[list[Html], str]:
+        _, style, values = row
+        parts = [
+            _use(style, f"{scale.place(value, place.left, place.right):g}", middle + 4 * (turn % 3 - 1), said)
+            for turn, (said, value) in enumerate(values.items())
+        ]
+        median = statistics.median(values.values())
+        parts.append(_use("mean", f"{scale.place(median, place.left, place.right):g}", middle))
+        return parts, f"{number(median, signed=True)}, n {len(values)}"
+
+    return _picture(groups, title, keys, scale, "", place, draw, across)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where the scale of a picture begins and ends, the picture's width, and the width of an entry of its key."""
+
+    left: int
+    right: int
+    width: int
+    entry: int
+
+
+def _picture(
+    groups: Mapping[str, Sequence[Any]],
+    title: str,
+    keys: Sequence[tuple[int | str, str]],
+    scale: Scale,
+    unit: str,
+    place: _Place,
+    draw: Callable[[Any, float], tuple[list[Html], str]],
+    across: str = "",
+) -> str:
+    """Return a file of SVG: title, key, and under each heading the rows, whose first entry is their name.
+
+    `draw` returns the marks of a row at a height, and the text at its right. Zero has a darker line where it is inside.
+    """
+    height, top = 19, 46
+    bottom = top + height * (sum(map(len, groups.values())) + len(groups))
     parts = [tag("text", title, x="8", y="18", font_weight="bold")]
-    keys: list[tuple[int | str, int, str]] = [("reported", left, key[0]), (rows[0][1], left + 110, key[1])]
-    for name, x, text in keys:
+    for turn, (name, text) in enumerate(keys):
+        x = place.left + turn * place.entry
         parts += [_use(name, str(x), 34), tag("text", text, x=str(x + 9), y="38")]
     for tick in scale.ticks:
-        at = f"{scale.place(tick, left, right):g}"
-        parts.append(tag("line", x1=at, x2=at, y1=str(top), y2=str(bottom), stroke="#ddd"))
-        parts.append(tag("text", f"{tick}%", x=at, y=str(bottom + 15), text_anchor="middle"))
+        at = f"{scale.place(tick, place.left, place.right):g}"
+        stroke = "#777" if tick == 0 and scale.low < 0 else "#ddd"
+        parts.append(tag("line", x1=at, x2=at, y1=str(top), y2=str(bottom), stroke=stroke))
+        text = f"{tick}{unit}".replace("-", "\N{MINUS SIGN}")
+        parts.append(tag("text", text, x=at, y=str(bottom + 15), text_anchor="middle"))
     y = top
     for heading, part in groups.items():
         y += height
         parts.append(tag("text", heading, x="8", y=str(y - 5), font_weight="bold"))
-        for label, style, reported, ours, std in part:
+        for row in part:
             y += height
-            middle = y - height / 2
-            to = [scale.place(value, left, right) for value in (reported, ours)]
-            parts.append(tag("text", label, x="20", y=str(y - 5)))
-            parts.append(_line(to[0], to[1], middle, "#999", 1))
-            if math.isfinite(std):
-                ends = [scale.place(min(100, max(scale.low, ours + sign * std)), left, right) for sign in (-1, 1)]
-                parts.append(_line(ends[0], ends[1], middle, COLOURS[style % len(COLOURS)], 2.5))
-            parts += [_use("reported", f"{to[0]:g}", middle), _use(style, f"{to[1]:g}", middle)]
-            parts.append(tag("text", f"{number(reported)} → {spread(ours, std)}", x=str(right + 12), y=str(y - 5)))
+            drawn, text = draw(row, y - height / 2)
+            parts.append(tag("text", row[0], x="20", y=str(y - 5)))
+            parts += [*drawn, tag("text", text, x=str(place.right + 12), y=str(y - 5))]
     total = bottom + 22
+    if across:
+        parts.append(tag("text", across, x=str((place.left + place.right) / 2), y=str(total + 8), text_anchor="middle"))
+        total += 16
     css = tag("style", Html("text{font:12px sans-serif;fill:#1b1f24}.ink{fill:none;stroke:#1b1f24;stroke-width:1.6}"))
     page = tag("rect", width="100%", height="100%", fill="#fff")
-    size = {"viewBox": f"0 0 560 {total}", "width": "560", "height": str(total), "role": "img", "aria_label": title}
-    return tag("svg", css, marks(), page, *parts, xmlns="http://www.w3.org/2000/svg", **size) + "\n"
+    size = {"viewBox": f"0 0 {place.width} {total}", "width": str(place.width), "height": str(total)}
+    about = {"role": "img", "aria_label": title}
+    return tag("svg", css, marks(), page, *parts, xmlns="http://www.w3.org/2000/svg", **size, **about) + "\n"
 
 
 def _line(x1: float, x2: float, y: float, colour: str, width: float) -> Html:

@@ -1,5 +1,6 @@
-"""Elements of HTML and SVG as text: any text that is not markup already is escaped."""
+"""Elements of HTML and SVG as text, any text that is not markup already being escaped; tables of Markdown."""
 
+from collections.abc import Iterable, Sequence
 from html import escape
 
 _VOID = {"img", "input", "meta"}
@@ -40,3 +41,9 @@ def scrolling(label: str, table: Html) -> Html:
 def cell_id(dataset: str, cell: str) -> str:
     """Return the id of the section of a cell, and of its read-outs."""
     return f"cell-{dataset}-{cell.split('/')[0]}"
+
+
+def markdown_grid(heads: Sequence[str], rows: Iterable[Sequence[str]], *, numeric: bool = False) -> str:
+    """Return a Markdown table of texts that are Markdown already; `numeric` columns, but for the first, end right."""
+    ruler = ["---", *["---:" if numeric else "---"] * (len(heads) - 1)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in [heads, ruler, *rows])

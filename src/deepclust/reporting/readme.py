@@ -11,6 +11,7 @@ import pandas as pd
 
 from deepclust.errors import UserError
 from deepclust.reporting import charts, coverage, ranking, verdicts
+from deepclust.reporting.markup import markdown_grid as _grid
 from deepclust.reporting.papers import PAPERS
 from deepclust.reporting.tables import HEADINGS, Entry, Table, markdown_text, number, numbered, paper_stem, spread
 
@@ -484,8 +485,3 @@ def _formats(stem: str) -> str:
     return ", ".join(
         f"[{name}]({stem}.{suffix})" for name, suffix in (("Markdown", "md"), ("CSV", "csv"), ("LaTeX", "tex"))
     )
-
-
-def _grid(heads: Sequence[str], rows: Iterable[Sequence[str]], *, numeric: bool = False) -> str:
-    ruler = ["---", *["---:" if numeric else "---"] * (len(heads) - 1)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in [heads, ruler, *rows])

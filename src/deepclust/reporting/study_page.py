@@ -1,0 +1,300 @@
+"""The blocks and pictures of docs/study.md: what `study` computes, in sentences that follow the numbers."""
+
+from collections.abc import Mapping
+from math import isnan
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from deepclust.reporting import charts, verdicts
+from deepclust.reporting.markup import markdown_grid
+from deepclust.reporting.papers import PAPERS
+from deepclust.reporting.study import (
+    FEW,
+    LEVEL,
+    Contest,
+    Interval,
+    Seen,
+    median_of_pairs,
+    medians,
+    own_against_baselines,
+)
+from deepclust.reporting.tables import HEADINGS, number
+
+_TOP = 5  # cells of the table of pairs
+_LONGER = 10  # times our length: where the two groups of lengths part
+_OWN, _BASELINES = 1, 0  # styles
+
+
+def said(found: Interval, *, signed: bool = True, unit: str = "") -> str:
+    """Return a text such as `+3.2 [-1.0, +7.4]`, without the brackets where there is no interval."""
+    if isnan(found.low):
+        return f"{number(found.value, signed=signed)}{unit}"
+    low, high = (number(end, signed=signed) for end in (found.low, found.high))
+    return f"{number(found.value, signed=signed)}{unit} [{low}, {high}]"
+
+
+def wins_figure(found: Contest, families: Mapping[str, str]) -> str:
+    """Return the picture (SVG) of how far each cell is behind the first."""
+    styles = charts.styles(families)
+    whole = {found.table.index[0]: Interval(0.0)} | dict(found.behind)
+    rows = [
+        (
+            f"{number(row['rank'])} {cell}",
+            styles[row["method"]],
+            whole[cell].value,
+            whole[cell].low,
+            whole[cell].high,
+            said(whole[cell], signed=False) if cell in found.behind else "first",
+        )
+        for cell, row in found.table.to_dict("index").items()
+    ]
+    title = f"Points of ACC behind {found.table.index[0]}, mean of {len(found.datasets)} data sets"
+    return charts.intervals(
+        {"mean rank, cell": rows}, title, "bootstrap, 95%; mark: family", "points of ACC behind the first"
+    )
+
+
+def wins_block(found: Contest, within: Mapping[tuple[str, str], Seen], picture: str) -> str:
+    """Return the picture with its finding, what can be told on which unit, and what seeds tell on each data set."""
+    first, behind = found.table.index[0], found.behind
+    unclear = [f"`{cell}`" for cell, by in behind.items() if by.has_zero]
+    nearest = min(behind, key=lambda cell: behind[cell].value)
+    lead = number(behind[nearest].value)
+    n, pairs, top = len(found.datasets), found.pairs, list(found.table.index[:_TOP])
+    told = (
+        f"The lead over {', '.join(unclear)} is not told from 0" if unclear else "No interval of its lead has 0 in it"
+    )
+    friedman = "finds" if found.friedman < LEVEL else "does not find"
+    pass_ = "no two methods are" if not found.told_by_rank else f"{found.told_by_rank} pairs of methods are"
+    bullets = [
+        f"- **To other data sets, {pass_} told apart.** The unit is the data set, and there are {n}. Wilcoxon's signed "
+        f"ranks, or signs, cannot go below p = {found.least_p:g}, whatever the results; with Holm's correction for "
+        f"{pairs} pairs it takes {found.enough} data sets to tell one. Friedman's test {friedman} that some methods "
+        f"differ (p = {found.friedman:.2g}); Nemenyi's critical difference is {number(found.critical)} mean ranks of "
+        f"at most {len(behind)}, and {found.told_by_rank} of {pairs} pairs pass it.",
+        f"- **A bootstrap over data sets and seeds describes, and does not decide.** {found.clear} of {pairs} pairs "
+        f"have an interval without 0, but percentiles of {n} data sets are too narrow, in theory {found.width:.0%} of "
+        "Student's width, and nothing corrects them for the number of pairs.",
+        f"- **On these {n} data sets, for other seeds**, {found.told} of {pairs} pairs differ in mean ACC (Welch's "
+        "test from the spread of seeds, data sets fixed, p after Holm).",
+    ]
+    shares = [
+        [f"`{row}`", *(number(100 * found.ahead.loc[row, cell], decimals=0) if row != cell else "" for cell in top)]
+        for row in top
+    ]
+    lines = [
+        [
+            f"{dataset} (`{grid}`)",
+            str(one.cells),
+            one.seeds,
+            f"`{one.best}`",
+            ", ".join(f"`{cell}`" for cell in one.level) if len(one.level) < 4 else f"{len(one.level)} cells",
+            f"{one.told} of {one.pairs}",
+            str(one.disjoint),
+        ]
+        for (grid, dataset), one in within.items()
+    ]
+    heads = ["data set", "cells", "seeds", "best", "not told from it", "pairs told", "disjoint"]
+    return "\n\n".join(
+        [
+            f"![How far each method is behind the first]({picture})",
+            f"**`{first}` has the best mean rank over {', '.join(found.datasets)}, and is {lead} points of mean "
+            f"ACC ahead of `{nearest}`, the nearest. {told}.**",
+            "\n".join(bullets),
+            f"Draws of 100 in which the row's cell is ahead of the column's (the first {_TOP}):",
+            markdown_grid(["ahead", *(f"`{cell}`" for cell in top)], shares, numeric=True),
+            "On one data set, from its seeds alone:",
+            markdown_grid(heads, lines),
+        ]
+    )
+
+
+def gaps_figure(gaps: pd.DataFrame) -> str:
+    """Return the picture (SVG) of the gaps in ACC, by paper, own methods and baselines apart."""
+    rows = gaps[gaps["metric"] == "acc"]
+    groups: dict[str, list[tuple[str, int, Mapping[str, float]]]] = {}
+    for (paper, own), part in rows.groupby(["paper", "own"], sort=False):
+        values = {
+            f"{row['cell']} on {row['dataset']}: {number(row['reported'])} reported": float(row["gap"])
+            for row in part.to_dict("records")
+        }
+        line = ("own", _OWN, values) if own else ("baselines", _BASELINES, values)
+        groups.setdefault(PAPERS[str(paper)].title, []).append(line)
+    keys: list[tuple[int | str, str]] = [(_OWN, "own method"), (_BASELINES, "baseline"), ("mean", "median")]
+    title = "Reported minus ours, points of ACC: a mark a number"
+    return charts.strips(groups, title, keys, "points of ACC, reported minus ours")
+
+
+def gaps_block(gaps: pd.DataFrame, picture: str) -> str:
+    """Return the picture with its finding, and medians by paper, by family and by data set."""
+    accuracy = gaps[gaps["metric"] == "acc"].reset_index(drop=True)
+    own = accuracy["own"].to_numpy(bool)
+    found, _ = medians(accuracy, {"own": own, "baselines": ~own})
+    pairs = own_against_baselines(gaps)
+    between = (pairs["own"] - pairs["baselines"]).to_numpy()
+    middle = median_of_pairs(between)
+    p = float(stats.wilcoxon(between).pvalue)
+    agreed = {p < LEVEL, not middle.has_zero}
+    how = {True: "are", False: "are not told to be"}.get(next(iter(agreed)), "") if len(agreed) == 1 else "seem to be"
+    lines = []
+    for key, heading in (("paper", "by paper"), ("family", "by family"), ("dataset", "by data set")):
+        lines.append([f"**{heading}**", *[""] * (1 + len(verdicts.METRICS))])
+        of = {metric: gaps[gaps["metric"] == metric] for metric in verdicts.METRICS}
+        names = list(gaps[key].unique()) if key == "paper" else sorted(gaps[key].unique())
+        middles = {
+            metric: medians(rows, {name: (rows[key] == name).to_numpy() for name in names})[0]
+            for metric, rows in of.items()
+        }
+        for name in names:
+            whose = of["acc"].loc[of["acc"][key] == name, "own"]
+            shown = {"paper": lambda name: PAPERS[name].title, "family": "`{}`".format}.get(key, str)(name)
+            numbers = [said(middles[metric][name]) for metric in verdicts.METRICS]
+            lines.append([shown, f"{len(whose)}, {whose.sum()}", *numbers])
+    heads = ["median gap", "n, own", *(HEADINGS[metric] for metric in verdicts.METRICS)]
+    further = "further above" if middle.value > 0 else "less above"
+    return "\n\n".join(
+        [
+            f"![Reported minus ours, by paper]({picture})",
+            f"**Papers {how} {further} ours with their own methods than with their baselines: the median gap is "
+            f"{said(found['own'])} points of ACC for own methods (n = {own.sum()}) and {said(found['baselines'])} for "
+            f"baselines (n = {(~own).sum()}).**",
+            f"Within a paper and a data set, the own method's gap is the larger one in {(between > 0).sum()} of "
+            f"{len(pairs)} pairs, by {said(middle)} points in the median. This is the one comparison that was planned: "
+            f"Wilcoxon's signed ranks have p = {p:.2g}"
+            + (", and the interval says otherwise." if len(agreed) > 1 else ".")
+            + " Pairs that share a data set are not independent, so that both are surer than they should be.",
+            markdown_grid(heads, lines, numeric=True),
+        ]
+    )
+
+
+def _factors(rows: pd.DataFrame) -> dict[str, dict[str, np.ndarray]]:
+    """Return masks of the rows by heading and name: each thing to compare, own methods and baselines apart."""
+    own, network = rows["own"].to_numpy(), rows["network"].to_numpy()
+    longer, trained = rows["longer"].to_numpy(float), network != "none"
+    whose = {"own": own, "baselines": ~own}
+
+    def split(parts: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {f"{name}, {of}": part & of_whom for name, part in parts.items() for of, of_whom in whose.items()}
+
+    chosen, augmented = (rows[name].to_numpy(bool) for name in ("chosen", "augmented"))
+    kinds = {name: network == name for name in ("none", "fully connected", "convolutional")}
+    return {
+        "whose": whose,
+        "the paper kept the best by labels": split({"yes": chosen, "no word of it": ~chosen}),
+        "labels in the released code, own methods": {
+            name: (rows["code"] == name).to_numpy() for name in ("may choose", "choose nothing", "no code")
+        },
+        "network of the paper": split(kinds),
+        "trained on augmented images": split({"yes": augmented & trained, "no": ~augmented & trained}),
+        "training, theirs by ours, own methods": {
+            f"up to {_LONGER} times": longer <= _LONGER,
+            f"over {_LONGER} times": longer > _LONGER,
+        },
+    }
+
+
+def factors_figure(rows: pd.DataFrame) -> str:
+    """Return the picture (SVG) of median gaps by what they may go with; `rows` is the result of `study.described`."""
+    groups = {}
+    for heading, masks in _factors(rows).items():
+        found, _ = medians(rows, masks)
+        groups[heading] = [
+            (
+                name,
+                _BASELINES if name.endswith("baselines") else _OWN,
+                one.value,
+                one.low,
+                one.high,
+                f"{number(one.value, signed=True)}, n {masks[name].sum()} ({rows['cell'][masks[name]].nunique()})",
+            )
+            for name, one in found.items()
+            if masks[name].any()
+        ]
+    title = "Median of reported minus ours, and what it goes with"
+    return charts.intervals(groups, title, "bootstrap, 95%; n (methods)", "points of ACC, reported minus ours")
+
+
+def factors_block(rows: pd.DataFrame, picture: str) -> str:
+    """Return the picture with its finding, and a sentence on each thing that the gaps may go with."""
+    whose, kept, codes, networks, augmented, _ = _factors(rows).values()
+    told: list[str] = []
+
+    def between(name: str, one: np.ndarray, other: np.ndarray) -> str:
+        """Return the difference of two medians with its interval, and what stands against reading much into it."""
+        if not (one.any() and other.any()):
+            return "nothing to compare"
+        found, draws = medians(rows, {"one": one, "other": other})
+        difference = Interval.of(found["one"].value - found["other"].value, draws[:, 0] - draws[:, 1])
+        if not difference.has_zero:
+            told.append(name)
+        judged = (
+            "too few for an interval" if isnan(difference.low) else "not told from 0" if difference.has_zero else ""
+        )
+        notes = [f"n = {one.sum()} and {other.sum()}", *([judged] if judged else [])]
+        for column, what in (("paper", "paper"), ("cell", "method")):
+            if rows[column][one].nunique() == 1:
+                notes.append(f"the first are all of one {what}, from which they cannot be told")
+                break
+        return f"{said(difference)} ({'; '.join(notes)})"
+
+    def pair(name: str, of: Mapping[str, np.ndarray], one: str, other: str) -> str:
+        return between(name, of[one], of[other])
+
+    by_paper = rows["paper"][rows["chosen"]].map(lambda paper: PAPERS[paper].title).value_counts()
+    bullets = [
+        f"- **The best kept by labels**, so says the paper of {rows['chosen'].sum()} of {len(rows)} numbers ("
+        f"{', '.join(f'{n} in {name}' for name, n in by_paper.items())}), against no word of it: among baselines "
+        f"{pair('the best kept, among baselines', kept, 'yes, baselines', 'no word of it, baselines')}, among own "
+        f"methods {pair('the best kept, among own methods', kept, 'yes, own', 'no word of it, own')}.",
+        "- **Labels in the released code**: own methods whose code may let labels choose, against the other own "
+        f"methods {between('labels in the code', codes['may choose'], whose['own'] & ~codes['may choose'])}.",
+        "- **Network**: among baselines fully connected against none "
+        f"{pair('a network, among baselines', networks, 'fully connected, baselines', 'none, baselines')}, among own "
+        "methods convolutional against fully connected "
+        f"{pair('convolutions, among own methods', networks, 'convolutional, own', 'fully connected, own')}.",
+        "- **Augmented images**, with against without: among own methods "
+        f"{pair('augmentation, among own methods', augmented, 'yes, own', 'no, own')}, among baselines "
+        f"{pair('augmentation, among baselines', augmented, 'yes, baselines', 'no, baselines')}.",
+        f"- **Length of training**: {_length(rows)}",
+    ]
+    others = (
+        f"of what is compared below, these are told from 0: {', '.join(told)}"
+        if told
+        else "nothing below is told from 0"
+    )
+    apart = between("whose", whose["own"], whose["baselines"])
+    return "\n\n".join(
+        [
+            f"![Median gaps, and what they go with]({picture})",
+            f"**Median gaps of own methods and of baselines differ by {apart} points; {others}.**",
+            "\n".join(bullets),
+        ]
+    )
+
+
+def _length(rows: pd.DataFrame) -> str:
+    """Return a sentence on the own methods whose length is known, theirs and ours."""
+    known = rows[np.isfinite(rows["longer"])]
+    if len(known) < FEW:
+        return f"theirs and ours are both known of {len(known)} results, too few to tell."
+    found = _rank_correlation(known["gap"].to_numpy(), known["longer"].to_numpy())
+    value, low, high = (number(part, signed=True, decimals=2) for part in (found.value, found.low, found.high))
+    return (
+        f"theirs and ours are both known of {len(known)} own results of {known['cell'].nunique()} methods, theirs "
+        f"{number(known['longer'].min())} to {number(known['longer'].max())} times ours; Spearman's correlation of "
+        f"this with the gap is {value} [{low}, {high}]{', not told from 0' if found.has_zero else ''}."
+    )
+
+
+def _rank_correlation(x: np.ndarray, y: np.ndarray) -> Interval:
+    """Return Spearman's correlation with its bootstrap interval over pairs."""
+    drawn = np.random.default_rng(0).integers(len(x), size=(1000, len(x)))
+    ranks = [stats.rankdata(values[drawn], axis=1) for values in (x, y)]
+    centred = [rank - rank.mean(axis=1, keepdims=True) for rank in ranks]
+    with np.errstate(invalid="ignore"):
+        products = (centred[0] * centred[1]).sum(axis=1)
+        draws = products / np.sqrt((centred[0] ** 2).sum(axis=1) * (centred[1] ** 2).sum(axis=1))
+    return Interval.of(float(stats.spearmanr(x, y).statistic), draws)
