@@ -48,12 +48,15 @@ ENTRY_POINTS: dict[str, dict[str, Any]] = {  # with what is shown of each; else 
     "deepclust.datasets": {},
     "deepclust.errors": {},
 }
+# of JSON schemas
+TYPES = {"boolean": "bool", "null": "None", "string": "text", "object": "a mapping of settings"}
+BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are not in docs/ and the files that pages link to, and complete the navigation."""
     api = dict(api_pages())
-    notebooks = {page_of(path): as_markdown(ROOT / path) for path in kept() if is_notebook(path)}
+    notebooks = {page_of(path): text_of(path) for path in kept() if is_notebook(path)}
     colours = {"pygments.css": HtmlFormatter(style="default").get_style_defs(".highlight")}
     for page, text in (readme_pages() | notebooks | api | colours).items():
         files.append(File.generated(config, page, content=text))
@@ -89,6 +92,18 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     return LINK.sub(renewed, markdown)
 
 
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Return a page of the API with links to the pages that docstrings name."""
+    if not page.file.src_uri.startswith("api/"):
+        return html
+
+    def linked_page(name: re.Match[str]) -> str:
+        file = files.get_file_from_path(page_of(name[0]))
+        return f'<a href="{file.url_relative_to(page.file)}">{title(name[0])}</a>' if file else name[0]
+
+    return re.sub(r"\bdocs/[\w/-]+\.md\b", linked_page, html)
+
+
 def on_post_build(config: MkDocsConfig) -> None:
     """Take the reports, which are thousands of numbers, out of the index of the search."""
     index = Path(config.site_dir, "search/search_index.json")
@@ -109,11 +124,11 @@ def kept() -> frozenset[str]:
 def linked() -> list[str]:
     """Return the paths of all files that pages link to, and that the pages link to which are brought along."""
     found: set[str] = set()
-    waiting = [README, *(path for path in kept() if path.startswith(DOCS) and path.endswith(".md"))]
+    waiting = [README, *(path for path in kept() if path.startswith(DOCS))]
     while waiting:
         path = waiting.pop()
-        if path.endswith(".md"):
-            links = LINK.findall((ROOT / path).read_text(encoding="utf-8"))
+        if path.endswith((".md", ".ipynb")):
+            links = LINK.findall(text_of(path))
             new = {resolved(path, target) for _, target, _ in links} & kept() - found
             found |= new
             waiting += new
@@ -139,11 +154,15 @@ def source_of(page: str) -> str:
     return page if page in linked() else DOCS + page
 
 
+def text_of(path: str) -> str:
+    """Return a page or a notebook in Markdown."""
+    return as_markdown(ROOT / path) if is_notebook(path) else (ROOT / path).read_text(encoding="utf-8")
+
+
 @cache
 def title(path: str) -> str:
     """Return the first heading of a page."""
-    text = as_markdown(ROOT / path) if is_notebook(path) else (ROOT / path).read_text(encoding="utf-8")
-    found = re.search("^# (.+)$", text, re.MULTILINE)
+    found = re.search("^# (.+)$", text_of(path), re.MULTILINE)
     return found[1] if found else path
 
 
@@ -191,28 +210,28 @@ def api_pages() -> Iterator[tuple[str, str]]:
     """Yield each page of the API with its text, in which mkdocstrings puts the docstrings."""
     parts = ["# Library\n"]
     for name, shown in ENTRY_POINTS.items():
-        parts.append(_directive(name, show_root_full_path=True, **shown))
+        parts.append(directive(name, show_root_full_path=True, **shown))
         if name.endswith(".base"):
             base = metadata.declared(ROOT.joinpath("src", *name.split(".")).with_suffix(".py"))
-            parts.append(f"Settings of every `{base.__name__}`:\n\n{_settings(base)}\n")
+            parts.append(f"Settings of every `{base.__name__}`:\n\n{settings_table(base)}\n")
     yield "api/index.md", "\n".join(parts)
     for family in sorted({methods.family(name) for name in methods.names()}):
-        members = [_method(name) for name in methods.names() if methods.family(name) == family]
-        yield f"api/methods/{family}.md", _page(f"Methods: {family}", PACKAGE / "methods" / family, members)
-    yield "api/networks.md", _page("Networks", PACKAGE / "nets", [_network(name) for name in nets.names()])
+        members = [method_text(name) for name in methods.names() if methods.family(name) == family]
+        yield f"api/methods/{family}.md", package_page(f"Methods: {family}", PACKAGE / "methods" / family, members)
+    yield "api/networks.md", package_page("Networks", PACKAGE / "nets", [network_text(name) for name in nets.names()])
     for package in ("graph", "solvers", "losses", "metrics"):
         names = [f"deepclust.{package}.{path.stem}" for path in sorted((PACKAGE / package).glob("[!_]*.py"))]
-        parts = [_directive(name, show_root_full_path=True) for name in names]
-        yield f"api/{package}.md", _page(package.capitalize(), PACKAGE / package, parts)
+        parts = [directive(name, show_root_full_path=True) for name in names]
+        yield f"api/{package}.md", package_page(package.capitalize(), PACKAGE / package, parts)
 
 
-def _page(heading: str, package: Path, parts: list[str]) -> str:
+def package_page(heading: str, package: Path, parts: list[str]) -> str:
     """Return a page that begins with the docstring of a package."""
     source = (package / "__init__.py").read_text(encoding="utf-8")
     return "\n".join([f"# {heading}\n\n{ast.get_docstring(ast.parse(source))}\n", *parts])
 
 
-def _method(name: str) -> str:
+def method_text(name: str) -> str:
     """Return a method: its inputs, its docstring, its settings."""
     cls = methods.describe(name)
     inputs = ["samples"] * cls.needs_samples + ["a graph of neighbours"] * cls.reads_graph
@@ -222,57 +241,58 @@ def _method(name: str) -> str:
     facts = [f"- source: {cls.paper}", f"- reads: {', '.join(inputs)}", f"- labels new samples: {labels}"]
     facts += [f"- sparse samples: {cls.sparse_samples}"]
     common = "Settings, beside those of [every method](../index.md#deepclust.methods.base.Clusterer):"
-    settings = _settings(cls, without=cls.not_in_params)
-    parts = [f"## {name}", "\n".join(facts), _class(methods.module(name), cls), common, settings]
+    settings = settings_table(cls, without=cls.not_in_params)
+    parts = [f"## {name}", "\n".join(facts), class_text(methods.module(name), cls), common, settings]
     return "\n\n".join([*parts, ""])
 
 
-def _network(name: str) -> str:
+def network_text(name: str) -> str:
     """Return a network: its docstring and its settings."""
     cls = nets.describe(name)
-    parts = [f"## {name}", *["For images alone."] * cls.needs_images, _class(nets.module(name), cls), _settings(cls)]
+    parts = [
+        f"## {name}",
+        *["For images alone."] * cls.needs_images,
+        class_text(nets.module(name), cls),
+        settings_table(cls),
+    ]
     return "\n\n".join([*parts, ""])
 
 
-def _class(module: str, cls: type) -> str:
+def class_text(module: str, cls: type) -> str:
     """Return the place of the docstring of a class, without a heading."""
-    return _directive(f"{module}.{cls.__name__}", members=False, show_bases=False, show_root_heading=False)
+    return directive(f"{module}.{cls.__name__}", members=False, show_bases=False, show_root_heading=False)
 
 
-def _directive(name: str, **options: Any) -> str:
+def directive(name: str, **options: Any) -> str:
     lines = [f"        {key}: {json.dumps(value)}" for key, value in options.items()]
     return "\n".join([f"::: {name}", *(["    options:", *lines] if lines else []), ""])
 
 
-def _settings(cls: type, without: Sequence[str] = ()) -> str:
+def settings_table(cls: type, without: Sequence[str] = ()) -> str:
     """Return the settings of a class as a table, in the order of its constructor."""
     defaults, hints = defaults_of(cls), get_type_hints(cls, include_extras=True)
     rows = [
-        f"| `{name}` | {_values(TypeAdapter(hints[name]).json_schema())} | `{defaults[name]!r}` | {_escaped(meaning)} |"
+        f"| `{name}` | {values(TypeAdapter(hints[name]).json_schema())} | `{defaults[name]!r}` | {escaped(meaning)} |"
         for name, meaning in meanings_of(cls).items()
         if name not in without
     ]
     return "\n".join(["| setting | values | default | meaning |", "| --- | --- | --- | --- |", *rows])
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """Return a text as it stands in a table of Markdown."""
     return text.replace("|", "\\|").replace("<", "&lt;")
 
 
-def _values(schema: Mapping[str, Any]) -> str:
+def values(schema: Mapping[str, Any]) -> str:
     """Return in words what a JSON schema lets a value be."""
     if "$ref" in schema:
         return "a mapping of settings"
     if several := schema.get("anyOf", schema.get("oneOf")):
-        return " or ".join(map(_values, several))
+        return " or ".join(map(values, several))
     if "const" in schema or "enum" in schema:
         return ", ".join(f"`{value}`" for value in schema.get("enum", [schema.get("const")]))
-    name = {"integer": "integer", "number": "number", "boolean": "bool", "null": "None", "string": "text"} | {
-        "object": "a mapping of settings"
-    }
     if schema.get("type") == "array":
-        return f"tuple of {_values(schema['items'])}"
-    bounds = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
-    limits = [f"{sign} {schema[key]:g}" for key, sign in bounds.items() if key in schema]
-    return " ".join([name.get(schema.get("type", ""), "any"), ", ".join(limits)]).strip()
+        return f"tuple of {values(schema['items'])}"
+    limits = [f"{sign} {schema[key]:g}" for key, sign in BOUNDS.items() if key in schema]
+    return " ".join([TYPES.get(schema.get("type", "any"), schema.get("type", "any")), ", ".join(limits)]).strip()
