@@ -1,9 +1,25 @@
-# The default grid in a container, on an x86-64 processor: docker build -t deepclust . && docker run deepclust
-# Its results: docker run -v "$PWD/from-docker:/deepclust/reports" deepclust. Another grid: ... make repro GRID=smoke.
-FROM python:3.11-slim
-RUN apt-get update && apt-get install -y --no-install-recommends git make && rm -rf /var/lib/apt/lists/*
+# The default grid, any other, and `deepclust cluster` in a container on an x86-64 processor, without a GPU:
+#   docker build -t deepclust .
+#   docker run --name demo deepclust; docker cp demo:/deepclust/reports from-docker
+#   docker run --name smoke deepclust run smoke; docker cp smoke:/deepclust/grids/smoke/reports from-docker
+#   docker run --rm --user "$(id -u)" -v "$PWD:/here" -w /here deepclust cluster flowers.csv -k 3
+# Debian 12 has the C library of the committed results: glibc 2.36 (docs/same-bits.md).
+FROM python:3.11-slim-bookworm
 WORKDIR /deepclust
-ENV PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu PIP_NO_CACHE_DIR=1
-COPY . .
-RUN make setup
-CMD ["make", "repro"]
+
+# The libraries are a layer that a change of code, settings or results leaves as it is. An editable install needs no more
+# of the package than its version.
+COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY src/deepclust/_version.py src/deepclust/
+RUN pip install --no-cache-dir --extra-index-url https://download.pytorch.org/whl/cpu \
+    --constraint constraints.txt --editable '.[pipeline]'
+
+# DVC writes beside what it reads, and finds no git here
+RUN useradd --create-home deepclust && chown -R deepclust /deepclust
+COPY --chown=deepclust . .
+USER deepclust
+ENV MPLCONFIGDIR=/tmp/matplotlib
+RUN dvc config --global core.no_scm true
+
+ENTRYPOINT ["deepclust"]
+CMD ["run"]

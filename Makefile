@@ -4,7 +4,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # the folder of the grid GRID, the root where none is named; plan.py says which grids there are
 FOLDER = $(if $(wildcard grids/$(GRID)/params.yaml),grids/$(GRID),.)
 
-.PHONY: setup repro pull push verify test lint bench readme
+.PHONY: setup repro pull push verify test lint bench readme docs
 
 setup: .venv/.complete
 
@@ -39,5 +39,10 @@ bench: setup
 	.venv/bin/pip install --quiet --constraint constraints.txt --editable '.[pipeline,bench]'
 	for script in $(filter-out bench/scale.py bench/gpu.py,$(wildcard bench/*.py)); do python $$script || exit 1; done
 
-readme: setup  # the generated blocks of README.md and docs, from the committed reports
+readme: setup  # the generated blocks of README.md and docs, from the committed reports, and the notebook's outputs
 	python tools/readme.py
+	python tools/notebook.py
+
+docs: setup  # the pages and the API as a site, work/site/index.html; any warning is an error
+	.venv/bin/pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	mkdocs build --strict

@@ -1,12 +1,16 @@
-"""Pages whose Python is run: in order, one page in one namespace, each block printing what stands below it."""
+"""Pages and notebooks whose Python is run: in order, in one namespace, each block printing what stands below it."""
 
 import contextlib
 import io
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tools import notebook
 
 DOCS = Path(__file__).parents[1] / "docs"
 README = DOCS.parent / "README.md"
@@ -30,7 +34,41 @@ def test_blocks_print_what_the_page_says(page: Path, tmp_path: Path, monkeypatch
 LINK = re.compile(r"\]\((?!https?:)([^)#\s]+)")
 
 
-@pytest.mark.parametrize("page", [README, *sorted(DOCS.rglob("*.md"))], ids=lambda page: page.stem)
+PAGES = [README, *sorted(DOCS.rglob("*.md")), *sorted(DOCS.rglob("*.ipynb"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_links_lead_somewhere(page: Path) -> None:
     found = LINK.findall(page.read_text(encoding="utf-8"))
     assert [link for link in found if not (page.parent / link).exists()] == []
+
+
+def test_notebooks_print_what_they_show() -> None:
+    script = [sys.executable, notebook.__file__, "check"]
+    done = subprocess.run(script, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_cells_share_names_and_show_what_they_print_and_their_last_value() -> None:
+    outputs = notebook.kernel(["a = 2", "print(a)\na + 1.5", "a"])
+    shown = [[output.get("text") or output["data"]["text/plain"] for output in cell] for cell in outputs]
+    assert shown == [[], [["2\n"], ["3.5"]], [["2"]]]
+
+
+@pytest.mark.parametrize(
+    ("now", "same"),
+    [
+        (["ACC   0.812\n"], True),
+        (["ACC 0.80900\n"], True),
+        (["ACC 0.84\n"], False),
+        (["NMI 0.81\n"], False),
+        (["ACC 0.81 0.81\n"], False),
+        (["ACC -0.81\n"], False),
+        ([], False),
+    ],
+)
+def test_outputs_agree_in_words_and_nearly_in_numbers(now: list[str], same: bool) -> None:
+    def output(text: list[str]) -> list[dict[str, Any]]:
+        return [{"output_type": "stream", "name": "stdout", "text": text}] if text else []
+
+    assert notebook.agree(output(["ACC 0.81\n"]), output(now)) is same
