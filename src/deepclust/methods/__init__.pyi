@@ -13,6 +13,7 @@ from deepclust.methods.baselines.kmeans import KMeans as KMeans
 from deepclust.methods.baselines.ward import Ward as Ward
 from deepclust.methods.centroids.decs import DECS as DECS
 from deepclust.methods.centroids.pc_x import PCX as PCX
+from deepclust.methods.centroids.tell import TELL as TELL
 from deepclust.methods.centroids.ulhe_dc import ULHEDC as ULHEDC
 from deepclust.methods.generative.vade import VaDE as VaDE
 from deepclust.methods.graph.ac_gdl import ACGDL as ACGDL
