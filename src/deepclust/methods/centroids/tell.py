@@ -53,7 +53,7 @@ class TELL(CentroidClusterer):
         before = self._encode(data).cpu().numpy()
         generator = torch.Generator().manual_seed(derive_seed(self._seed, "centers"))
         start = 2 * torch.rand(self.n_clusters, before.shape[1], generator=generator) - 1
-        state = TELLState(self.network_, start, len(data), self.alpha, self.center_gradient).to(data.device)
+        state = TELLState(self.network_, start.to(data.device), len(data), self.alpha, self.center_gradient)
 
         def terms(x: Tensor, index: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
             z = directions(self.network_.encode(x))
@@ -104,7 +104,7 @@ class TELLState(nn.Module):
         self._moves_encoder = False
         self.labels: Tensor
         self.passes: Tensor
-        self.register_buffer("labels", torch.full((n_samples,), -1))
+        self.register_buffer("labels", torch.full((n_samples,), -1, device=start.device))
         self.register_buffer("passes", torch.tensor(0))
 
     def take_turns(self) -> None:

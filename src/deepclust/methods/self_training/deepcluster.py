@@ -62,8 +62,7 @@ class DeepCluster(DeepClusterer):
         rows, shown = Rows(data), self._augmenter(self.augment)
         before = self._encode(data).cpu().numpy()
         n_pseudo = min(10 * self.n_clusters if self.n_pseudo is None else self.n_pseudo, len(data))
-        state = DeepClusterState(self.network_, before.shape[1], n_pseudo, len(data)).to(data.device)
-        state.passes = state.passes.cpu()  # where it is read
+        state = DeepClusterState(self.network_, before.shape[1], n_pseudo, len(data), data.device)
         optimizer = make_optimizer("sgd", self.network_.encoder, self.learning_rate)
         optimizer.add_param_group({"params": [*state.head.parameters()], "momentum": 0.0})
         for group in optimizer.param_groups:
@@ -109,16 +108,18 @@ class DeepClusterState(nn.Module):
     `drawn` (N,) are the samples of the epoch, in place of each once; `passes` counts epochs begun, on the CPU.
     """
 
-    def __init__(self, network: Autoencoder, n_features: int, n_pseudo: int, n_samples: int) -> None:
+    def __init__(
+        self, network: Autoencoder, n_features: int, n_pseudo: int, n_samples: int, device: torch.device
+    ) -> None:
         super().__init__()
         self.network = network
-        self.head = nn.Linear(n_features, n_pseudo, device="meta").to_empty(device="cpu")
+        self.head = nn.Linear(n_features, n_pseudo, device="meta").to_empty(device=device)
         self._agreement: float | None = None
         self.labels: Tensor
         self.drawn: Tensor
         self.passes: Tensor
-        self.register_buffer("labels", torch.zeros(n_samples, dtype=torch.int64))
-        self.register_buffer("drawn", torch.zeros(n_samples, dtype=torch.int64))
+        self.register_buffer("labels", torch.zeros(n_samples, dtype=torch.int64, device=device))
+        self.register_buffer("drawn", torch.zeros(n_samples, dtype=torch.int64, device=device))
         self.register_buffer("passes", torch.tensor(0))
 
     @torch.no_grad()
