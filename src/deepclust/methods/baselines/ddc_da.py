@@ -104,12 +104,12 @@ def density_peaks(points: np.ndarray, share: float) -> Peaks:
     peak = (density > density.mean()) & (separation > cutoff)
     peak[order[0]] = True
     centers = order[peak[order]]
-    labels = np.full(n_samples, -1)
-    labels[centers] = np.arange(len(centers))
-    for i in order:
-        if labels[i] < 0:
-            labels[i] = labels[parent[i]]
-    return Peaks(density, separation, cutoff, centers, labels)
+    parent[centers] = centers
+    while not np.array_equal(parent, above := parent[parent]):
+        parent = above
+    numbers = np.zeros(n_samples, dtype=np.int64)
+    numbers[centers] = np.arange(len(centers))
+    return Peaks(density, separation, cutoff, centers, numbers[parent])
 
 
 def core_gaps(points: np.ndarray, peaks: Peaks) -> np.ndarray:
