@@ -46,6 +46,8 @@ DECLARED: dict[str, dict[str, Any]] = {
     "sdae": {"initial": "normal", "optimizer": "sgd", "learning_rate": 0.1, "corruption": 0.2, "decay_every": 20_000}
     | {"layerwise_epochs": "50000 iterations", "epochs": "100000 iterations"},
     "strided": {"channels": (32, 64, 128), "kernels": (5, 5, 3), "initial": "glorot"},
+    "tell": {"channels": (16, 32, 32, 16), "hidden": (256,), "initial": "fan_in", "epochs": 0},
+    "untrained_conv": {"channels": (32, 64, 128, 256), "batch_norm": True, "n_embedding": 128, "epochs": 0},
     "depict": {"channels": (50, 50), "kernels": (4, 5), "corruption": 0.1, "batch_size": 100, "learning_rate": 1e-4},
     "bernoulli": {"hidden": (500, 500, 2000), "initial": "glorot", "output": None, "activation": "relu"},
 }

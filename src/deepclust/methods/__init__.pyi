@@ -8,11 +8,13 @@ from deepclust.methods.base import Clusterer as Clusterer
 from deepclust.methods.baselines.ae_gmm import AEGMM as AEGMM
 from deepclust.methods.baselines.ae_kmeans import AEKMeans as AEKMeans
 from deepclust.methods.baselines.convex_clustering import ConvexClustering as ConvexClustering
+from deepclust.methods.baselines.ddc_da import DDCDA as DDCDA
 from deepclust.methods.baselines.gmm import GMM as GMM
 from deepclust.methods.baselines.kmeans import KMeans as KMeans
 from deepclust.methods.baselines.ward import Ward as Ward
 from deepclust.methods.centroids.decs import DECS as DECS
 from deepclust.methods.centroids.pc_x import PCX as PCX
+from deepclust.methods.centroids.tell import TELL as TELL
 from deepclust.methods.centroids.ulhe_dc import ULHEDC as ULHEDC
 from deepclust.methods.generative.vade import VaDE as VaDE
 from deepclust.methods.graph.ac_gdl import ACGDL as ACGDL
@@ -24,6 +26,7 @@ from deepclust.methods.self_expression.graph_classifier import GraphClassifier a
 from deepclust.methods.self_expression.hybrid import Hybrid as Hybrid
 from deepclust.methods.self_training.aspc_da import ASPCDA as ASPCDA
 from deepclust.methods.self_training.dec import DEC as DEC
+from deepclust.methods.self_training.deepcluster import DeepCluster as DeepCluster
 from deepclust.methods.self_training.depict import DEPICT as DEPICT
 from deepclust.methods.self_training.dynae import DynAE as DynAE
 from deepclust.methods.self_training.idec import IDEC as IDEC

@@ -1,1 +1,1 @@
-"""Baselines: k-means, Gaussian mixtures, Ward and convex clustering, on the samples or on a pretrained code."""
+"""Baselines: k-means, Gaussian mixtures, Ward, convex clustering, density peaks, on samples or on a pretrained code."""
