@@ -102,11 +102,12 @@ sys.stdout.write(total.inspect_asm(total.signatures[0]))
     assert "%zmm" not in held
 
 
-@pytest.mark.parametrize("value", [{}, {"DEEPCLUST_INSTRUCTIONS": "native"}, {"DEEPCLUST_INSTRUCTIONS": ""}], ids=str)
-def test_native_leaves_everything_alone(value: dict[str, str]) -> None:
+def test_native_leaves_everything_alone() -> None:
     plain = TELL.replace("from deepclust import instructions", "class instructions:\n    HELD = NAMES\n    held = str")
     done = run(plain.replace("NAMES", repr([*instructions.HELD])), OPENBLAS_CORETYPE="Haswell")
-    assert tell(OPENBLAS_CORETYPE="Haswell", **value) == json.loads(done.stdout) | {"held": "native"}
+    expected = json.loads(done.stdout) | {"held": "native"}
+    for value in ({}, {"DEEPCLUST_INSTRUCTIONS": "native"}, {"DEEPCLUST_INSTRUCTIONS": ""}):
+        assert tell(OPENBLAS_CORETYPE="Haswell", **value) == expected
 
 
 @needs_avx2

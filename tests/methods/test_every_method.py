@@ -74,7 +74,7 @@ def settings_of(name: str) -> set[str]:
 
 
 def make(name: str, n_clusters: int = K, **settings: Any) -> Any:
-    short: dict[str, Any] = {"pretraining": TINY, "epochs": 4}
+    short: dict[str, Any] = {"pretraining": TINY, "epochs": 4, "n_init": 3}
     given = {key: value for key, value in short.items() if key in settings_of(name)}
     return methods.load(name)(n_clusters, **{"random_state": 0, "device": "cpu", **given, **settings})
 

@@ -26,7 +26,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from deepclust.files import read_yaml
-from tests.pipeline.warm import command
+from tests.pipeline.warm import commands
 
 ROOT = Path(__file__).parents[2]
 DEADLINE = 300.0  # seconds; of waiting for what has to come, on however busy a machine
@@ -370,12 +370,14 @@ class Twins:
 
 
 @pytest.fixture(scope="session")
-def twins(tiny: Workspace, pool: ThreadPoolExecutor, tmp_path_factory: pytest.TempPathFactory) -> Twins:
+def twins(
+    tiny: Workspace, warm: dict[str, str], pool: ThreadPoolExecutor, tmp_path_factory: pytest.TempPathFactory
+) -> Twins:
     folder = tmp_path_factory.mktemp("elsewhere")
     (folder / "notes").mkdir()
     witness = textwrap.dedent(WITNESS).format(folder=str(folder / "notes"), names=TOLD)
     (folder / "sitecustomize.py").write_text(witness, encoding="utf-8")
-    first = tiny.copy(tmp_path_factory.mktemp("first") / "project")
+    first = tiny.copy(tmp_path_factory.mktemp("first") / "project", **warm)
     project = folder / "another name" / "project"
     surroundings = {
         "PYTHONPATH": os.pathsep.join([str(project / "src"), str(folder)]),
@@ -395,7 +397,7 @@ def twins(tiny: Workspace, pool: ThreadPoolExecutor, tmp_path_factory: pytest.Te
 def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Return surroundings in which stages start in no time; for tests that ask which stages run, not how they start."""
     folder = tmp_path_factory.mktemp("warm")
-    address, serve = command(folder, sys.executable)
+    address, serve = commands(folder, sys.executable)
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("DEEPCLUST_", "PYTHON"))}
     with subprocess.Popen(serve, env=kept, start_new_session=True) as server:
         while not address.exists():
@@ -406,9 +408,9 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture(scope="session")
-def finished(twins: Twins, warm: dict[str, str]) -> Workspace:
+def finished(twins: Twins) -> Workspace:
     """Return the tiny grid, run and committed; copy it before changing it."""
-    return Workspace(twins.first.root, warm)
+    return twins.first
 
 
 def grid_environment(project: Workspace) -> dict[str, str]:

@@ -33,14 +33,14 @@ LOCK = "work/locks/pretrain few mlp"
 
 
 @pytest.fixture(scope="module")
-def prepared(tiny: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+def prepared(tiny: Workspace, warm: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """Return the data ready, and nothing trained."""
 
     def lengthen(params: Any) -> None:
         params["networks"]["mlp"]["epochs"] = 800
         params["methods"]["dec"] |= {"epochs": 400, "tolerance": 0}
 
-    workspace = tiny.copy(tmp_path_factory.mktemp("prepared") / "project")
+    workspace = tiny.copy(tmp_path_factory.mktemp("prepared") / "project", **warm)
     workspace.edit(lengthen)
     workspace.repro("prepare@few")
     return workspace
@@ -65,7 +65,7 @@ def clustered(pretrained: Workspace, tmp_path_factory: pytest.TempPathFactory) -
 
 def attempt(workspace: Workspace, *command: str) -> tuple[int, str]:
     """Return a command's exit code and its output."""
-    with running(workspace, *command) as started:
+    with running(workspace.cold, *command) as started:
         code = started.process.wait()
         return code, started.log
 
@@ -81,7 +81,7 @@ def kill_at_random(workspace: Workspace, moments: random.Random, unit: str, *com
                 seen.add((path.stat().st_ino, path.stat().st_mtime_ns))
         return len(seen) > goal
 
-    with running(workspace, *command) as started:
+    with running(workspace.cold, *command) as started:
         started.wait_until(far_enough)
         time.sleep(delay)
         os.killpg(started.process.pid, signal.SIGKILL)
@@ -120,13 +120,13 @@ def test_a_stage_that_a_killed_dvc_left_at_work_is_waited_for_whether_it_ends_or
 ) -> None:
     def orphan(fate: signal.Signals) -> str:
         workspace = prepared.copy(tmp_path / fate.name)
-        with running(workspace, "dvc", "repro", NETWORK) as first:
+        with running(workspace.cold, "dvc", "repro", NETWORK) as first:
             first.wait_until(lambda: QUARTER in first.log)
             first.process.kill()
             first.process.wait()
             (stage,) = map(int, re.findall(r"^process (\d+) on ", workspace.read(LOCK)))
             os.kill(stage, signal.SIGSTOP)  # so that it is at work for as long as the next run needs to meet it
-            with running(workspace, "dvc", "repro", NETWORK) as second:
+            with running(workspace.cold, "dvc", "repro", NETWORK) as second:
                 second.wait_until(lambda: f"pretrain few mlp: process {stage} on " in second.log)
                 os.kill(stage, fate)
                 assert second.process.wait() == 0

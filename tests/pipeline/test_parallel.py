@@ -84,7 +84,7 @@ def test_more_workers_than_gpus_share_them_in_turn(monkeypatch: pytest.MonkeyPat
 
 
 def test_nothing_to_do_is_said_and_starts_no_worker(finished: Workspace, tmp_path: Path) -> None:
-    run = parallel(finished.cold.copy(tmp_path / "project"), "tcp://127.0.0.1:1")  # where nobody listens
+    run = parallel(finished.copy(tmp_path / "project"), "tcp://127.0.0.1:1")  # where nobody listens
     assert (run.code, run.log) == (0, "19 stages, all up to date: nothing to do\n")
 
 
@@ -118,7 +118,7 @@ def test_a_stage_whose_worker_is_killed_goes_on_from_its_checkpoints_on_another(
     def lengthen(params: Any) -> None:
         params["networks"]["conv"]["epochs"] = 40
 
-    serial, killed = finished.cold.copy(tmp_path / "serial"), finished.cold.copy(tmp_path / "killed")
+    serial, killed = finished.copy(tmp_path / "serial"), finished.cold.copy(tmp_path / "killed")
     serial.edit(lengthen)
     killed.edit(lengthen)
     alone = pool.submit(serial.repro)
@@ -154,7 +154,7 @@ def test_a_stage_whose_worker_is_killed_goes_on_from_its_checkpoints_on_another(
 def test_a_failing_stage_stops_only_what_builds_on_it(
     finished: Workspace, pool: ThreadPoolExecutor, tmp_path: Path
 ) -> None:
-    broken, serial = finished.cold.copy(tmp_path / "broken"), finished.cold.copy(tmp_path / "serial")
+    broken, serial = finished.copy(tmp_path / "broken"), finished.copy(tmp_path / "serial")
     for workspace in (broken, serial):
         workspace.append("src/deepclust/methods/self_training/dec.py", "\nDEC._fit = None\n")
         workspace.edit(lambda params: params["methods"]["idec"].update(gamma=0.2))
@@ -201,7 +201,7 @@ def test_on_a_cluster_a_killed_run_takes_its_stages_with_it_and_the_next_one_fin
 ) -> None:
     """The change is in a comment, so that what `plan` writes is what it was, and nothing else has to run."""
     command = "python stages/plan.py"
-    one, serial = finished.cold.copy(tmp_path / "one"), finished.cold.copy(tmp_path / "serial")
+    one, serial = finished.cold.copy(tmp_path / "one"), finished.copy(tmp_path / "serial")
     for workspace in (one, serial):
         workspace.append("src/deepclust/methods/self_training/dec.py", "# a comment\n")
     process = start(one, cluster)

@@ -241,7 +241,7 @@ def test_a_push_that_is_killed_is_made_whole_by_the_next(lab: Lab, tmp_path: Pat
     process = subprocess.Popen(
         push,
         cwd=lab.owner.root,
-        env=lab.owner.environment,
+        env=lab.owner.cold.environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,

@@ -1,6 +1,8 @@
-"""A `python` that runs scripts in forks of one process with the libraries loaded: most of a tiny stage is their import.
+"""A `python` that runs scripts, and a `dvc`, in forks of one process with the libraries loaded.
 
-python warm.py SOCKET        serves; the `python` that `command` writes asks it
+Most of a tiny stage, and half of a command of DVC's, is their import.
+
+python warm.py SOCKET        serves; the `python` and the `dvc` that `commands` writes ask it
 """
 
 import array
@@ -17,23 +19,31 @@ from pathlib import Path
 from typing import NoReturn
 
 LIBRARIES = [
+    "distributed",
+    "dvc.cli",
+    "dvc.commands.repro",
+    "dvc.repo",
     "matplotlib.backends.backend_agg",
     "matplotlib.figure",
     "openTSNE",
     "pandas",
+    "pydantic",
     "safetensors.torch",
     "scipy.sparse.csgraph",
     "sklearn.cluster",
     "sklearn.mixture",
     "torch",
+    "torch._dynamo",  # which the first optimizer loads
 ]
-# Hands its arguments, surroundings, folder and streams on, and ends with the exit code that comes back. What is no
-# script, or finds no server, is real Python's.
+# Hands its name, arguments, surroundings, folder, umask and streams on, and ends with the exit code that comes back. A
+# `python` without a script is real Python's.
 CLIENT = """#!{python} -ISs
 import array, json, os, socket, sys
-if len(sys.argv) < 2 or not sys.argv[1].endswith(".py"):
+name = os.path.basename(sys.argv[0])
+if name == "python" and (len(sys.argv) < 2 or not sys.argv[1].endswith(".py")):
     os.execv({python!r}, [{python!r}, *sys.argv[1:]])
-asked = json.dumps([sys.argv[1:], dict(os.environ), os.getcwd()]).encode()
+mask = os.umask(0)
+asked = json.dumps([[name, *sys.argv[1:]], dict(os.environ), os.getcwd(), mask]).encode()
 with socket.socket(socket.AF_UNIX) as server:
     server.connect({address!r})
     streams = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [0, 1, 2]))
@@ -43,13 +53,14 @@ with socket.socket(socket.AF_UNIX) as server:
 """
 
 
-def command(folder: Path, python: str) -> tuple[Path, list[str]]:
-    """Write the client `python` into a folder for PATH; return the socket's path, and how its server is started."""
+def commands(folder: Path, python: str) -> tuple[Path, list[str]]:
+    """Write the clients into the folder `bin`, for PATH; return the socket's path, and how its server is started."""
     address = folder / "socket"
-    client = folder / "bin" / "python"
-    client.parent.mkdir()
-    client.write_text(CLIENT.format(python=python, address=str(address)), encoding="utf-8")
-    client.chmod(0o755)
+    (folder / "bin").mkdir()
+    for name in ("python", "dvc"):
+        client = folder / "bin" / name
+        client.write_text(CLIENT.format(python=python, address=str(address)), encoding="utf-8")
+        client.chmod(0o755)
     return address, [python, __file__, str(address)]
 
 
@@ -77,17 +88,24 @@ def answer(client: socket.socket) -> NoReturn:
     text = b""
     while len(text) < int.from_bytes(size, "little"):
         text += client.recv(1 << 16)
-    arguments, environment, folder = json.loads(text)
+    (name, *arguments), environment, folder, mask = json.loads(text)
     for target, number in enumerate(numbers):
         os.dup2(number, target)
         os.close(number)
     os.chdir(folder)
+    os.umask(mask)
     os.environ.clear()
     os.environ.update(environment)
     time.tzset()
     paths = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
-    sys.argv, sys.path[:1] = arguments, [str(Path(arguments[0]).resolve().parent), *paths]
-    code = run(arguments[0])
+    if name == "dvc":
+        from dvc.cli import main
+
+        sys.argv = [name, *arguments]
+        code = main(arguments)
+    else:
+        sys.argv, sys.path[:1] = arguments, [str(Path(arguments[0]).resolve().parent), *paths]
+        code = run(arguments[0])
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError):
             stream.flush()
