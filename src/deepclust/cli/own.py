@@ -45,32 +45,37 @@ def cluster(asked: argparse.Namespace) -> None:
     folder = Path(asked.out or f"{Path(asked.data).name.split('.')[0] or 'data'}-{asked.method}")
     _require_room(folder, force=asked.force)
     half = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
+    kept = None
     try:
         data, read = _read(asked, wanted)
         ranges = {"feature": ", each scaled by its own range", "global": ", scaled by the range of all"}
         about = f"{len(data.X):,} samples, {data.X.shape[1]:,} features in [0, 1]{ranges.get(read['scale'], '')}"
         say(f"{Path(asked.data).name}: {about}")
         graph = _graph(data.X) if cls.reads_graph or len(data.X) <= selection.LARGEST_GRAPH else None
-        kept = _Kept(folder.with_name(f".{folder.name}.sweep"), lambda: _key(asked, data, given))
-        swept, how = None, {}
+        swept, selected = None, {}
         if isinstance(wanted, range):
+            kept = _Kept(folder.with_name(f".{folder.name}.sweep"), lambda: _key(asked, data, given))
             swept = _sweep(asked, data, given, graph, wanted, seeds, kept)
+            selected = {"by": selection.RULE, "range": f"{wanted[0]}-{wanted[-1]}", "seeds": list(seeds)}
             asked.n_clusters, method = swept.n_clusters, swept.method
-            how = {"selection": {"by": selection.RULE, "range": f"{wanted[0]}-{wanted[-1]}", "seeds": list(seeds)}}
         else:
             if wanted == "auto":
                 found = _suggest(data, graph)
-                how = {"selection": {"by": "modularity", "tried": found.tried}}
+                selected = {"by": "modularity", "tried": found.tried}
             asked.n_clusters = found.n_clusters if wanted == "auto" else wanted
             method = _fit(asked, data, given, graph)
         scores = _scores(data, method.labels_, graph)
-        _write(half, asked, data, read, method, scores, how, swept)
+        _write(half, asked, data, read, method, scores, selected, swept)
         if folder.exists():
             shutil.rmtree(folder)
         half.rename(folder)
-        kept.discard()
-    except KeyboardInterrupt as interrupt:
-        raise KeyboardInterrupt(str(interrupt) or "nothing was written") from None
+        if kept is not None:
+            kept.discard()
+    except KeyboardInterrupt:
+        if kept:
+            done = f"{len(kept)} fits are kept in {kept.folder}, and the same command goes on from there"
+            raise KeyboardInterrupt(done) from None
+        raise KeyboardInterrupt("nothing was written") from None
     finally:
         shutil.rmtree(half, ignore_errors=True)
     _summarise(folder, asked, method.labels_, scores)
@@ -278,17 +283,12 @@ def _sweep(
     seeds: range,
     kept: "_Kept",
 ) -> Any:
-    """Return the `Sweep` over a range of K, and show it; what is fitted before Ctrl-C is kept."""
+    """Return the `Sweep` over a range of K, and show it."""
     from deepclust.selection import sweep
 
-    try:
-        with _fitting(asked, data, given, graph) as (method, inputs):
-            found = sweep(method, data.X, wanted, seeds=seeds, image_shape=data.image_shape, finished=kept, **inputs)
-    except KeyboardInterrupt:
-        if not kept:
-            raise
-        done = f"{len(kept)} of {len(wanted) * len(seeds)} fits are kept in {kept.folder}"
-        raise KeyboardInterrupt(f"{done}, and the same command goes on from there") from None
+    with _fitting(asked, data, given, graph) as (method, inputs):
+        W = inputs.get("graph") if method.reads_graph else graph
+        found = sweep(method, data.X, wanted, seeds=seeds, graph=W, image_shape=data.image_shape, finished=kept)
     _show(found, f"{wanted[0]}-{wanted[-1]}", len(seeds))
     return found
 
@@ -341,9 +341,9 @@ class _Kept(dict[tuple[int, int], np.ndarray]):
 def _key(asked: argparse.Namespace, data: Any, given: dict[str, Any]) -> dict[str, Any]:
     """Return what the labels of a fit depend on beside K and the seed, as JSON has it."""
     code = digest_of(code_of([], [methods.module(asked.method)]))
-    how = {"method": asked.method, "settings": given, "device": asked.device, "threads": asked.threads, "code": code}
+    run = {"method": asked.method, "settings": given, "device": asked.device, "threads": asked.threads, "code": code}
     shape = list(data.image_shape) if data.image_shape else None
-    return how | {"data": replace(data, y=None).digest, "image_shape": shape}
+    return run | {"data": replace(data, y=None).digest, "image_shape": shape}
 
 
 # ------------------------------------------------------------------------------------------------------------- judging
@@ -389,7 +389,7 @@ def _write(
     read: dict[str, Any],
     method: Any,
     scores: dict[str, float],
-    how: dict[str, Any],
+    selected: dict[str, Any],
     swept: Any,
 ) -> None:
     import pandas as pd
@@ -408,7 +408,7 @@ def _write(
         "read": {name: value for name, value in read.items() if value is not None and name != "n_clusters"},
         "method": asked.method,
         "settings": settings,
-        **how,
+        **({"selection": selected} if selected else {}),
         "scores": scores,
         **results.write(method, folder / "files"),
         "threads": asked.threads,
