@@ -340,7 +340,7 @@ class _Kept(dict[tuple[int, int], np.ndarray]):
 
 def _key(asked: argparse.Namespace, data: Any, given: dict[str, Any]) -> dict[str, Any]:
     """Return what the labels of a fit depend on beside K and the seed, as JSON has it."""
-    code = digest_of(code_of([], [methods.module(asked.method)]))
+    code = digest_of(code_of([], [methods.module(asked.method), *map(nets.module, nets.names())]))
     run = {"method": asked.method, "settings": given, "device": asked.device, "threads": asked.threads, "code": code}
     shape = list(data.image_shape) if data.image_shape else None
     return run | {"data": replace(data, y=None).digest, "image_shape": shape}
