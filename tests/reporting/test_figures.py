@@ -327,11 +327,12 @@ def test_criteria_have_their_means_a_ring_at_their_own_choice_and_a_line_at_the_
     assert [axes.get_title("left") for axes in figure.axes] == ["Silhouette", "Modularity"]
     for axes, means, own in zip(figure.axes, (values.mean(axis=1), 1 - values.mean(axis=1)), (4, 2), strict=True):
         chosen, *dots, line, ring = axes.get_lines()
-        assert list(chosen.get_xdata()) == [3, 3]
+        assert np.array_equal(chosen.get_xdata(), [3, 3])
         assert len(dots) == (n_seeds > 1)
-        assert list(line.get_xdata()) == [2, 3, 4, 5]
+        assert np.array_equal(line.get_xdata(), [2, 3, 4, 5])
         assert np.allclose(line.get_ydata(), means)
-        assert (ring.get_xdata()[0], ring.get_ydata()[0]) == (own, pytest.approx(means[own - 2]))
+        assert np.array_equal(ring.get_xdata(), [own])
+        assert np.allclose(ring.get_ydata(), means[own - 2])
 
 
 def test_half_steps_alternate_and_go_on_from_the_z_step_where_a_theta_step_was_undone() -> None:
