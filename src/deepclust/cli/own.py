@@ -308,7 +308,10 @@ def _show(swept: Any, counts: str, n_seeds: int) -> None:
         rows.append([">" if swept.n_clusters == K else " ", str(K), *values])
     for line in aligned(rows):
         say(line)
-    say("  * by the same rule, each criterion by itself" + (f"; {broken} fits broke down" if broken else ""))
+    notes = ["* by the same rule, each criterion by itself"]
+    notes += ["the other K are in sweep.csv"] if len(means) > _SHOWN else []
+    notes += [f"{broken} fits broke down"] if broken else []
+    say(f"  {'; '.join(notes)}")
 
 
 class _Kept(dict[tuple[int, int], np.ndarray]):
