@@ -29,8 +29,8 @@ ALLOWED = {
     "methods": {"nets", "losses", "graph", "solvers", "training"},
     "reporting": {"metrics"},
     "config": {"datasets", "instructions", "methods", "nets"},
-    "cli": {"config", "datasets", "execution", "grids", "methods", "metrics", "nets", "reporting", "results", "script"}
-    | {"training", "_version"},
+    "cli": {"closure", "config", "datasets", "execution", "grids", "methods", "metrics", "nets", "reporting", "results"}
+    | {"script", "selection", "training", "_version"},
 }
 RANDOM_DRAWS = {"rand", "randn", "randint", "randperm", "normal", "bernoulli", "multinomial", "poisson"}
 OWN_GENERATORS = {"default_rng", "Generator", "SeedSequence", "PCG64", "RandomState", "BitGenerator"}

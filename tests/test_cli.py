@@ -217,6 +217,119 @@ def test_a_fit_that_ends_early_writes_nothing(
     assert [path.name for path in Path().iterdir()] == ["flowers.csv"]
 
 
+# ------------------------------------------------------------------------------------------------- K not known
+
+UNKNOWN = ("flowers.csv", "-k", "2-5", "--columns", "petal,sepal")
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_auto_finds_k_on_the_graph_and_goes_on_with_it(
+    flowers: pd.DataFrame, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = cluster("flowers.csv", "-k", "auto", "--index", "name", "--labels", "kind")
+    assert len({*zip(found["cluster"], flowers["kind"], strict=True)}) == 3
+    record = json.loads(Path("out/run.json").read_text())
+    assert record["settings"]["n_clusters"] == 3
+    assert record["scores"]["acc"] == 1
+    assert record["selection"]["by"] == "modularity"
+    tried = record["selection"]["tried"]
+    assert max(tried, key=tried.get) == "3"
+    said = capsys.readouterr().out
+    assert f"-k auto: 3 clusters have the highest modularity, {tried['3']:.4f}\n  next: " in said
+    assert "flowers.csv: 3 clusters by kmeans" in Path("out/index.html").read_text()
+
+
+def test_a_range_is_swept_shown_and_the_best_k_written(
+    flowers: pd.DataFrame, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = cluster(*UNKNOWN, "--seeds", "2", "--seed", "7")
+    assert len({*zip(found["cluster"], flowers["kind"], strict=True)}) == 3
+    table = pd.read_csv("out/sweep.csv")
+    assert table["n_clusters"].tolist() == [2, 2, 3, 3, 4, 4, 5, 5]
+    assert table["seed"].tolist() == [7, 8] * 4
+    record = json.loads(Path("out/run.json").read_text())
+    assert record["settings"]["n_clusters"] == 3
+    assert record["settings"]["random_state"] == 7
+    assert record["selection"] == {"by": "silhouette", "range": "2-5", "seeds": [7, 8]}
+    assert record["scores"]["silhouette"] == pytest.approx(table["silhouette"].max(), rel=1e-5)
+    with Image.open("out/figures/criteria.png") as image:
+        assert min(image.size) > 200
+    assert Path("out/files/figures/criteria.pdf").exists()
+    page = Path("out/index.html").read_text()
+    assert page.count("<img ") == 2
+    assert "Criteria without classes over the number of clusters K" in page
+    said = capsys.readouterr().out
+    assert "-k 2-5: 3 clusters, the fewest within a standard error of the best silhouette (2 seeds)" in said
+    lines = said[said.index("-k 2-5") :].splitlines()[1:6]
+    assert lines[0].split()[:3] == ["K", "Silhouette", "Calinski-Harabasz"]
+    assert [line.startswith(">") for line in lines] == [False, False, True, False, False]
+    assert lines[2].split()[2:4] == [f"{table['silhouette'].max():.3f}", "*"]
+    assert "out/sweep.csv" in said
+    assert not Path(".out.sweep").exists()
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_what_a_range_chose_is_what_that_k_alone_gives(flowers: pd.DataFrame) -> None:
+    swept = cluster(*UNKNOWN, *SMALL, "--seeds", "1", method="idec")
+    K = json.loads(Path("out/run.json").read_text())["n_clusters"]
+    alone = cluster("flowers.csv", "-k", str(K), "--columns", "petal,sepal", *SMALL, method="idec", out="alone")
+    assert swept.equals(alone)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_an_interrupted_range_goes_on_from_what_is_kept(flowers: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    cls = methods.load("kmeans")
+    fit = cls._fit
+    fitted: list[int] = []
+
+    def stop(self: Any, *given: Any, **inputs: Any) -> None:
+        if len(fitted) == 3:
+            raise KeyboardInterrupt
+        fitted.append(self.n_clusters)
+        fit(self, *given, **inputs)
+
+    monkeypatch.setattr(cls, "_fit", stop)
+    with pytest.raises(KeyboardInterrupt, match=r"^3 fits are kept in \.out\.sweep, and the same command goes on"):
+        cluster(*UNKNOWN, "--seeds", "2")
+    assert sorted(path.name for path in Path().iterdir()) == [".out.sweep", "flowers.csv"]
+    fitted[:] = [0] * 4
+    cluster(*UNKNOWN, "--seeds", "2")
+    assert fitted[4:] == [5, 2, 3, 4, 5, 3]  # the last one is the fit that is written
+    assert sorted(path.name for path in Path().iterdir()) == ["flowers.csv", "out"]
+    fitted.clear()
+    with pytest.raises(KeyboardInterrupt, match=r"^3 fits"):
+        cluster(*UNKNOWN, "--seeds", "1", out="other")
+    fitted[:] = [0] * 4
+    cluster(*UNKNOWN, "--seeds", "1", "--set", "n_init=3", out="other")  # other settings: nothing of it is used
+    assert fitted[4:] == [2, 3, 4, 5, 3]
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_labels_of_arrays_and_images_are_counted_where_k_is_not_known(here: Path) -> None:
+    rng = np.random.default_rng(0)
+    X = np.repeat([[0.0, 0], [0, 9], [9, 0]], 12, axis=0) + rng.normal(size=(36, 2))
+    np.savez("both.npz", X=X, y=np.arange(36) // 12)
+    cluster("both.npz", "-k", "2-4", "--seeds", "1", "--array", "X", "--labels", "y")
+    record = json.loads(Path("out/run.json").read_text())
+    assert (record["n_clusters"], record["scores"]["acc"]) == (3, 1)
+    for number in range(12):
+        path = here / "photos" / f"kind{number % 4}" / f"{number:02}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(100 * (number % 2), 100 * (number % 2) + 50, (4, 4), dtype=np.uint8)).save(path)
+    (here / "photos/notes.txt").write_text("no image")
+    cluster("photos", "-k", "2-3", "--seeds", "1", "--labels", "folders", out="images")
+    record = json.loads(Path("images/run.json").read_text())
+    assert (record["n_clusters"], record["scores"]["purity"]) == (2, 0.5)  # of four classes, two a cluster
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_without_a_graph_there_is_no_auto(flowers: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deepclust.selection.LARGEST_GRAPH", 59)
+    with pytest.raises(UserError, match=r"^-k auto reads the exact graph of neighbours, for 59 samples at most"):
+        cluster("flowers.csv", "-k", "auto", "--columns", "petal,sepal")
+    assert [path.name for path in Path().iterdir()] == ["flowers.csv"]
+
+
 K3 = ("cluster", "flowers.csv", "-k", "3")
 
 
@@ -226,6 +339,20 @@ K3 = ("cluster", "flowers.csv", "-k", "3")
         ((), r"the following arguments are required: COMMAND; see deepclust --help$"),
         (("clusters",), "argument COMMAND: invalid choice: 'clusters'"),
         (("cluster", "flowers.csv"), "required: -k/--clusters; see deepclust cluster --help"),
+        (("cluster", "flowers.csv", "-k", "three"), "^-k must be a number, a range such as 2-12, or auto; got three$"),
+        (("cluster", "flowers.csv", "-k", "2-"), "^-k must be a number, a range such as 2-12, or auto; got 2-$"),
+        (("cluster", "flowers.csv", "-k", "5-2"), "^-k 5-2: a range begins at 2 or more and does not end below that"),
+        (("cluster", "flowers.csv", "-k", "0-3"), "^-k 0-3: a range begins at 2 or more"),
+        (
+            ("cluster", "flowers.csv", "-k", "2-100000", "--columns", "petal"),
+            r"^-k 2-100000: a range ends at 59 for flowers.csv at most, its 60 samples less one$",
+        ),
+        ((*K3, "--seeds", "2"), "^--seeds is for a range of K, such as -k 2-12; one K is fitted once, with --seed$"),
+        (("cluster", "flowers.csv", "-k", "2-4", "--seeds", "0"), "^--seeds must be at least 1, .* got 0 from 0$"),
+        (
+            ("cluster", "flowers.csv", "-k", "2-4", "--columns", "petal", "--set", "alpha=0"),
+            "^alpha: Input should be greater than 0, got 0$",
+        ),
         ((*K3, "--labls", "kind"), "unrecognized arguments: --labls"),
         (("cluster", "none.csv", "-k", "3"), "none.csv does not exist; correct the path$"),
         (("cluster", "flowers.csv", "-k", "0"), "^-k: Input should be greater than or equal to 1, got 0$"),

@@ -21,7 +21,7 @@ from matplotlib.lines import Line2D
 from deepclust.errors import UserError
 from deepclust.files import write_array, write_text
 from deepclust.reporting import figures
-from deepclust.reporting.figures import _half_steps, _metric, _series
+from deepclust.reporting.figures import _criteria, _half_steps, _metric, _series
 from deepclust.reporting.figures._saving import save_pdf, save_png
 from deepclust.reporting.figures._style import styled
 from deepclust.reporting.figures._tsne import sample, tsne
@@ -316,6 +316,23 @@ def test_curves_stop_where_the_last_row_has_no_loss() -> None:
 def test_curves_of_no_epoch_are_refused(traces: dict[int, pd.DataFrame]) -> None:
     with pytest.raises(UserError, match=f"at least one epoch, got none in {len(traces)} seeds"):
         curves.plot(traces)
+
+
+@pytest.mark.parametrize("n_seeds", [1, 3])
+def test_criteria_have_their_means_a_ring_at_their_own_choice_and_a_line_at_the_choice_of_all(n_seeds: int) -> None:
+    values = np.random.default_rng(0).random((4, n_seeds))
+    places = {"n_clusters": np.repeat([2, 3, 4, 5], n_seeds), "seed": np.tile(range(n_seeds), 4)}
+    table = pd.DataFrame(places | {"silhouette": values.ravel(), "modularity": 1 - values.ravel(), "stability": np.nan})
+    figure = _criteria.plot(table, {"silhouette": 4, "modularity": 2}, 3)
+    assert [axes.get_title("left") for axes in figure.axes] == ["Silhouette", "Modularity"]
+    for axes, means, own in zip(figure.axes, (values.mean(axis=1), 1 - values.mean(axis=1)), (4, 2), strict=True):
+        chosen, *dots, line, ring = axes.get_lines()
+        assert np.array_equal(chosen.get_xdata(), [3, 3])
+        assert len(dots) == (n_seeds > 1)
+        assert np.array_equal(line.get_xdata(), [2, 3, 4, 5])
+        assert np.allclose(line.get_ydata(), means)
+        assert np.array_equal(ring.get_xdata(), [own])
+        assert np.allclose(ring.get_ydata(), means[own - 2])
 
 
 def test_half_steps_alternate_and_go_on_from_the_z_step_where_a_theta_step_was_undone() -> None:

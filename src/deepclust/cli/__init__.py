@@ -16,6 +16,7 @@ _EXAMPLES = """\
 examples:
   deepclust cluster flowers.csv -k 3 --labels species
   deepclust cluster photos -k 5 --method decs --image-shape 3,32,32 --set epochs=20
+  deepclust cluster flowers.csv -k 2-12 --method kmeans
   deepclust methods idec
   deepclust run benchmark --jobs 4
 """
@@ -87,8 +88,8 @@ def _parser() -> argparse.ArgumentParser:
 
 _CLUSTER = """\
 Cluster data of your own. Written into a folder: labels.csv, the cluster of every sample; index.html, a page with the
-map, the training and the scores; run.json, all settings; figures/ and files/, what the page is made of. Labels serve
-the scores alone: no fit sees them.
+map, the training and the scores; run.json, all settings; figures/ and files/, what the page is made of; sweep.csv, the
+criteria of every K of a range. Labels serve the scores alone: no fit and no choice of K sees them.
 
 DATA is a table (.csv, .tsv, .parquet; text may be compressed), an array (.npy, .npz), a folder of .npy files (with
 --array), or a folder of images. docs/own-data.md explains every kind; its settings are options here.
@@ -98,7 +99,8 @@ DATA is a table (.csv, .tsv, .parquet; text may be compressed), an array (.npy, 
 def _describe_cluster(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("data", metavar="DATA", help="a file or a folder")
-    add("-k", "--clusters", type=int, required=True, metavar="K", dest="n_clusters", help="number of clusters")
+    counts = "number of clusters; `auto` finds one, a range such as 2-12 is tried and judged (docs/own-data.md)"
+    add("-k", "--clusters", required=True, metavar="K", dest="n_clusters", help=counts)
     add("--method", default="hybrid", metavar="NAME", help="`deepclust methods` lists them (default: %(default)s)")
     add(
         "--set",
@@ -110,6 +112,7 @@ def _describe_cluster(parser: argparse.ArgumentParser) -> None:
     )
     add("--labels", metavar="NAME", help="true classes, for scores: a column, an array, a file, or `folders` of images")
     add("--seed", type=int, default=0, metavar="N", help="of everything random (default: %(default)s)")
+    add("--seeds", type=int, metavar="N", help="how many for each K of a range, from --seed on (default: 3)")
     add("--out", metavar="FOLDER", help="default: DATA's name and the method's, in the current folder")
     add("--force", action="store_true", help="replace the results in FOLDER")
     add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)")

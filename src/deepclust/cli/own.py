@@ -10,7 +10,7 @@ import re
 import secrets
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -21,37 +21,60 @@ import numpy as np
 from deepclust import __version__, execution, methods, nets
 from deepclust.cli._lines import aligned, say
 from deepclust.cli.catalogue import APART
+from deepclust.closure import code_of, digest_of
 from deepclust.errors import NotApplicable, SeedFailed, UserError
+from deepclust.files import read_array, read_json, write_array, write_json, write_text
 from deepclust.settings import as_plain, names_of
 
 _NAME = "data"  # in messages of the reader, which speak of own.NAME
-_LARGEST_GRAPH = 100_000  # samples; beyond, the exact graph of neighbours takes minutes to hours
-_N_NEIGHBORS = 10
+_N_SEEDS = 3  # for each K of a range
+_SHOWN = 20  # values of K in the table on the screen
 _DRAWN_WITH = ("matplotlib", "openTSNE")
 _PLAIN = {"null": None, "none": None, "true": True, "false": False}
 
 
 def cluster(asked: argparse.Namespace) -> None:
     """Cluster DATA and write the folder of results, whole or not at all."""
+    from deepclust import selection
+
     cls, given = methods.describe(asked.method), _settings(asked.method, asked.settings)
     if asked.threads < 1 or not 0 <= asked.seed < 2**32:
         raise UserError(f"--threads must be at least 1 and --seed in [0, 2^32), got {asked.threads} and {asked.seed}")
+    wanted = _clusters(asked.n_clusters)
+    seeds = _seeds(asked, wanted)
     folder = Path(asked.out or f"{Path(asked.data).name.split('.')[0] or 'data'}-{asked.method}")
     _require_room(folder, force=asked.force)
     half = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
+    kept = None
     try:
-        data, read = _read(asked)
+        data, read = _read(asked, wanted)
         ranges = {"feature": ", each scaled by its own range", "global": ", scaled by the range of all"}
         about = f"{len(data.X):,} samples, {data.X.shape[1]:,} features in [0, 1]{ranges.get(read['scale'], '')}"
         say(f"{Path(asked.data).name}: {about}")
-        graph = _graph(data.X) if cls.reads_graph or len(data.X) <= _LARGEST_GRAPH else None
-        method = _fit(asked, data, given, graph)
+        graph = _graph(data.X) if cls.reads_graph or len(data.X) <= selection.LARGEST_GRAPH else None
+        swept, selected = None, {}
+        if isinstance(wanted, range):
+            kept = _Kept(folder.with_name(f".{folder.name}.sweep"), lambda: _key(asked, data, given))
+            swept = _sweep(asked, data, given, graph, wanted, seeds, kept)
+            selected = {"by": selection.RULE, "range": f"{wanted[0]}-{wanted[-1]}", "seeds": list(seeds)}
+            asked.n_clusters, method = swept.n_clusters, swept.method
+        else:
+            if wanted == "auto":
+                found = _suggest(data, graph)
+                selected = {"by": "modularity", "tried": found.tried}
+            asked.n_clusters = found.n_clusters if wanted == "auto" else wanted
+            method = _fit(asked, data, given, graph)
         scores = _scores(data, method.labels_, graph)
-        _write(half, asked, data, read, method, scores)
+        _write(half, asked, data, read, method, scores, selected, swept)
         if folder.exists():
             shutil.rmtree(folder)
         half.rename(folder)
+        if kept is not None:
+            kept.discard()
     except KeyboardInterrupt:
+        if kept:
+            done = f"{len(kept)} fits are kept in {kept.folder}, and the same command goes on from there"
+            raise KeyboardInterrupt(done) from None
         raise KeyboardInterrupt("nothing was written") from None
     finally:
         shutil.rmtree(half, ignore_errors=True)
@@ -61,8 +84,36 @@ def cluster(asked: argparse.Namespace) -> None:
 # ------------------------------------------------------------------------------------------------------------- reading
 
 
-def _read(asked: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
-    """Return the `Dataset` at DATA and how it was read; faults are told in the words of this command."""
+def _clusters(text: str) -> int | range | str:
+    """Return K, the values of a range, or "auto"."""
+    if re.fullmatch(r"-?\d+", text):
+        return int(text)
+    if text == "auto":
+        return text
+    ends = re.fullmatch(r"(\d+)-(\d+)", text)
+    if not ends:
+        raise UserError(f"-k must be a number, a range such as 2-12, or auto; got {text}")
+    first, last = map(int, ends.groups())
+    if not 2 <= first <= last:
+        raise UserError(f"-k {text}: a range begins at 2 or more and does not end below that, such as 2-12")
+    return range(first, last + 1)
+
+
+def _seeds(asked: argparse.Namespace, wanted: int | range | str) -> range:
+    """Return the seeds of each K."""
+    if asked.seeds is not None and not isinstance(wanted, range):
+        raise UserError("--seeds is for a range of K, such as -k 2-12; one K is fitted once, with --seed")
+    count = _N_SEEDS if asked.seeds is None else asked.seeds
+    if count < 1 or asked.seed + count > 2**32:
+        raise UserError(f"--seeds must be at least 1, and --seed + --seeds at most 2^32, got {count} from {asked.seed}")
+    return range(asked.seed, asked.seed + count)
+
+
+def _read(asked: argparse.Namespace, wanted: int | range | str) -> tuple[Any, dict[str, Any]]:
+    """Return the `Dataset` at DATA and how it was read; faults are told in the words of this command.
+
+    The reader holds K against the number of classes. Where K is yet to be found, the number of classes stands for it.
+    """
     from deepclust.config.schema import Own, validated
     from deepclust.datasets import _own
 
@@ -72,7 +123,7 @@ def _read(asked: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     kind = _own.format_of(path)
     settings: dict[str, Any] = {
         "path": str(path),
-        "n_clusters": asked.n_clusters,
+        "n_clusters": wanted if isinstance(wanted, int) else 1,
         "scale": asked.scale,
         "columns": asked.columns.split(",") if asked.columns else None,
         "array": asked.array,
@@ -90,9 +141,36 @@ def _read(asked: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
         logging.getLogger(f"deepclust.datasets._own{reader}").addFilter(_reword)
     try:
         own = validated(Own, settings, "").model_dump(exclude={"path"})
-        return _own.prepare(_NAME, path, **own), own
+        if not isinstance(wanted, int) and asked.labels:
+            own["n_clusters"] = _n_classes(path, own)
+        data = _own.prepare(_NAME, path, **own)
     except UserError as error:
         raise UserError(_in_options(str(error))) from None
+    if isinstance(wanted, range) and wanted[-1] >= len(data.X):
+        end = f"its {len(data.X):,} samples less one"
+        raise UserError(f"-k {asked.n_clusters}: a range ends at {len(data.X) - 1} for {path.name} at most, {end}")
+    return data, own
+
+
+def _n_classes(path: Path, own: dict[str, Any]) -> int:
+    """Return how many classes the labels of own data name."""
+    from deepclust.datasets import _own
+
+    at, labels = f"own.{_NAME}", own["labels"]
+    if path.is_dir() and own["array"] is None:
+        from deepclust.datasets._own import images
+
+        found = images.read(at, path, own["image_shape"] and tuple(own["image_shape"]), by_folder=True)
+    elif _own.format_of(path) in _own.TABLES:
+        from deepclust.datasets._own import tables
+
+        text = tables.Text(own["header"], own["separator"], own["encoding"], own["compression"])
+        found = tables.read(at, path, own["columns"], labels, own["index"], text)
+    else:
+        from deepclust.datasets._own import arrays
+
+        found = arrays.read(at, path, own["array"], labels)
+    return len(found.labels[0]) if found.labels else 1
 
 
 def _reword(record: logging.LogRecord) -> bool:
@@ -157,37 +235,118 @@ def _value(text: str) -> Any:
 
 def _fit(asked: argparse.Namespace, data: Any, given: dict[str, Any], graph: Any) -> Any:
     """Return the fitted method. Images pretrain their network as images; the labels stay behind."""
-    cls = methods.load(asked.method)
-    method = cls(asked.n_clusters, random_state=asked.seed, device=asked.device, **given)
-    inputs: dict[str, Any] = {"graph": graph} if cls.reads_graph and "n_neighbors" not in given else {}
-    with _ending(asked.method), execution.surroundings(cls, asked.threads, "float32", None, sys.stderr.isatty()):
-        if cls.default_network and data.image_shape:
-            inputs["network"] = _pretrained(cls, method, data)
-        elif cls.default_network and nets.describe(cls.default_network).needs_images:
-            say(f"{asked.method} has a network for images by its paper; these are none, and it reads the network mlp")
-        method.fit(data.X, **inputs)
-    return method
+    from deepclust.selection import pretrained
 
-
-def _pretrained(cls: Any, method: Any, data: Any) -> Any:
-    """Return the network of a method, pretrained on images."""
-    from deepclust.seeding import derive_seed
-    from deepclust.training.pretrain import pretrain
-    from deepclust.training.rows import on_device
-
-    settings = {"network": cls.default_network} | (method.pretraining or {})
-    network = nets.make(settings.pop("network"), settings)
-    seed = derive_seed(method.random_state, "pretrain")
-    return pretrain(on_device(data.X, method.device), network, seed=seed, image_shape=data.image_shape)[0]
+    with _fitting(asked, data, given, graph) as (method, inputs):
+        if method.default_network and data.image_shape:
+            inputs["network"] = pretrained(method, data.X, data.image_shape)
+        return method.set_params(n_clusters=asked.n_clusters).fit(data.X, **inputs)
 
 
 @contextmanager
-def _ending(method: str) -> Iterator[None]:
-    """Say in a line why a fit ended early."""
+def _fitting(
+    asked: argparse.Namespace, data: Any, given: dict[str, Any], graph: Any
+) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """Yield the method, K aside, and the graph as its input where it reads one; say in a line why a fit ended early."""
+    cls = methods.load(asked.method)
+    method = cls(random_state=asked.seed, device=asked.device, **given)
+    if cls.default_network and not data.image_shape and nets.describe(cls.default_network).needs_images:
+        say(f"{asked.method} has a network for images by its paper; these are none, and it reads the network mlp")
     try:
-        yield
+        with execution.surroundings(cls, asked.threads, "float32", None, sys.stderr.isatty()):
+            yield method, {"graph": graph} if cls.reads_graph and "n_neighbors" not in given else {}
     except (SeedFailed, NotApplicable) as error:
-        raise UserError(f"{method}: {error}") from error
+        raise UserError(f"{asked.method}: {error}") from error
+
+
+# ------------------------------------------------------------------------------------------------------ choosing K
+
+
+def _suggest(data: Any, graph: Any) -> Any:
+    """Return the K of highest modularity on the graph, and say which others come near."""
+    from deepclust.selection import LARGEST_GRAPH, suggest_n_clusters
+
+    if graph is None:
+        raise UserError(f"-k auto reads the exact graph of neighbours, for {LARGEST_GRAPH:,} samples at most; give K")
+    found = suggest_n_clusters(data.X, graph=graph)
+    say(f"-k auto: {found.n_clusters} clusters have the highest modularity, {found.modularity:.4f}")
+    say(f"  next: {', '.join(f'{K} with {found.tried[K]:.4f}' for K in found.runners_up[:4])}")
+    return found
+
+
+def _sweep(
+    asked: argparse.Namespace,
+    data: Any,
+    given: dict[str, Any],
+    graph: Any,
+    wanted: range,
+    seeds: range,
+    kept: "_Kept",
+) -> Any:
+    """Return the `Sweep` over a range of K, and show it."""
+    from deepclust.selection import sweep
+
+    with _fitting(asked, data, given, graph) as (method, inputs):
+        W = inputs.get("graph") if method.reads_graph else graph
+        found = sweep(method, data.X, wanted, seeds=seeds, graph=W, image_shape=data.image_shape, finished=kept)
+    _show(found, f"{wanted[0]}-{wanted[-1]}", len(seeds))
+    return found
+
+
+def _show(swept: Any, counts: str, n_seeds: int) -> None:
+    """Say which K was chosen and how, what the other criteria would choose, and the means over the seeds."""
+    from deepclust.reporting.tables import CRITERIA_HEADINGS, number
+
+    best = swept.best
+    means = swept.table.groupby("n_clusters")[list(best)].mean()
+    broken = int((swept.table["failed"] != "").sum())
+    over = f"{n_seeds} seed{'s' if n_seeds > 1 else ''}"
+    say(f"-k {counts}: {swept.n_clusters} clusters, the fewest within a standard error of the best silhouette ({over})")
+    rows = [[" ", "K", *(CRITERIA_HEADINGS[name] for name in best)]]
+    for K in means.index if len(means) <= _SHOWN else sorted(set(best.values())):
+        values = [f"{number(means[name][K], decimals=3)}{' *' if best[name] == K else ''}" for name in best]
+        rows.append([">" if swept.n_clusters == K else " ", str(K), *values])
+    for line in aligned(rows):
+        say(line)
+    notes = ["* by the same rule, each criterion by itself"]
+    notes += ["the other K are in sweep.csv"] if len(means) > _SHOWN else []
+    notes += [f"{broken} fits broke down"] if broken else []
+    say(f"  {'; '.join(notes)}")
+
+
+class _Kept(dict[tuple[int, int], np.ndarray]):
+    """Labels by (K, seed) that are files in a folder, too, from which the same command goes on after Ctrl-C.
+
+    `key` returns what the labels depend on. The labels of other data, settings or code are discarded.
+    """
+
+    def __init__(self, folder: Path, key: Callable[[], dict[str, Any]]) -> None:
+        super().__init__()
+        self.folder, self._key = folder, key
+        if not folder.exists():
+            return
+        if not (folder / "key.json").exists() or read_json(folder / "key.json") != key():
+            self.discard()
+        for path in folder.glob("*-*.npy"):
+            K, seed = map(int, path.stem.split("-"))
+            super().__setitem__((K, seed), read_array(path))
+
+    def __setitem__(self, at: tuple[int, int], labels: np.ndarray) -> None:
+        if not self.folder.exists():
+            write_json(self.folder / "key.json", self._key())
+        write_array(self.folder / f"{at[0]}-{at[1]}.npy", labels)
+        super().__setitem__(at, labels)
+
+    def discard(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _key(asked: argparse.Namespace, data: Any, given: dict[str, Any]) -> dict[str, Any]:
+    """Return what the labels of a fit depend on beside K and the seed, as JSON has it."""
+    code = digest_of(code_of([], [methods.module(asked.method), *map(nets.module, nets.names())]))
+    run = {"method": asked.method, "settings": given, "device": asked.device, "threads": asked.threads, "code": code}
+    shape = list(data.image_shape) if data.image_shape else None
+    return run | {"data": replace(data, y=None).digest, "image_shape": shape}
 
 
 # ------------------------------------------------------------------------------------------------------------- judging
@@ -196,8 +355,9 @@ def _ending(method: str) -> Iterator[None]:
 def _graph(X: np.ndarray) -> Any:
     """Return the weights of the nearest neighbours, as the pipeline's graph stage makes them by default."""
     from deepclust.methods._graph_cuts import neighbour_graph
+    from deepclust.selection import N_NEIGHBORS
 
-    return neighbour_graph(X, _N_NEIGHBORS)
+    return neighbour_graph(X, N_NEIGHBORS)
 
 
 def _scores(data: Any, labels: np.ndarray, graph: Any) -> dict[str, float]:
@@ -226,12 +386,18 @@ def _require_room(folder: Path, *, force: bool) -> None:
 
 
 def _write(
-    folder: Path, asked: argparse.Namespace, data: Any, read: dict[str, Any], method: Any, scores: dict[str, float]
+    folder: Path,
+    asked: argparse.Namespace,
+    data: Any,
+    read: dict[str, Any],
+    method: Any,
+    scores: dict[str, float],
+    selected: dict[str, Any],
+    swept: Any,
 ) -> None:
     import pandas as pd
 
     from deepclust import results
-    from deepclust.files import write_json, write_text
     from deepclust.reporting import html
     from deepclust.reporting.aggregate import write_csv
 
@@ -245,11 +411,14 @@ def _write(
         "read": {name: value for name, value in read.items() if value is not None and name != "n_clusters"},
         "method": asked.method,
         "settings": settings,
+        **({"selection": selected} if selected else {}),
         "scores": scores,
         **results.write(method, folder / "files"),
         "threads": asked.threads,
     }
-    captions = _draw(folder, asked, data, method)
+    if swept:
+        write_csv(folder / "sweep.csv", swept.table)
+    captions = _draw(folder, asked, data, method, swept)
     write_json(folder / "run.json", record)
     sizes = np.bincount(labels, minlength=asked.n_clusters)
     title = f"{Path(asked.data).name}: {asked.n_clusters} clusters by {asked.method}"
@@ -266,6 +435,7 @@ def _summarise(folder: Path, asked: argparse.Namespace, labels: np.ndarray, scor
     for line in aligned([f"  {name}", value] for name, value in shown_scores(scores).items()):
         say(line)
     places = {"labels.csv": "the cluster of every sample", "index.html": "the page", "figures/tsne.png": "the map"}
+    places |= {"sweep.csv": "the criteria of every K and seed", "figures/criteria.png": "their means over K"}
     for line in aligned([str(folder / name), what] for name, what in places.items() if (folder / name).exists()):
         say(line)
 
@@ -275,8 +445,11 @@ def _listed(sizes: np.ndarray) -> str:
     return ", ".join(shown) + (", ..." if len(sizes) > 12 else "")
 
 
-def _draw(folder: Path, asked: argparse.Namespace, data: Any, method: Any) -> dict[str, str]:
-    """Draw the figures of a cell, a map among them; return their captions by their stems, none without matplotlib."""
+def _draw(folder: Path, asked: argparse.Namespace, data: Any, method: Any, swept: Any) -> dict[str, str]:
+    """Draw the figures of a cell, a map among them, and the criteria of a sweep over K.
+
+    Return their captions by their stems, none without matplotlib.
+    """
     if missing := [name for name in _DRAWN_WITH if importlib.util.find_spec(name) is None]:
         say(f"no map and no figures: {' and '.join(missing)} missing; the extra `pipeline` brings both")
         return {}
@@ -293,4 +466,12 @@ def _draw(folder: Path, asked: argparse.Namespace, data: Any, method: Any) -> di
     images, pages = folder / "figures", folder / "files/figures"
     drawn = figures.draw("cell", run, images, pages)
     order = sorted(drawn, key=lambda stem: (stem != "tsne", stem != "confusion", stem))
-    return {f"figures/{stem}": (inspect.getdoc(drawn[stem]) or "").splitlines()[0] for stem in order}
+    captions = {f"figures/{stem}": (inspect.getdoc(drawn[stem]) or "").splitlines()[0] for stem in order}
+    if swept:
+        from deepclust.reporting.figures import _criteria
+
+        title = f"{asked.method} on {name}"
+        files = images / "criteria.png", pages / "criteria.pdf"
+        _criteria.save(swept.table, swept.best, swept.n_clusters, title, *files)
+        captions["figures/criteria"] = (inspect.getdoc(_criteria) or "").splitlines()[0]
+    return captions

@@ -29,6 +29,13 @@ INTERNAL_HEADINGS = {
     "modularity": "Modularity",
     "stability": "Stability",
 }
+CRITERIA_HEADINGS = {  # of a choice of K, for which Calinski-Harabasz was made
+    "silhouette": INTERNAL_HEADINGS["silhouette"],
+    "calinski_harabasz": "Calinski-Harabasz",
+    "davies_bouldin": INTERNAL_HEADINGS["davies_bouldin"],
+    "modularity": INTERNAL_HEADINGS["modularity"],
+    "stability": INTERNAL_HEADINGS["stability"],
+}
 _UNLABELLED = (
     "This data set has no labels. ACC, NMI, ARI and purity need them and are absent, as are confusion matrices. "
     "Silhouette (of at most 5,000 samples) and Davies-Bouldin look at the samples as the methods were given them, "
