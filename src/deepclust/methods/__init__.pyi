@@ -22,6 +22,7 @@ from deepclust.methods.graph.sc_ls import SCLS as SCLS
 from deepclust.methods.graph.sc_ncut import SCNcut as SCNcut
 from deepclust.methods.self_expression.graph_classifier import GraphClassifier as GraphClassifier
 from deepclust.methods.self_expression.hybrid import Hybrid as Hybrid
+from deepclust.methods.self_expression.senet import SENet as SENet
 from deepclust.methods.self_training.aspc_da import ASPCDA as ASPCDA
 from deepclust.methods.self_training.dec import DEC as DEC
 from deepclust.methods.self_training.depict import DEPICT as DEPICT
