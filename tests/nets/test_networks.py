@@ -47,6 +47,7 @@ DECLARED: dict[str, dict[str, Any]] = {
     | {"layerwise_epochs": "50000 iterations", "epochs": "100000 iterations"},
     "strided": {"channels": (32, 64, 128), "kernels": (5, 5, 3), "initial": "glorot"},
     "depict": {"channels": (50, 50), "kernels": (4, 5), "corruption": 0.1, "batch_size": 100, "learning_rate": 1e-4},
+    "wide_conv": {"channels": (32, 64, 128, 256), "n_embedding": 128, "initial": "glorot", "epochs": 0},
     "pca": {"n_embedding": 500, "epochs": 0},
     "bernoulli": {"hidden": (500, 500, 2000), "initial": "glorot", "output": None, "activation": "relu"},
 }

@@ -14,6 +14,7 @@ from deepclust.methods.baselines.ward import Ward as Ward
 from deepclust.methods.centroids.decs import DECS as DECS
 from deepclust.methods.centroids.pc_x import PCX as PCX
 from deepclust.methods.centroids.ulhe_dc import ULHEDC as ULHEDC
+from deepclust.methods.generative.deepdpm import DeepDPM as DeepDPM
 from deepclust.methods.generative.vade import VaDE as VaDE
 from deepclust.methods.graph.ac_gdl import ACGDL as ACGDL
 from deepclust.methods.graph.gnmf import GNMF as GNMF
@@ -28,6 +29,8 @@ from deepclust.methods.self_training.dec import DEC as DEC
 from deepclust.methods.self_training.depict import DEPICT as DEPICT
 from deepclust.methods.self_training.dynae import DynAE as DynAE
 from deepclust.methods.self_training.idec import IDEC as IDEC
+from deepclust.methods.views.cc import CC as CC
+from deepclust.methods.views.iic import IIC as IIC
 
 def names() -> list[str]: ...
 def family(name: str) -> str: ...
