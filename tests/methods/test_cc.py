@@ -123,6 +123,6 @@ def test_rectangles_are_erased_in_all_channels_of_a_share_of_the_images() -> Non
 def test_images_have_rectangles_erased_and_other_rows_have_not(network: Autoencoder) -> None:
     found = [quick(epochs=1, erasing=share).fit(X, network=network).trace_[0]["loss"] for share in (0.0, 0.9)]
     assert found[0] != found[1]
-    flat = {"pretraining": {"hidden": [16], "epochs": 1}, "epochs": 1}
+    flat: dict[str, Any] = {"pretraining": {"hidden": [16], "epochs": 1}, "epochs": 1}
     found = [quick(erasing=share, **flat).fit(X).trace_[0]["loss"] for share in (0.0, 0.9)]
     assert found[0] == found[1]

@@ -107,8 +107,8 @@ def test_labels_are_those_of_the_head_with_the_least_loss(network: Autoencoder) 
     assert losses.shape == (4,)
     assert len(set(losses.tolist())) == 4
     assert method.head_["weight"].shape == (10, 16)
-    shares = method.predict_proba(X)[:, None]
-    best = information_loss(*[torch.from_numpy(shares)] * 2).item()  # without a map the loss is less, or the like
+    shares = torch.from_numpy(method.predict_proba(X)[:, None])
+    best = information_loss(shares, shares).item()  # without a map the loss is less, or the like
     assert best < losses.min() + 0.1
 
 
@@ -127,7 +127,7 @@ def test_groups_that_noise_leaves_apart_are_found() -> None:
 
 
 def test_rows_that_are_no_images_have_no_affine_maps(network: Autoencoder) -> None:
-    flat = {"pretraining": {"hidden": [16], "epochs": 1}, "epochs": 1}
+    flat: dict[str, Any] = {"pretraining": {"hidden": [16], "epochs": 1}, "epochs": 1}
     default, plain = (quick(augment=value, **flat).fit(X) for value in (None, False))
     np.testing.assert_array_equal(default.embedding_, plain.embedding_)
     assert default.trace_[0]["loss"] != quick(corruption=0.5, **flat).fit(X).trace_[0]["loss"]

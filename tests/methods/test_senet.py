@@ -13,6 +13,7 @@ from sklearn.metrics import adjusted_rand_score
 from deepclust.methods.self_expression import senet
 from deepclust.methods.self_expression.senet import SENet, SENetState, objective, soft_threshold
 from deepclust.nets._autoencoder import Autoencoder
+from deepclust.seeding import derive_seed
 from deepclust.training.pretrain import pretrain
 from tests.networks import network_of
 from tests.references import senet as reference
@@ -48,7 +49,7 @@ def test_coefficients_and_objective_equal_the_formulas() -> None:
         c = state.coefficients(torch.from_numpy(q), torch.from_numpy(k))
     np.testing.assert_allclose(c, reference.coefficients(q, k, 0.7), rtol=1e-10, atol=1e-14)
     c.fill_diagonal_(0)
-    error, norms = objective(c, *[torch.from_numpy(x)] * 2, 0.9)
+    error, norms = objective(c, torch.from_numpy(x), torch.from_numpy(x), 0.9)
     expected = reference.objective(c.numpy(), x, 200.0, 0.9)
     assert 100 * error.item() + norms.item() == pytest.approx(expected, rel=1e-10)
 
@@ -66,27 +67,27 @@ def test_gradients_of_networks_and_threshold_are_those_of_the_objective() -> Non
 
 
 def test_queries_and_keys_that_can_be_anything_reach_the_optimum_of_the_elastic_net() -> None:
-    """Free tables of queries and keys of 50 samples, whose products can be any matrix, against coordinate descent."""
+    """Free tables of queries and keys of 50 samples, whose products can be any matrix, against an exact solver."""
     rng = np.random.default_rng(0)
     groups = np.arange(50) % 5
     bases = rng.normal(size=(5, 3, 12))
     x = np.einsum("nr,nrd->nd", rng.normal(size=(50, 3)), bases[groups])
     x /= np.linalg.norm(x, axis=1, keepdims=True)
-    best = reference.elastic_net(x, 50.0, 0.9)
+    best = reference.elastic_net(x, 20.0, 0.9)
     tables = [torch.from_numpy(rng.normal(size=(50, 50))).requires_grad_() for _ in range(2)]
     b = torch.tensor(0.1, dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.Adam([*tables, b], lr=0.03)
+    optimizer = torch.optim.Adam([*tables, b], lr=0.05)
     atoms = torch.from_numpy(x)
     diagonal = torch.eye(50, dtype=torch.bool)
-    for step in range(1500):
-        optimizer.param_groups[0]["lr"] = 0.03 * (1 + math.cos(math.pi * step / 1500)) / 2
+    for step in range(1200):
+        optimizer.param_groups[0]["lr"] = 0.05 * (1 + math.cos(math.pi * step / 1200)) / 2
         c = (soft_threshold(tables[0] @ tables[1].T, b) / 50).masked_fill(diagonal, 0)
         error, norms = objective(c, atoms, atoms, 0.9)
         optimizer.zero_grad()
-        loss = 25 * error + norms
+        loss = 10 * error + norms
         loss.backward()
         optimizer.step()
-    optimum = reference.objective(best, x, 50.0, 0.9)
+    optimum = reference.objective(best, x, 20.0, 0.9)
     assert optimum <= loss.item() * (1 + 1e-9)
     assert loss.item() < 1.05 * optimum
 
@@ -96,7 +97,7 @@ def test_queries_and_keys_that_can_be_anything_reach_the_optimum_of_the_elastic_
 
 def test_training_minimises_the_objective_of_all_samples_without_themselves(network: Autoencoder) -> None:
     method = quick(epochs=1, batch_size=len(X), n_nonzero=len(X)).fit(X, network=network)
-    state = SENetState(12, 1, 32, seed=senet.derive_seed(method._seed, "weights"))
+    state = SENetState(12, 1, 32, seed=derive_seed(method._seed, "weights"))
     x = torch.from_numpy(unit_codes(method))
     with torch.no_grad():
         q, k = state.query(x).double().numpy(), state.key(x).double().numpy()
@@ -105,6 +106,18 @@ def test_training_minimises_the_objective_of_all_samples_without_themselves(netw
     assert method.trace_[0]["threshold"] == pytest.approx(0, abs=2e-3)  # one step of Adam's
     trace = quick(epochs=40).fit(X, network=network).trace_
     assert trace[-1]["loss"] < 0.5 * trace[0]["loss"]
+
+
+def test_hidden_weights_are_hes_and_the_last_glorots() -> None:
+    state = SENetState(20, 2, 100, seed=0)
+    for net in (state.query, state.key):
+        layers = [layer for layer in net if isinstance(layer, torch.nn.Linear)]
+        bounds = [(6 / 20) ** 0.5, (6 / 100) ** 0.5, (6 / 200) ** 0.5]
+        for layer, bound in zip(layers, bounds, strict=True):
+            assert float(layer.weight.detach().abs().max()) == pytest.approx(bound, rel=0.01)
+            assert not layer.bias.any()
+    weights = dict(state.named_parameters())
+    assert not torch.equal(weights["query.0.weight"], weights["key.0.weight"])
 
 
 def test_rate_falls_along_a_half_cosine_and_gradients_are_clipped(

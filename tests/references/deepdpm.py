@@ -1,6 +1,7 @@
 """DeepDPM's formulas (Ronen et al. 2022) by plain loops: densities one sample after the other, and Hastings' ratio."""
 
 import math
+from typing import Any
 
 import numpy as np
 from scipy.stats import multivariate_t
@@ -23,7 +24,7 @@ def log_marginal(rows: np.ndarray, prior: Prior) -> float:
     total = 0.0
     for i, x in enumerate(rows):
         mean, kappa, nu, psi = posterior(rows[:i], prior)
-        df = nu - len(mean) + 1
+        df: Any = nu - len(mean) + 1
         total += float(multivariate_t(mean, psi * (kappa + 1) / (kappa * df), df=df).logpdf(x))
     return total
 
@@ -44,4 +45,5 @@ def two_means(values: np.ndarray) -> np.ndarray:
         low, high = np.array(order[:cut]), np.array(order[cut:])
         cost = float(((low - low.mean()) ** 2).sum() + ((high - high.mean()) ** 2).sum())
         costs.append(cost if order[cut] > order[cut - 1] else math.inf)
-    return values > order[int(np.argmin(costs))]
+    found: np.ndarray = values > order[int(np.argmin(costs))]
+    return found

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+from sklearn.linear_model import ElasticNet
 
 
 def coefficients(q: np.ndarray, k: np.ndarray, b: float) -> np.ndarray:
@@ -28,18 +29,11 @@ def objective(c: np.ndarray, X: np.ndarray, gamma: float, sparsity: float) -> fl
     return total / len(X)
 
 
-def elastic_net(X: np.ndarray, gamma: float, sparsity: float, n_passes: int = 60) -> np.ndarray:
-    """Return the minimiser C (N, N) of `objective`, its diagonal 0, by coordinate descent."""
-    X = X.astype(np.float64)
+def elastic_net(X: np.ndarray, gamma: float, sparsity: float) -> np.ndarray:
+    """Return the minimiser C (N, N) of `objective`, its diagonal 0, by scikit-learn's elastic net, row after row."""
     C = np.zeros((len(X), len(X)))
     for j in range(len(X)):
-        rest = X[j].copy()
-        for _ in range(n_passes):
-            for i in range(len(X)):
-                if i == j:
-                    continue
-                rest += C[j, i] * X[i]
-                t = gamma * float(X[i] @ rest)
-                C[j, i] = math.copysign(max(abs(t) - sparsity, 0.0), t) / (gamma * float(X[i] @ X[i]) + 1 - sparsity)
-                rest -= C[j, i] * X[i]
+        others = np.arange(len(X)) != j
+        model = ElasticNet(1 / (gamma * X.shape[1]), l1_ratio=sparsity, fit_intercept=False, tol=1e-9, max_iter=100_000)
+        C[j, others] = model.fit(X[others].T, X[j]).coef_
     return C

@@ -166,13 +166,12 @@ class DeepDPM(DeepClusterer):
             for b in range(a + 1, len(found)):
                 ratios[a, b] = self._prior.log_ratio(found[a], found[b])
         for _ in range(len(found) - self.n_clusters):
-            a, b = np.unravel_index(int(ratios.argmin()), ratios.shape)
+            a, b = divmod(int(ratios.argmin()), len(found))
             found[a] = union(found[a], found[b])
             of[of == b] = a
             ratios[b], ratios[:, b] = np.inf, np.inf
-            for other in np.flatnonzero(np.isin(np.arange(len(found)), of)):
-                if other != a:
-                    ratios[min(a, other), max(a, other)] = self._prior.log_ratio(found[a], found[other])
+            for other in set(of.tolist()) - {a}:
+                ratios[min(a, other), max(a, other)] = self._prior.log_ratio(found[a], found[other])
         clusters: np.ndarray = np.unique(of, return_inverse=True)[1]
         return clusters
 
@@ -263,7 +262,9 @@ class Prior:
     def psi_after(self, m: Moments) -> np.ndarray:
         """Return the posterior's scatter (P, P)."""
         apart = m.mean - self.mean
-        return self.psi + m.scatter + self.kappa * m.n / (self.kappa + m.n) * np.outer(apart, apart)
+        pull = self.kappa * m.n / (self.kappa + m.n)
+        after: np.ndarray = self.psi + m.scatter + pull * np.outer(apart, apart)
+        return after
 
     def log_marginal(self, m: Moments) -> float:
         """Return ln f, the logarithm of the density of rows of these moments with the component integrated out."""

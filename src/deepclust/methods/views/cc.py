@@ -62,10 +62,10 @@ class CC(TwoViews):
             if shape is not None and self.augment is not False:
                 pair = [erase(rows, self.erasing, generator, shape) for rows in pair]
             codes = self.network_.encode(torch.cat(pair))
-            z = state.instance(codes).float().chunk(2)
+            z, other = state.instance(codes).float().chunk(2)
             p = state.cluster(codes).float().softmax(dim=1).chunk(2)
             return {
-                "instances": nt_xent(*z, self.instance_temperature),
+                "instances": nt_xent(z, other, self.instance_temperature),
                 "clusters": nt_xent(p[0].T, p[1].T, self.cluster_temperature),
                 "sizes": unevenness(p[0]) + unevenness(p[1]),
             }
@@ -107,7 +107,7 @@ class CCState(nn.Module):
 def nt_xent(one: Tensor, other: Tensor, temperature: float) -> Tensor:
     """Return the mean over the 2B rows of two views (B, P) of the cross-entropy of a row's other view among all others.
 
-    Logits are cosines over `temperature`; a row is not compared with itself (Eq. (3)-(5); of columns of p, (6)-(8)).
+    Logits are cosines over `temperature`; a row is not compared with itself.
     """
     rows = F.normalize(torch.cat([one, other]))
     itself = torch.eye(len(rows), dtype=torch.bool, device=rows.device)

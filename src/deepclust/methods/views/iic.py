@@ -64,8 +64,8 @@ class IIC(TwoViews):
         view = self._view(_MAPS)
 
         def terms(x: Tensor, index: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-            pair = (state.probabilities(rows) for rows in (x, view(x, generator)))
-            return {"information": information_loss(*pair, self.lam).mean()}
+            plain, mapped = (state.probabilities(rows) for rows in (x, view(x, generator)))
+            return {"information": information_loss(plain, mapped, self.lam).mean()}
 
         outcome = train(
             state,
@@ -125,8 +125,9 @@ class IICState(nn.Module):
 
     def probabilities(self, x: Tensor) -> Tensor:
         """Return the outputs (B, H, K) of the chosen heads for rows (B, D)."""
-        logits = self.heads[0 if self.overclusters else 1](self.network.encode(x)).float()
-        return logits.unflatten(1, (self._n_heads, -1)).softmax(dim=2)
+        logits: Tensor = self.heads[0 if self.overclusters else 1](self.network.encode(x)).float()
+        shares: Tensor = logits.unflatten(1, (self._n_heads, -1)).softmax(dim=2)
+        return shares
 
     def columns(self) -> dict[str, bool]:
         """Return the trace's column: whether the heads of many clusters were trained."""
