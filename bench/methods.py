@@ -15,8 +15,8 @@ samples for a new target every 140 batches, which at the default size is once in
 The data are synthetic and of USPS's shape. The networks are 256-500-500-2000-10 and, for DECS, DCEC and DEPICT, their
 convolutional ones, pretrained for an epoch. Settings are the defaults, without a stop rule; DCEC is IDEC without
 `normalize`, ULHE-DC is fed all samples, PC-X has its entropy from the first epoch on, DEPICT has no warm-up, and
-ASPC-DA and DynAE see the images as they are. Left out are methods that train nothing (ae_*) or solve for a graph
-between epochs.
+ASPC-DA and DynAE see the images as they are. Left out are methods that train nothing (ae_*, deepdpm), solve for a
+graph between epochs, train networks of their own on the code (senet), or see two views of a batch (iic, cc).
 
     python bench/methods.py [--samples N] [--turns R] [--threads T]
 """

@@ -53,6 +53,7 @@ WITHOUT_PREDICT = [name for name in NAMES if methods.load(name).why_no_predict]
 EXPECTED_FAILURES: dict[str, dict[str, str]] = {
     "gnmf": {"check_clustering": "its samples have negative entries, whatever the tag positive_only says"},
     "depict": {"check_clustering": "its softmax layer has learnt little from k-means in 14 steps of Adam at 1e-4"},
+    "cc": {"check_clustering": "its heads have learnt little from their random start in 4 steps of Adam at 3e-4"},
     "dynae": dict.fromkeys(
         ("check_fit_idempotent", "check_fit_check_is_fitted", "check_n_features_in"),
         "data of about 100: 100 times their squared error is too steep for SGD at the default rate",

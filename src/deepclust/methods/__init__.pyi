@@ -16,6 +16,7 @@ from deepclust.methods.centroids.decs import DECS as DECS
 from deepclust.methods.centroids.pc_x import PCX as PCX
 from deepclust.methods.centroids.tell import TELL as TELL
 from deepclust.methods.centroids.ulhe_dc import ULHEDC as ULHEDC
+from deepclust.methods.generative.deepdpm import DeepDPM as DeepDPM
 from deepclust.methods.generative.vade import VaDE as VaDE
 from deepclust.methods.graph.ac_gdl import ACGDL as ACGDL
 from deepclust.methods.graph.gnmf import GNMF as GNMF
@@ -24,12 +25,15 @@ from deepclust.methods.graph.sc_ls import SCLS as SCLS
 from deepclust.methods.graph.sc_ncut import SCNcut as SCNcut
 from deepclust.methods.self_expression.graph_classifier import GraphClassifier as GraphClassifier
 from deepclust.methods.self_expression.hybrid import Hybrid as Hybrid
+from deepclust.methods.self_expression.senet import SENet as SENet
 from deepclust.methods.self_training.aspc_da import ASPCDA as ASPCDA
 from deepclust.methods.self_training.dec import DEC as DEC
 from deepclust.methods.self_training.deepcluster import DeepCluster as DeepCluster
 from deepclust.methods.self_training.depict import DEPICT as DEPICT
 from deepclust.methods.self_training.dynae import DynAE as DynAE
 from deepclust.methods.self_training.idec import IDEC as IDEC
+from deepclust.methods.views.cc import CC as CC
+from deepclust.methods.views.iic import IIC as IIC
 
 def names() -> list[str]: ...
 def family(name: str) -> str: ...
