@@ -25,6 +25,10 @@ SECTIONS = {
     ("baselines", "SC-LS"): "measured by hand, for the page",
     ("baselines", "GNMF"): "measured by hand, for the page",
     ("baselines", "ASPC-DA and DynAE: reported"): "tried without a run record, as it says",
+    **{
+        ("baselines", f"{method} ("): "tried without a run record, as it says"
+        for method in ("TELL", "DDC-DA", "DeepCluster", "SENet", "IIC", "CC", "DeepDPM")
+    },
     ("deepcluster_admm", "From restricted Boltzmann"): "MNIST-test, tried for the page",
     ("pc_x", "Two readings of the centroids"): "on digits, by the line that stands below the table",
     ("ulhe_dc", "Three more readings"): "tried without a run record, as it says",
