@@ -5,7 +5,8 @@ and decoder on the squared reconstruction error, or for the encoder on its squar
 DEPICT's pass has its network's noisy and clean encoders, as its pretraining has.
 A pass shares the method's network, optimiser, batches of 256 and threads, and does nothing else. An epoch should cost
 at most 1.3 times its pass. ULHE-DC's and ASPC-DA's labels come from all samples once an epoch: forward alone is a
-third of their pass. DynAE's targets need the clean codes of each batch: a sixth of its pass.
+third of their pass. DynAE's targets need the clean codes of each batch: a sixth of its pass. DeepCluster's
+pseudo-classes come from all samples once an epoch, too, and from a k-means of a hundred clusters.
 
 All contestants take turns in one run; what counts are the medians of the turns' ratios. Epochs are timed by the
 optimiser's steps, from the last of the first epoch to the last of the last one: this leaves out the k-means start and
@@ -15,8 +16,9 @@ samples for a new target every 140 batches, which at the default size is once in
 The data are synthetic and of USPS's shape. The networks are 256-500-500-2000-10 and, for DECS, DCEC and DEPICT, their
 convolutional ones, pretrained for an epoch. Settings are the defaults, without a stop rule; DCEC is IDEC without
 `normalize`, ULHE-DC is fed all samples, PC-X has its entropy from the first epoch on, DEPICT has no warm-up, and
-ASPC-DA and DynAE see the images as they are. Left out are methods that train nothing (ae_*, deepdpm), solve for a
-graph between epochs, train networks of their own on the code (senet), or see two views of a batch (iic, cc).
+ASPC-DA, DeepCluster and DynAE see the images as they are. Left out are methods that train nothing (ae_*, ddc_da,
+deepdpm), solve for a graph between epochs, train networks of their own on the code (senet), or see two views of a batch
+(iic, cc).
 
     python bench/methods.py [--samples N] [--turns R] [--threads T]
 """
@@ -44,6 +46,7 @@ from deepclust.nets.depict import Depict
 from deepclust.nets.sigmoid import Sigmoid
 from deepclust.nets.sphere import Sphere
 from deepclust.nets.strided import Strided
+from deepclust.nets.untrained_conv import UntrainedConv
 from deepclust.reporting.aggregate import read_reported
 from deepclust.training.loop import make_optimizer
 from deepclust.training.pretrain import pretrain
@@ -64,6 +67,7 @@ NETWORKS: dict[str, Network] = {
     "strided": Strided(epochs=1),
     "depict": Depict(epochs=1),
     "bernoulli": Bernoulli(epochs=1),
+    "untrained_conv": UntrainedConv(),
 }
 
 
@@ -84,12 +88,14 @@ PASSES = {
     "ulhe_dc": Pass("mlp", decoder=False, optimizer="sgd"),
     "decs": Pass("conv", decoder=False, optimizer="sgd"),
     "aspc_da": Pass("mlp", decoder=False, optimizer="adam"),
+    "deepcluster": Pass("untrained_conv", decoder=False, optimizer="sgd"),
     "dynae": Pass("mlp", decoder=True, optimizer="sgd"),
     "idec": Pass("mlp", decoder=True, optimizer="adam"),
     "pc_x": Pass("mlp", decoder=True, optimizer="adam"),
     "vade": Pass("bernoulli", decoder=True, optimizer="adam"),
     "dcec": Pass("strided", decoder=True, optimizer="adam"),
     "depict": Pass("depict", decoder=True, optimizer="adam"),
+    "tell": Pass("mlp", decoder=True, optimizer="adadelta"),
     "daec": Pass("sigmoid", decoder=True, optimizer="adadelta"),
     "dc_kmeans": Pass("sigmoid", decoder=True, optimizer="adadelta"),
     "dc_gmm": Pass("sigmoid", decoder=True, optimizer="adadelta"),
@@ -101,6 +107,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "dcec": {"normalize": False},
     "depict": {"warm_up": 0},
     "aspc_da": {"augment": False},
+    "deepcluster": {"augment": False},
     "dynae": {"augment": False},
 }
 CLUSTPY = {"DEC": PASSES["dec"], "IDEC": PASSES["idec"], "VaDE": PASSES["idec"]}
@@ -200,10 +207,9 @@ def train_alone(network: Autoencoder, X: np.ndarray, passed: Pass) -> Callable[[
 
 
 def our_fit(name: str, network: Autoencoder, X: np.ndarray) -> Callable[[], object]:
-    settings: dict[str, Any] = {"n_init": 1, "epochs": EPOCHS, "batch_size": BATCH, "random_state": 0, "device": "cpu"}
-    method = load(USES.get(name, name))(N_CLUSTERS, **settings, **SETTINGS.get(name, {}))
-    if "tolerance" in method.get_params():
-        method.set_params(tolerance=0.0)
+    method = load(USES.get(name, name))(N_CLUSTERS, random_state=0, device="cpu", **SETTINGS.get(name, {}))
+    wanted = {"n_init": 1, "epochs": EPOCHS, "batch_size": BATCH, "tolerance": 0.0}
+    method.set_params(**{key: value for key, value in wanted.items() if key in method.get_params()})
     return lambda: method.fit(X, network=network)
 
 
