@@ -30,7 +30,7 @@ SECTIONS = {
         for method in ("TELL", "DDC-DA", "DeepCluster", "SENet", "IIC", "CC", "DeepDPM")
     },
     ("deepcluster_admm", "From restricted Boltzmann"): "MNIST-test, tried for the page",
-    ("pc_x", "Two readings of the centroids"): "on digits, by the line that stands below the table",
+    ("pc_x", "Two readings of the centroids"): "on digits, by the line that stands below the table; and pairs of seeds",
     ("ulhe_dc", "Three more readings"): "tried without a run record, as it says",
 }
 SINGLE = {
