@@ -5,13 +5,12 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.special import softmax
 from torch import Tensor, nn
 
 from deepclust.losses._arguments import real
 from deepclust.losses.student_t import target_distribution
-from deepclust.methods._deep import DeepClusterer
 from deepclust.methods._flat_clustering import k_means
+from deepclust.methods._softmax import SoftmaxClusterer, arrays, linear
 from deepclust.nets._autoencoder import Autoencoder
 from deepclust.nets._layerwise import passes
 from deepclust.seeding import derive_seed
@@ -19,7 +18,7 @@ from deepclust.settings import Count, Length, LengthOrZero, Positive, Share, Wei
 from deepclust.training.loop import EpochSteps, Outcome, Refresh, batches_of, in_chunks, make_optimizer, train
 
 
-class DEPICT(DeepClusterer):
+class DEPICT(SoftmaxClusterer):
     """A softmax on the code learns its own assignments, made of equal sizes, under noise; all layers are reconstructed.
 
         -(1/N) sum_i sum_k q_ik ln p~_ik + `reconstruction_weight` [ L_0 + `layer_weight` sum_l L_l ]
@@ -108,27 +107,15 @@ class DEPICT(DeepClusterer):
         state.p.copy_(in_chunks(lambda x: state.probabilities(self.network_.encode(x)), self.network_, data))
         once_an_epoch = batches_of(len(data), self.batch_size)
         outcome = run("cluster", self.epochs, Refresh(once_an_epoch, refresh, self.tolerance))
-        self.softmax_ = {name: value.cpu().numpy() for name, value in state.softmax.state_dict().items()}
-        self.embedding_ = self._encode(data).cpu().numpy()
-        self.labels_ = self._logits(self.embedding_).argmax(axis=1)
+        self.softmax_ = arrays(state.softmax)
+        self._settle(data)
         self.extras_ = {"embedding_before": codes}
         self.trace_ = first.trace + outcome.trace
         self.n_iter_, self.converged_ = first.n_iter + outcome.n_iter, outcome.converged
 
     def _logits(self, codes: np.ndarray) -> np.ndarray:
         """Return the softmax layer's inputs (N, K) of codes (N, P)."""
-        weight, bias = (self.softmax_[name].astype(np.float64) for name in ("weight", "bias"))
-        logits: np.ndarray = codes.astype(np.float64) @ weight.T + bias
-        return logits
-
-    def _predict(self, X: np.ndarray) -> np.ndarray:
-        labels: np.ndarray = self._logits(self._codes(X)).argmax(axis=1)
-        return labels
-
-    def _predict_proba(self, X: np.ndarray) -> np.ndarray:
-        """Return p of the clean code (M, K)."""
-        shares: np.ndarray = softmax(self._logits(self._exact_codes(X)), axis=1)
-        return shares
+        return linear(codes, self.softmax_)
 
 
 class DEPICTState(nn.Module):

@@ -1,18 +1,18 @@
-"""Random views of a batch, and labels by the largest output of a head: shared by IIC and CC."""
+"""Random views of a batch, and training on them: shared by IIC and CC."""
 
 import math
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import numpy as np
 import torch
-from scipy.special import softmax
-from torch import Tensor
+from torch import Tensor, nn
 
-from deepclust.methods._deep import DeepClusterer
+from deepclust.methods._softmax import SoftmaxClusterer
 from deepclust.nets.base import ImageShape
 from deepclust.nets.mlp import drop
+from deepclust.seeding import derive_seed
 from deepclust.settings import Augmentation, Augmenting, Count, Length, Positive, Share, setting
+from deepclust.training.loop import EpochSteps, Terms, make_optimizer, train
 
 View = Callable[[Tensor, torch.Generator], Tensor]
 """(rows (B, D), generator) -> random views of them (B, D)."""
@@ -20,8 +20,8 @@ View = Callable[[Tensor, torch.Generator], Tensor]
 _AREA, _ASPECT = (0.02, 0.33), (0.3, 3.3)  # of an erased rectangle: torchvision's RandomErasing
 
 
-class TwoViews(DeepClusterer):
-    """A method whose clusters are the largest outputs of a head on the code, `_logits`.
+class TwoViews(SoftmaxClusterer):
+    """A head on the code learns from views of a sample.
 
     A view of an image is a random affine map of it. A view of a row that is no image has entries zeroed.
     """
@@ -40,35 +40,20 @@ class TwoViews(DeepClusterer):
             return lambda x, generator: drop(x, self.corruption, generator)
         return self._augmenter(self.augment, usual)
 
-    def _logits(self, codes: np.ndarray) -> np.ndarray:
-        """Return the head's outputs (N, K), in float64, of codes (N, P)."""
-        raise NotImplementedError
-
-    def _settle(self, data: Tensor) -> None:
-        """Set the embedding and the labels under the final weights."""
-        self.embedding_ = self._encode(data).cpu().numpy()
-        self.labels_ = self._logits(self.embedding_).argmax(axis=1)
-
-    def _predict(self, X: np.ndarray) -> np.ndarray:
-        labels: np.ndarray = self._logits(self._codes(X)).argmax(axis=1)
-        return labels
-
-    def _predict_proba(self, X: np.ndarray) -> np.ndarray:
-        """Return the softmax of the head's outputs (M, K)."""
-        shares: np.ndarray = softmax(self._logits(self._exact_codes(X)), axis=1)
-        return shares
-
-
-def arrays(module: torch.nn.Module) -> dict[str, np.ndarray]:
-    """Return a module's weights by name."""
-    return {name: value.cpu().numpy() for name, value in module.state_dict().items()}
-
-
-def linear(codes: np.ndarray, layer: dict[str, Any], prefix: str = "") -> np.ndarray:
-    """Return the outputs (N, K), in float64, of a linear layer that `arrays` returned."""
-    weight, bias = (layer[prefix + name].astype(np.float64) for name in ("weight", "bias"))
-    outputs: np.ndarray = codes.astype(np.float64) @ weight.T + bias
-    return outputs
+    def _learn(self, state: nn.Module, data: Tensor, terms: Terms, steps: EpochSteps | None = None) -> None:
+        """Train by Adam, and set the trace. There is no stop rule."""
+        outcome = train(
+            state,
+            data,
+            terms,
+            optimizer=make_optimizer("adam", state, self.learning_rate),
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            seed=derive_seed(self._seed, "batches"),
+            phase="cluster",
+            steps=steps,
+        )
+        self.trace_, self.n_iter_, self.converged_ = outcome.trace, outcome.n_iter, True
 
 
 def erase(images: Tensor, share: float, generator: torch.Generator, image_shape: ImageShape) -> Tensor:

@@ -8,12 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deepclust.methods.views._views import TwoViews, arrays, erase, linear
+from deepclust.methods._softmax import arrays, linear
+from deepclust.methods.views._views import TwoViews, erase
 from deepclust.nets._autoencoder import Autoencoder
 from deepclust.nets._init import initialise
 from deepclust.seeding import derive_seed
 from deepclust.settings import Augmentation, Count, Positive, Share, setting
-from deepclust.training.loop import make_optimizer, train
 
 _MAPS = Augmentation(rotation=25.0, shift=0.1, crop=0.3)
 _SMALLEST = 1e-30  # of a cluster's share, before the logarithm
@@ -70,19 +70,9 @@ class CC(TwoViews):
                 "sizes": unevenness(p[0]) + unevenness(p[1]),
             }
 
-        outcome = train(
-            state,
-            data,
-            terms,
-            optimizer=make_optimizer("adam", state, self.learning_rate),
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            seed=derive_seed(self._seed, "batches"),
-            phase="cluster",
-        )
+        self._learn(state, data, terms)
         self.head_ = arrays(state.cluster)
         self._settle(data)
-        self.trace_, self.n_iter_, self.converged_ = outcome.trace, outcome.n_iter, True  # there is no stop rule
 
     def _logits(self, codes: np.ndarray) -> np.ndarray:
         return linear(linear(codes, self.head_, "0.").clip(min=0), self.head_, "2.")

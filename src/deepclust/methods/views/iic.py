@@ -6,12 +6,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from deepclust.methods.views._views import TwoViews, arrays, linear
+from deepclust.methods._softmax import arrays, linear
+from deepclust.methods.views._views import TwoViews
 from deepclust.nets._autoencoder import Autoencoder
 from deepclust.nets._init import initialise
 from deepclust.seeding import derive_seed
 from deepclust.settings import Augmentation, Count, Positive, Weight, setting
-from deepclust.training.loop import EpochSteps, in_chunks, make_optimizer, train
+from deepclust.training.loop import EpochSteps, in_chunks
 
 _MAPS = Augmentation(rotation=25.0, shift=0.1, crop=0.3)
 _SMALLEST = 2.2e-16  # of an entry of the joint distribution: the released code's
@@ -67,24 +68,13 @@ class IIC(TwoViews):
             plain, mapped = (state.probabilities(rows) for rows in (x, view(x, generator)))
             return {"information": information_loss(plain, mapped, self.lam).mean()}
 
-        outcome = train(
-            state,
-            data,
-            terms,
-            optimizer=make_optimizer("adam", state, self.learning_rate),
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            seed=derive_seed(self._seed, "batches"),
-            phase="cluster",
-            steps=EpochSteps(state.choose, state.columns),
-        )
+        self._learn(state, data, terms, EpochSteps(state.choose, state.columns))
         losses = self._losses(state, data, view)
         head = int(losses.argmin())
         part = slice(head * self.n_clusters, (head + 1) * self.n_clusters)
         self.head_ = {name: value[part].copy() for name, value in arrays(state.heads[1]).items()}
         self._settle(data)
         self.extras_ = {"head_losses": losses}
-        self.trace_, self.n_iter_, self.converged_ = outcome.trace, outcome.n_iter, True  # there is no stop rule
 
     def _losses(self, state: "IICState", data: Tensor, view: Any) -> np.ndarray:
         """Return the loss of each head of K clusters (H,) over all samples and a view of each."""
