@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 _PACKAGE = Path(__file__).parent
 
@@ -50,8 +50,8 @@ def code_of(scripts: Iterable[Path], modules: Iterable[str] = ()) -> dict[str, s
         path = waiting.pop()
         if path not in found:
             found.add(path)
-            waiting += [imported for name in _imports(path) for imported in _files_of(name)]
-    return {_label(path): _digest(path) for path in sorted(found) if not is_plumbing(path)}
+            waiting += [imported for name in _read(path).imports for imported in _files_of(name)]
+    return {_label(path): _read(path).digest for path in sorted(found) if not is_plumbing(path)}
 
 
 def digest_of(code: Mapping[str, str]) -> str:
@@ -67,10 +67,18 @@ def is_plumbing(path: Path) -> bool:
     return within.as_posix() in PLUMBING or any(parent.as_posix() in PLUMBING for parent in within.parents)
 
 
+class _Code(NamedTuple):
+    """The dotted names that a file imports from this package, and the hash of its code."""
+
+    imports: frozenset[str]
+    digest: str
+
+
 @functools.cache
-def _digest(path: Path) -> str:
-    tree = _Bare().visit(ast.parse(path.read_bytes(), str(path)))
-    return hashlib.sha256(repr(_content(tree)).encode()).hexdigest()
+def _read(path: Path) -> _Code:
+    tree = ast.parse(path.read_bytes(), str(path))
+    imports = _imports(tree)  # of the whole tree: what `_Bare` takes out may import, too
+    return _Code(imports, hashlib.sha256(repr(_content(_Bare().visit(tree))).encode()).hexdigest())
 
 
 class _Bare(ast.NodeTransformer):
@@ -106,11 +114,10 @@ def _content(tree: Any) -> Any:
     return [type(tree).__name__, *fields]
 
 
-@functools.cache
-def _imports(path: Path) -> frozenset[str]:
-    """Return the dotted names a file imports from this package; `from a import b` may mean the module a.b."""
+def _imports(tree: ast.Module) -> frozenset[str]:
+    """Return the dotted names a module imports from this package; `from a import b` may mean the module a.b."""
     names = set()
-    for node in ast.walk(ast.parse(path.read_bytes(), str(path))):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -118,6 +125,7 @@ def _imports(path: Path) -> frozenset[str]:
     return frozenset(name for name in names if name.split(".")[0] == _PACKAGE.name)
 
 
+@functools.cache
 def _files_of(name: str) -> list[Path]:
     """Return the file of a dotted module and the `__init__.py` files of the packages around it, where they exist."""
     parts = name.split(".")[1:]
