@@ -1,12 +1,16 @@
 """Collect the grid's metrics into results.csv, tables beside the published numbers, figures and pages.
 
-The stage also says how many of the published numbers have the grid's beside them, and why others have none.
+The stage also says how many of the published numbers have the grid's beside them, and why others have none. In the
+pipeline every cell is evaluated before. `deepclust report GRID` runs the stage at any time: cells that wait for their
+evaluation are named on the pages and are in no table.
 """
 
 import logging
+from collections.abc import Iterable
 from typing import Any
 
 from deepclust import layout, methods
+from deepclust.errors import UserError
 from deepclust.files import read_json, read_yaml, write_text
 from deepclust.integrity import intact
 from deepclust.reporting import aggregate, coverage, figures, html, readme, tables
@@ -21,13 +25,13 @@ _log = logging.getLogger("deepclust.report")
 def main() -> None:
     root, grid = layout.REPORTS, read_yaml(layout.CELLS)
     intact(*(file for name in ("scores", "runs", "traces", "sweeps") for file in (root / name).rglob("*.*")))
-    datasets = grid["data_sets"]
-    cells = [cell["cell"] for cell in grid["cells"].values() if cell["dataset"] == datasets[0]]
-    results = aggregate.read_results(root, datasets, cells)
+    cells, waiting = evaluated([(cell["dataset"], cell["cell"]) for cell in grid["cells"].values()])
+    results = pd.concat([aggregate.read_results(root, [name], of) for name, of in cells.items()], ignore_index=True)
+    datasets, names = list(cells), list(dict.fromkeys(cell["cell"] for cell in grid["cells"].values()))
     summary = aggregate.summarise(results)
     reported = aggregate.read_reported(layout.REPORTED)
     comparison = aggregate.compare(summary, reported)
-    absent, _ = coverage.read_absent(layout.ABSENT).without(cells, datasets)
+    absent, _ = coverage.read_absent(layout.ABSENT).without(names, grid["data_sets"])
     covered = coverage.coverage(reported, comparison, absent)
     for line in coverage.lines(covered):
         _log.info("%s", line)
@@ -40,12 +44,12 @@ def main() -> None:
         tables.write(parts, root / "tables" / stem)
     captions = {dataset: draw(dataset, summary, reported) for dataset in datasets}
     drawn = {
-        dataset: {cell: aggregate.read_run(root / "runs" / dataset / f"{cell}.json")["figures"] for cell in cells}
-        for dataset in datasets
+        dataset: {cell: aggregate.read_run(root / "runs" / dataset / f"{cell}.json")["figures"] for cell in of}
+        for dataset, of in cells.items()
     }
     swept, sweep_captions = of_sweeps(read_json(root / "sweeps/index.json"))
     block = readme.sweeps_block(swept, sweep_captions) if swept else ""
-    page = readme.index(grid["name"], summary, by_dataset, by_paper, captions, drawn, block, results)
+    page = readme.index(grid["name"], summary, by_dataset, by_paper, captions, drawn, block, results, waiting)
     write_text(root / "README.md", page)
     # the page draws accuracies itself, with every seed
     shown = {name: {k: v for k, v in of.items() if k != f"figures/accuracy_{name}"} for name, of in captions.items()}
@@ -62,8 +66,28 @@ def main() -> None:
         sweep_captions,
         families=families,
         covered=covered,
+        waiting=waiting,
     )
     write_text(root / "index.html", page)
+
+
+def evaluated(asked: Iterable[tuple[str, str]]) -> tuple[dict[str, list[str]], list[str]]:
+    """Return the cells that have scores by their data set, and the others as lines for people, `DATASET: CELL, CELL`.
+
+    Raises
+    ------
+    UserError
+        If no cell has scores.
+    """
+    scores = layout.REPORTS / "scores"
+    found: dict[str, list[str]] = {}
+    waiting: dict[str, list[str]] = {}
+    for dataset, cell in asked:
+        there = (scores / dataset / f"{cell}.json").exists()
+        (found if there else waiting).setdefault(dataset, []).append(cell)
+    if not found:
+        raise UserError(f"{scores} has no scores of this grid's cells; run the grid first")
+    return found, [f"{dataset}: {', '.join(cells)}" for dataset, cells in waiting.items()]
 
 
 def draw(dataset: str, summary: pd.DataFrame, reported: pd.DataFrame) -> dict[str, str]:
@@ -79,7 +103,8 @@ def draw(dataset: str, summary: pd.DataFrame, reported: pd.DataFrame) -> dict[st
 
 
 def of_sweeps(sweeps: list[dict[str, Any]]) -> tuple[tables.Table | None, dict[str, str]]:
-    """Return the table of the sweeps (None without sweeps), and the captions of the sweeps' figures by stem."""
+    """Return the table of the evaluated sweeps (None without any), and the captions of their figures by stem."""
+    sweeps = [sweep for sweep in sweeps if (layout.REPORTS / "sweeps" / sweep["name"] / "results.csv").exists()]
     if not sweeps:
         return None, {}
     names = [sweep["name"] for sweep in sweeps]

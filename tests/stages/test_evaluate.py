@@ -346,6 +346,22 @@ def test_the_report_shows_sweeps_read_outs_and_variants_of_one_method_together(s
     assert "hybrid/spectral" in Path("reports/results.csv").read_text(encoding="utf-8")
 
 
+def test_the_report_of_a_grid_that_still_runs_names_the_cells_that_it_waits_for(project: Path) -> None:
+    write_cells("hybrid", "dec", "idec")
+    asked = {"name": "mine", "dataset": "toy", "cell": "hybrid", "base": {}, "grid": {}, "seeds": [0, 3]}
+    write_json("reports/sweeps/index.json", [asked])
+    with pytest.raises(UserError, match="has no scores of this grid's cells; run the grid first"):
+        stage("report")()
+    write_run(Path("data/runs/toy/dec/seed-0"), method="dec")
+    stage("evaluate")("toy", "dec")
+    stage("report")()
+    page = Path("reports/README.md").read_text(encoding="utf-8")
+    assert "These cells are not evaluated yet and are in no table:\n\n- toy: hybrid, idec\n" in page
+    assert "## Sweeps" not in page
+    assert "<li>toy: hybrid, idec</li>" in Path("reports/index.html").read_text(encoding="utf-8")
+    assert set(pd.read_csv("reports/results.csv")["cell"]) == {"dec"}
+
+
 def test_fitting_knows_cells_and_sweeps_and_nothing_else(project: Path) -> None:
     with pytest.raises(UserError, match="perhaps 'sweep', got 'swept'"):
         stage("cluster")("toy", "mine", "swept")

@@ -70,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
 
     grids = command("grids", "clone:grids", "list the grids of this clone")
     one = command("run", "clone:run", "run a grid, or what of it changed, as make repro does")
-    report = command("report", "clone:report", "write a grid's report from its results in git")
+    report = command("report", "clone:report", "write a grid's report from the cells evaluated so far")
     for grid in (one, report):
         grid.add_argument("grid", nargs="?", default="", metavar="GRID", help="default: the grid of the clone's root")
     beside = one.add_mutually_exclusive_group()

@@ -16,7 +16,7 @@ from deepclust.reporting.aggregate import read_run
 from deepclust.reporting.markup import Html, cell_id, header_cell, scrolling, status, tag
 from deepclust.reporting.overview import own_cells
 from deepclust.reporting.papers import PAPERS
-from deepclust.reporting.readme import unfinished
+from deepclust.reporting.readme import WAITING, unfinished
 from deepclust.reporting.tables import HEADINGS, INTERNAL_HEADINGS, Entry, Table, number
 
 _HERE = Path(__file__).parent
@@ -45,6 +45,7 @@ def page(
     *,
     families: Mapping[str, str] | None = None,
     covered: pd.DataFrame | None = None,
+    waiting: Sequence[str] = (),
 ) -> str:
     """Return the page: which cell is best and how sure that is, then every result, data set, paper and sweep.
 
@@ -73,13 +74,18 @@ def page(
         The family of every method there is, by which marks have their colours and shapes.
     covered
         The result of `coverage.coverage` for this grid.
+    waiting
+        A line for each data set that has cells without scores yet: `DATASET: CELL, CELL`.
     """
     root = Path(root)
     by_paper: dict[str, dict[str, Sequence[Table]]] = {}
     for stem, parts in papers.items():
         by_paper.setdefault(parts[0].data["paper"].iloc[0], {})[stem] = parts
+    best = overview.best(results, summary, list(tables), papers, families or {})
+    if waiting:
+        best = [tag("p", WAITING, class_="soft"), tag("ul", *(tag("li", line) for line in waiting)), *best]
     sections = {
-        "best": ("Which is best, and how sure", overview.best(results, summary, list(tables), papers, families or {})),
+        "best": ("Which is best, and how sure", best),
         "reported": ("Ours beside the papers' numbers", overview.reported(summary, papers, families or {}, covered)),
         "summary": ("What ran", [_summary(summary, tables, papers)]),
         "unfinished": ("What did not finish", [_unfinished(summary)]),

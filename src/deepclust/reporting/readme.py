@@ -313,6 +313,9 @@ def datasets_block(
     return _grid(["name", "data set", "classes", "images", "in the tables of"], rows)
 
 
+WAITING = "These cells are not evaluated yet and are in no table:"
+
+
 def index(
     grid: str,
     summary: pd.DataFrame,
@@ -322,6 +325,7 @@ def index(
     drawn: Mapping[str, Mapping[str, Sequence[str]]] | None = None,
     sweeps: str = "",
     results: pd.DataFrame | None = None,
+    waiting: Sequence[str] = (),
 ) -> str:
     """Return the page `reports/README.md`: each data set's table and figures, and the unfinished cells.
 
@@ -340,6 +344,8 @@ def index(
         The result of `sweeps_block`; empty for a grid without sweeps.
     results
         The rows of `results.csv`, for the best cell of each data set that has labels.
+    waiting
+        A line for each data set that has cells without scores yet: `DATASET: CELL, CELL`.
     """
     ranks = {} if results is None else {name: ranking.ranked(results, name) for name in tables}
     best = [
@@ -355,6 +361,7 @@ def index(
         "Data sets: "
         + ", ".join(f"[{name}](#{table.title.lower().replace(' ', '-')})" for name, table in tables.items())
         + ".",
+        *([WAITING, "\n".join(f"- {line}" for line in waiting)] if waiting else []),
         *(["## Which is best", "\n".join(best), ranking.RULE] if best else []),
         "## What did not finish",
         _unfinished(summary),
