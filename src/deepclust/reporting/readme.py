@@ -290,7 +290,7 @@ def coverage_block(covered: pd.DataFrame) -> str:
 def methods_block(methods: Iterable[tuple[str, str, str, Sequence[str]]]) -> str:
     """Return the table of methods, by family, from (family, name, first line of the docstring, inputs beside X)."""
     rows = [
-        [f"`{family}`", f"`{name}`", markdown_text(line), ", ".join(f"`{read}`" for read in reads)]
+        [f"`{family}`", f"`{name}`", markdown_text(line).replace(r"\`", "`"), ", ".join(f"`{read}`" for read in reads)]
         for family, name, line, reads in sorted(methods)
     ]
     return _grid(["family", "name", "method", "reads"], rows)
