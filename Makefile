@@ -16,9 +16,11 @@ setup: .venv/.complete
 	@echo "setup: done; source .venv/bin/activate brings deepclust, dvc and pytest into this shell"
 	touch $@
 
-repro: setup  # GRID=benchmark: that grid, in its own folder; JOBS=4 or SCHEDULER=tcp://...: stages side by side, on Dask
+# GRID=benchmark: that grid, in its own folder; JOBS=4 or SCHEDULER=tcp://...: stages side by side, on Dask
+# ONLY='evaluate@usps-*': stages of such a name, and what they build on
+repro: setup
 	python stages/plan.py table $(GRID)
-	cd $(FOLDER) && $(if $(JOBS)$(SCHEDULER),python $(CURDIR)/tools/parallel.py $(JOBS)$(SCHEDULER),dvc repro)
+	cd $(FOLDER) && $(if $(JOBS)$(SCHEDULER),python $(CURDIR)/tools/parallel.py $(JOBS)$(SCHEDULER),dvc repro$(if $(ONLY), --glob))$(if $(ONLY), '$(ONLY)')
 
 pull push: setup  # the results of GRID from, or to, the root's default remote
 	python stages/plan.py table $(GRID)

@@ -2,6 +2,7 @@
 
 python tools/parallel.py 4                  four at a time on this machine, with a GPU each where there are any
 python tools/parallel.py tcp://HOST:8786    on the workers of a Dask cluster, which must see this folder at its path
+python tools/parallel.py 4 'evaluate@usps-*'      stages of such a name and what they build on, as dvc repro --glob
 
 A worker runs a stage's bare command in this folder. DVC runs in this process alone, which judges staleness and keeps
 hashes, the caches and dvc.lock: nothing has to be locked between machines. A stage is judged when its inputs are there,
@@ -67,13 +68,13 @@ TAIL = 2000  # bytes shown of a failed stage's output
 _log = logging.getLogger("deepclust.parallel")
 
 
-def main(where: str) -> None:
+def main(where: str, *only: str) -> None:
     if not re.fullmatch(r"[1-9][0-9]*|[a-z]+://.+", where):
         raise UserError(f"give a number of jobs from 1 or a Dask scheduler's address, tcp://HOST:PORT; got {where!r}")
     logging.getLogger("dvc").setLevel(logging.ERROR)  # DVC logs every line of dvc.lock
     carried = {name: os.environ.get(name) for name in CARRIED}
     with Repo(_wait_for_lock=True) as repo, alone(repo):
-        ledger = Ledger(repo)
+        ledger = Ledger(repo, only)
         if not ledger.any_stale():
             _log.info("%d stages, all up to date: nothing to do", len(ledger.order))
             return
@@ -152,9 +153,12 @@ def gpu_of(worker: Any, gpus: list[str]) -> dict[str, str]:
 class Ledger:
     """DVC's account of a run: stale stages, the cache, dvc.lock."""
 
-    def __init__(self, repo: Repo) -> None:
+    def __init__(self, repo: Repo, only: Collection[str] = ()) -> None:
         self.graph = get_active_graph(repo.index.graph)  # edges lead from a stage to those it builds on
-        self.order = plan_repro(self.graph, collect_stages(repo, [PROJECT_FILE]))  # the order of a serial run
+        wanted = collect_stages(repo, only or [PROJECT_FILE], glob=bool(only))
+        if not wanted:
+            raise UserError(f"no stage is named like {', '.join(only)}; dvc stage list shows the names")
+        self.order = plan_repro(self.graph, wanted)  # the order of a serial run
         self.root = repo.root_dir
         self._repo = repo
         self._unwritten = deque(self.order)

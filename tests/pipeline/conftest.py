@@ -277,9 +277,9 @@ def running(workspace: Workspace, *command: str) -> Iterator[Running]:
         process.wait()
 
 
-def start(workspace: Workspace, where: str) -> subprocess.Popen[str]:
+def start(workspace: Workspace, where: str, *only: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        ["python", "tools/parallel.py", where],
+        ["python", "tools/parallel.py", where, *only],
         cwd=workspace.root,
         env=workspace.environment,
         stdout=subprocess.PIPE,
@@ -293,8 +293,8 @@ def finish(process: subprocess.Popen[str]) -> Parallel:
     return Parallel(process.returncode, log)
 
 
-def parallel(workspace: Workspace, where: str = "2") -> Parallel:
-    return finish(start(workspace, where))
+def parallel(workspace: Workspace, where: str = "2", *only: str) -> Parallel:
+    return finish(start(workspace, where, *only))
 
 
 def stages_of(workspace: Workspace, *cells: str, dataset: str = "few") -> set[str]:

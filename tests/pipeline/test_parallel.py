@@ -88,6 +88,17 @@ def test_nothing_to_do_is_said_and_starts_no_worker(finished: Workspace, tmp_pat
     assert (run.code, run.log) == (0, "19 stages, all up to date: nothing to do\n")
 
 
+def test_a_part_of_the_grid_runs_with_what_it_builds_on(finished: Workspace, tmp_path: Path) -> None:
+    project = finished.copy(tmp_path / "project")
+    project.edit(lambda params: [params["methods"][name].update(n_init=3) for name in ("kmeans", "sc_ncut")])
+    run = parallel(project, "2", "evaluate@few-km*")
+    assert run.code == 0
+    assert run.stages("ran") == {"plan", "cluster@few-kmeans", "evaluate@few-kmeans"}
+    none = parallel(project, "2", "evaluate@few-kn*")
+    assert none.code == 2
+    assert none.log == "error: no stage is named like evaluate@few-kn*; dvc stage list shows the names\n"
+
+
 @pytest.mark.parametrize("where", ["0", "-1", "two", "2tcp://127.0.0.1:1"])
 def test_what_is_neither_a_number_nor_an_address_is_refused(finished: Workspace, where: str) -> None:
     run = parallel(finished, where)
@@ -233,6 +244,8 @@ def test_no_scheduler_is_an_error_of_one_line(finished: Workspace, tmp_path: Pat
         ([], "cd . && dvc repro"),
         (["GRID=benchmark"], "cd grids/benchmark && dvc repro"),
         (["JOBS=3"], f"cd . && python {ROOT}/tools/parallel.py 3"),
+        (["ONLY=evaluate@usps-*"], "cd . && dvc repro --glob 'evaluate@usps-*'"),
+        (["JOBS=3", "ONLY=evaluate@usps-*"], f"cd . && python {ROOT}/tools/parallel.py 3 'evaluate@usps-*'"),
         (["SCHEDULER=tcp://h:1"], f"cd . && python {ROOT}/tools/parallel.py tcp://h:1"),
     ],
 )

@@ -73,6 +73,9 @@ def _parser() -> argparse.ArgumentParser:
     report = command("report", "clone:report", "write a grid's report from the cells evaluated so far")
     for grid in (one, report):
         grid.add_argument("grid", nargs="?", default="", metavar="GRID", help="default: the grid of the clone's root")
+    one.add_argument(
+        "--only", metavar="STAGES", help="'evaluate@usps-*': stages of such a name, and what they build on"
+    )
     beside = one.add_mutually_exclusive_group()
     beside.add_argument("--jobs", type=int, metavar="N", help="so many stages side by side on this machine")
     beside.add_argument("--scheduler", metavar="ADDRESS", help="stages on a Dask cluster, tcp://HOST:PORT")

@@ -37,10 +37,11 @@ def run(asked: argparse.Namespace) -> None:
     folder = _grids.folder(asked.grid or _grids.default())
     _script("stages/plan.py", "table", *([asked.grid] if asked.grid else []), folder=layout.PROJECT)
     beside = asked.scheduler or (None if asked.jobs is None else str(asked.jobs))
+    only = [asked.only] if asked.only else []
     if beside is None:
-        _call([sys.executable, "-m", "dvc", "repro"], folder)
+        _call([sys.executable, "-m", "dvc", "repro", *(["--glob"] if only else []), *only], folder)
     else:
-        _script("tools/parallel.py", beside, folder=folder)
+        _script("tools/parallel.py", beside, *only, folder=folder)
 
 
 def report(asked: argparse.Namespace) -> None:
