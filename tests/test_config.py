@@ -15,7 +15,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from deepclust import config, grids
-from deepclust.config import schema
+from deepclust.config import resolution, schema
 from deepclust.errors import UserError
 from deepclust.files import read_json, read_yaml
 
@@ -758,3 +758,32 @@ def test_the_plan_of_a_data_set_has_one_file_per_unit(project: Path, monkeypatch
         *(f"cluster/{cell}.json" for cell in params.methods),
     }
     assert read_json("reports/sweeps/index.json") == []
+
+
+@pytest.mark.parametrize(
+    ("compute", "flags", "warned"),
+    [
+        ({"precision": "bfloat16", "device": "cpu"}, "avx2 fma", "takes about ten times as long"),
+        ({"precision": "onednn_bfloat16"}, "avx2 avx512f", "products stay as in float32"),
+        ({"precision": "bfloat16"}, "avx512f avx512_bf16", None),
+        ({"precision": "bfloat16", "device": "cuda"}, "avx2 fma", None),
+        ({"precision": "float32"}, "avx2 fma", None),
+    ],
+)
+def test_a_precision_that_the_processor_lacks_is_warned_of(
+    compute: dict[str, Any],
+    flags: str,
+    warned: str | None,
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    (project / "cpuinfo").write_text(f"processor\t: 0\nflags\t\t: {flags}\n")
+    monkeypatch.setattr(resolution, "_CPU", project / "cpuinfo")
+    monkeypatch.setattr(resolution, "_GPU", project / "none")
+    content = committed() | {"compute": compute}
+    YAML().dump(content, Path("params.yaml"))
+    config.check(config.load())
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == (warned is not None)
+    assert all(str(warned) in line and "set precision: float32" in line for line in said)

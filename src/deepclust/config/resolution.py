@@ -6,6 +6,8 @@ the data set's own `defaults`, the data set's own entry.
 
 import itertools
 import json
+import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,14 +49,17 @@ class Resolved:
 
 _FOLDERS = ("figures", "sweeps")
 _WIDTHS, _WIDEST = ("hidden", "channels"), 65_536  # settings with a width for each layer; two such layers hold 16 GB
+_CPU, _GPU = Path("/proc/cpuinfo"), Path("/dev/nvidiactl")
+_log = logging.getLogger("deepclust.config")
 
 
 def check(config: Config) -> None:
-    """Raise `UserError` for an unknown data set or method, wrong settings or sweeps."""
+    """Raise `UserError` for an unknown data set or method, wrong settings or sweeps; warn of a slow precision."""
     try:
         instructions.require(config.compute.instructions)
     except UserError as error:
         raise UserError(f"params.yaml: {error}") from None
+    _warn_of_precision(config)
     published = datasets.names()
     for name, own in config.own.items():
         if name in published:
@@ -225,3 +230,19 @@ def _checked_one(key: str, cls: Any, owner: str, setting: str, value: Any) -> di
         return {setting: checked(cls, setting, value)}
     except UserError as error:
         raise UserError(f"{key}.{error}; correct it there") from None
+
+
+def _warn_of_precision(config: Config) -> None:
+    """Warn where a training in bfloat16 would run on a processor without products in it (docs/precision.md)."""
+    asked, device = config.compute.precision, config.compute.device
+    on_gpu = device not in {"auto", "cpu"} or (device == "auto" and _GPU.exists())
+    if asked == "float32" or on_gpu or not _CPU.exists():
+        return
+    if not re.search(r"\b(avx512_bf16|amx_bf16|bf16)\b", _CPU.read_text(encoding="utf-8", errors="replace")):
+        effect = "a training takes about ten times as long as" if asked == "bfloat16" else "products stay as"
+        _log.warning(
+            "params.yaml: compute.precision: %s, but this processor has no products in bfloat16 (AVX512_BF16, AMX): "
+            "%s in float32; set precision: float32",
+            asked,
+            effect,
+        )
