@@ -893,7 +893,7 @@ def test_sparse_samples_are_clustered_as_dense_ones(name: str, dtype: type, monk
         assert type(read[-1]) is kind
         assert read[-1].dtype == dtype
         np.testing.assert_array_equal(sp.csr_array(read[-1]).toarray(), X)  # every form is read as the same samples
-        assert kind is np.ndarray or read[-1].has_canonical_format
+        assert getattr(read[-1], "has_canonical_format", True)
         if name not in WITHOUT_PREDICT:
             np.testing.assert_array_equal(found.predict(form), found.labels_)
             np.testing.assert_array_equal(found.predict(X), found.labels_)
