@@ -1,6 +1,7 @@
 """Slow tests run where they are asked for (--slow) and in continuous integration (CI set)."""
 
 import os
+from typing import IO, Any
 
 import pytest
 
@@ -18,3 +19,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "slow" in item.keywords:
             item.add_marker(pytest.mark.skip(reason="takes minutes; run with --slow"))
+
+
+@pytest.fixture
+def unrendered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write an empty file in place of every image and page, for tests of which figures there are.
+
+    What figures look like as files is the matter of tests/reporting/test_figures.py.
+    """
+    from matplotlib.figure import Figure
+
+    def write_nothing(self: Figure, file: IO[bytes], **_: Any) -> None:
+        file.write(b"")
+
+    monkeypatch.setattr(Figure, "savefig", write_nothing)

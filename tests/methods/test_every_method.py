@@ -52,8 +52,8 @@ WITHOUT_PREDICT = [name for name in NAMES if methods.load(name).why_no_predict]
 # scikit-learn's checks that a method does not pass: {method: {check: why}}
 EXPECTED_FAILURES: dict[str, dict[str, str]] = {
     "gnmf": {"check_clustering": "its samples have negative entries, whatever the tag positive_only says"},
-    "depict": {"check_clustering": "its softmax layer has learnt little from k-means in 14 steps of Adam at 1e-4"},
-    "cc": {"check_clustering": "its heads have learnt little from their random start in 4 steps of Adam at 3e-4"},
+    "depict": {"check_clustering": "its softmax layer has learnt little from k-means in a few steps of Adam at 1e-4"},
+    "cc": {"check_clustering": "its heads have learnt little from their random start in a few steps of Adam at 3e-4"},
     "dynae": dict.fromkeys(
         ("check_fit_idempotent", "check_fit_check_is_fitted", "check_n_features_in"),
         "data of about 100: 100 times their squared error is too steep for SGD at the default rate",
@@ -75,7 +75,7 @@ def settings_of(name: str) -> set[str]:
 
 
 def make(name: str, n_clusters: int = K, **settings: Any) -> Any:
-    short: dict[str, Any] = {"pretraining": TINY, "epochs": 4, "n_init": 3}
+    short: dict[str, Any] = {"pretraining": TINY, "epochs": 4, "n_init": 3, "width": 32}
     given = {key: value for key, value in short.items() if key in settings_of(name)}
     return methods.load(name)(n_clusters, **{"random_state": 0, "device": "cpu", **given, **settings})
 
@@ -114,14 +114,44 @@ def fitted(name: str) -> Any:
 # ------------------------------------------------------------------------------------------------- scikit-learn
 
 
+def make_shorter(name: str) -> Any:
+    """Return a method trained for half as long, but for the two whose outcome in a check would be another."""
+    short: dict[str, Any] = {"pretraining": TINY | {"epochs": 1}, "epochs": 2} if name not in ("dynae", "tell") else {}
+    return make(name, 2, **{key: value for key, value in short.items() if key in settings_of(name)})
+
+
+@contextmanager
+def equal_arrays_fitted_once(cls: Any) -> Iterator[None]:
+    """Have a fit of an array that was fitted before, with the same settings and seed, end as it ended then."""
+    fit, known = cls._fit, dict[Any, dict[str, Any]]()
+
+    def fit_or_recall(self: Any, X: Any, **inputs: Any) -> None:
+        if sp.issparse(X) or inputs:
+            return fit(self, X, **inputs)  # type: ignore[no-any-return]
+        key = (repr(self), self._seed, X.dtype, X.shape, X.tobytes())
+        if key not in known:
+            fit(self, X)
+            known[key] = copy.deepcopy(vars(self))
+        vars(self).update(copy.deepcopy(known[key]))
+        return None
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cls, "_fit", fit_or_recall)
+        yield
+
+
 @parametrize_with_checks(
-    [make(name, n_clusters=2) for name in NAMES],
+    [make_shorter(name) for name in NAMES],
     expected_failed_checks=lambda method: EXPECTED_FAILURES.get(type(method).__module__.split(".")[-1], {}),
     xfail_strict=True,
 )  # type: ignore[untyped-decorator]
 @pytest.mark.filterwarnings("ignore")  # of duplicates and the like, which the checks ask for
 def test_scikit_learns_checks_pass(estimator: Any, check: Callable[[Any], None]) -> None:
-    check(estimator)
+    if "sparse" in str(check):  # of one matrix in a dozen formats, which a method gets as the same array
+        with equal_arrays_fitted_once(type(estimator)):
+            check(estimator)
+    else:
+        check(estimator)
 
 
 def test_expected_failures_name_methods_that_exist() -> None:
@@ -181,10 +211,8 @@ def test_a_card_trains_as_the_cpu_does_by_replayed_steps(name: str, caplog: pyte
 @every_method
 def test_refit_equals_fit(name: str) -> None:
     X, _ = blobs(0.2)
-    method = make(name).fit(X)
     expected = make(name).fit(X)
-    assert_same(method, expected)
-    assert_same(method.fit(blobs(0.3)[0]).fit(X), expected)
+    assert_same(make(name).fit(blobs(0.3)[0]).fit(X), expected)
 
 
 @every_method
@@ -221,9 +249,10 @@ def test_input_is_not_changed(name: str) -> None:
 @every_method
 def test_classes_are_not_looked_at(name: str, fitted: Any) -> None:
     X, y = blobs()
-    for classes in (y, np.random.default_rng(1).permutation(y), np.zeros(N)):
-        assert_same(make(name).fit(X, classes), fitted)
-        np.testing.assert_array_equal(make(name).fit_predict(X, classes), fitted.labels_)
+    assert_same(make(name).fit(X, np.zeros(N)), fitted)
+    method = make(name)
+    np.testing.assert_array_equal(method.fit_predict(X, y), fitted.labels_)
+    assert_same(method, fitted)
 
 
 @every_method
@@ -797,6 +826,9 @@ def step_hook(hook: Callable[[int], None]) -> Iterator[list[int]]:
         handle.remove()
 
 
+UNINTERRUPTED: dict[str, tuple[Any, int]] = {}  # the fit and its steps, once for all places of an interruption
+
+
 @pytest.mark.parametrize("name", TRAINED)
 @pytest.mark.parametrize("share", [0.3, 0.7, 1.0])
 def test_interrupted_fit_ends_with_the_same_bits(name: str, share: float, tmp_path: Path) -> None:
@@ -808,9 +840,11 @@ def test_interrupted_fit_ends_with_the_same_bits(name: str, share: float, tmp_pa
         with execution.surroundings(methods.load(name), 1, "float32", tmp_path / folder, False):
             return make(name, **settings).fit(X)
 
-    with step_hook(lambda _: None) as steps:
-        expected = fit("others")
-    last = round(share * len(steps))
+    if name not in UNINTERRUPTED:
+        with step_hook(lambda _: None) as steps:
+            UNINTERRUPTED[name] = fit("others"), len(steps)
+    expected, n_steps = UNINTERRUPTED[name]
+    last = round(share * n_steps)
 
     def interrupt(step: int) -> None:
         if step == last:
@@ -820,7 +854,7 @@ def test_interrupted_fit_ends_with_the_same_bits(name: str, share: float, tmp_pa
         fit()
     with step_hook(lambda _: None) as rest:
         resumed = fit()
-    assert len(rest) <= len(steps) * (1 if share < 0.5 else 0.7)  # it went on from a checkpoint
+    assert len(rest) <= n_steps * (1 if share < 0.5 else 0.7)  # it went on from a checkpoint
     assert_same(resumed, expected)
     assert resumed.n_iter_ == expected.n_iter_
     assert getattr(resumed, "trace_", None) == getattr(expected, "trace_", None)
@@ -843,15 +877,23 @@ def sparse_blobs() -> np.ndarray:
 
 @pytest.mark.parametrize("name", [name for name in NAMES if methods.load(name).sparse_samples != "refused"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_sparse_samples_are_clustered_as_dense_ones(name: str, dtype: type) -> None:
+def test_sparse_samples_are_clustered_as_dense_ones(name: str, dtype: type, monkeypatch: pytest.MonkeyPatch) -> None:
     X: np.ndarray = sparse_blobs().astype(dtype)
     expected = make(name).fit(X)
     twice = sp.coo_array((np.tile(X[X != 0] / 2, 2), np.tile(np.nonzero(X), 2)), shape=X.shape)
-    for form in (sp.csr_matrix(X), sp.csr_array(X), sp.csc_array(X), sp.lil_matrix(X), twice):
-        found = make(name).fit(form)
-        np.testing.assert_array_equal(found.labels_, expected.labels_)
-        for key, value in results(expected).items():
-            np.testing.assert_allclose(results(found)[key], value, atol=1e-5)
+    found = make(name).fit(twice)
+    np.testing.assert_array_equal(found.labels_, expected.labels_)
+    for key, value in results(expected).items():
+        np.testing.assert_allclose(results(found)[key], value, atol=1e-5)
+    read: list[Any] = []
+    monkeypatch.setattr(type(expected), "_fit", lambda self, X, **_: read.append(X))
+    kind = sp.csr_matrix if methods.load(name).sparse_samples == "kept" else np.ndarray
+    for form in (twice, sp.csr_matrix(X), sp.csr_array(X), sp.csc_array(X), sp.lil_matrix(X)):
+        make(name).fit(form)
+        assert type(read[-1]) is kind
+        assert read[-1].dtype == dtype
+        np.testing.assert_array_equal(sp.csr_array(read[-1]).toarray(), X)  # every form is read as the same samples
+        assert getattr(read[-1], "has_canonical_format", True)
         if name not in WITHOUT_PREDICT:
             np.testing.assert_array_equal(found.predict(form), found.labels_)
             np.testing.assert_array_equal(found.predict(X), found.labels_)

@@ -28,6 +28,11 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.fixture(scope="module", autouse=True)
+def short_search() -> None:
+    """Search whole: the partition is what this method teaches."""
+
+
 @pytest.fixture(scope="module")
 def networks() -> dict[str, Autoencoder]:
     data, shape = torch.from_numpy(X), (1, 8, 8)

@@ -17,6 +17,8 @@ from deepclust.files import read_json, write_array, write_json, write_sparse, wr
 from deepclust.metrics import INTERNAL, accuracy, ari
 from deepclust.reporting.aggregate import read_results
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
 STAGES = Path(__file__).parents[2] / "stages"
 Y = np.arange(60) % 3
 LABELS = np.where(np.arange(60) < 6, 0, Y)  # four of 60 wrong
