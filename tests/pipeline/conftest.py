@@ -243,7 +243,7 @@ class Workspace:
 
     @property
     def cold(self) -> "Workspace":
-        """The same workspace with a process of its own for each stage, which can be found and killed."""
+        """The same workspace with a process of its own for each stage, whatever limits it starts under."""
         return Workspace(self.root)
 
 
@@ -350,10 +350,10 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 
 @pytest.fixture(scope="session")
-def tiny(pristine: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """Return a copy whose default grid is the tiny one, not run yet; without what no stage reads, and with one more grid.
+def tiny(pristine: Workspace, warm: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """Return a copy whose default grid is the tiny one, not run yet, without most of what no stage reads.
 
-    A copy of a thousand files takes a second.
+    A thousand files more are a second more in each of dozens of copies.
     """
     workspace = pristine.copy(tmp_path_factory.mktemp("tiny") / "project")
     others = [path for path in (workspace.root / "grids").iterdir() if path.name != "benchmark"]
@@ -361,7 +361,7 @@ def tiny(pristine: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Works
         shutil.rmtree(folder)
     workspace.write("src/deepclust/datasets/few.py", FEW)
     YAML().dump(TINY, workspace.root / "params.yaml")
-    workspace.run("python", "stages/plan.py", "table")
+    Workspace(workspace.root, warm).run("python", "stages/plan.py", "table")
     workspace.commit()
     return workspace
 
@@ -422,7 +422,7 @@ def warmed(
     found = f"import sys\nsys.executable = {str(folder / 'bin/python')!r}\n"
     (folder / "sitecustomize.py").write_text(found + textwrap.dedent(site), encoding="utf-8")
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("DEEPCLUST_", "PYTHON"))}
-    with subprocess.Popen(serve, env=kept | surroundings, start_new_session=True) as server:
+    with subprocess.Popen(serve, env={**kept, **surroundings}, start_new_session=True) as server:
         while not address.exists():
             assert server.poll() is None
             time.sleep(0.05)

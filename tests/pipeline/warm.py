@@ -10,6 +10,7 @@ import array
 import atexit
 import contextlib
 import fcntl
+import importlib
 import json
 import os
 import runpy
@@ -120,9 +121,7 @@ def answer(client: socket.socket) -> NoReturn:
     os.umask(mask)
     os.environ.clear()
     os.environ.update(environment)
-    os.environ["WARM_CLIENT"] = str(
-        struct.unpack("i8x", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
-    )
+    os.environ["WARM_CLIENT"] = str(struct.unpack("i", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 4))[0])
     time.tzset()
     paths = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
     if name == "dvc":
@@ -135,7 +134,7 @@ def answer(client: socket.socket) -> NoReturn:
         sys.argv, sys.path[:1] = arguments, [place, *paths]
         sys.modules.pop("sitecustomize", None)
         with contextlib.suppress(ModuleNotFoundError):
-            import sitecustomize  # noqa: F401
+            importlib.import_module("sitecustomize")
         code = run(arguments)
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
