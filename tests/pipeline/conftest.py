@@ -423,12 +423,14 @@ def warmed(
     (folder / "sitecustomize.py").write_text(found + textwrap.dedent(site), encoding="utf-8")
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("DEEPCLUST_", "PYTHON"))}
     with subprocess.Popen(serve, env={**kept, **surroundings}, start_new_session=True) as server:
-        while not address.exists():
-            assert server.poll() is None
-            time.sleep(0.05)
-        path = [str(folder / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]]
-        yield {"PATH": os.pathsep.join(path), "SITE": str(folder)}
-        os.killpg(server.pid, signal.SIGKILL)
+        try:
+            while not address.exists():
+                assert server.poll() is None
+                time.sleep(0.05)
+            path = [str(folder / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]]
+            yield {"PATH": os.pathsep.join(path), "SITE": str(folder)}
+        finally:
+            os.killpg(server.pid, signal.SIGKILL)
 
 
 @pytest.fixture(scope="session")

@@ -108,10 +108,13 @@ def answer(client: socket.socket) -> NoReturn:
     numbers.frombytes(ancillary[0][2])
     text = b""
     while len(text) < int.from_bytes(size, "little"):
-        text += client.recv(1 << 16)
+        part = client.recv(1 << 16)
+        if not part:  # the client was killed
+            os._exit(1)
+        text += part
     (name, *arguments), environment, folder, mask = json.loads(text)
     flags = fcntl.fcntl(client, fcntl.F_GETFL)
-    fcntl.fcntl(client, fcntl.F_SETFL, flags | os.O_ASYNC)  # from now on, what happens to the client is its end
+    fcntl.fcntl(client, fcntl.F_SETFL, flags | os.O_ASYNC)  # from now on, SIGKILL where the client ends
     if select.select([client], [], [], 0)[0]:
         os._exit(1)
     for target, number in enumerate(numbers):
@@ -121,6 +124,7 @@ def answer(client: socket.socket) -> NoReturn:
     os.umask(mask)
     os.environ.clear()
     os.environ.update(environment)
+    # of the test's processes, the one that this stands for
     os.environ["WARM_CLIENT"] = str(struct.unpack("i", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 4))[0])
     time.tzset()
     paths = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
