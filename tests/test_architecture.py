@@ -161,7 +161,7 @@ for name in {modules}:
 
 
 def test_loading_a_method_loads_no_other() -> None:
-    program = "import sys\nfrom deepclust import methods\nmethods.load('dec')\nsys.stdout.write(' '.join(sys.modules))"
+    program = "import sys\nfrom deepclust import methods\nmethods.load('ward')\nsys.stdout.write(' '.join(sys.modules))"
     public = {name_of(path) for path in files_in("methods") if not path.stem.startswith("_")}
-    loaded = {"deepclust.methods.base", "deepclust.methods.self_training.dec"}
+    loaded = {"deepclust.methods.base", "deepclust.methods.baselines.ward"}
     assert set(run(program)) & public == loaded

@@ -8,7 +8,7 @@ import ast
 import functools
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -77,24 +77,33 @@ class _Code(NamedTuple):
 @functools.cache
 def _read(path: Path) -> _Code:
     tree = ast.parse(path.read_bytes(), str(path))
-    imports = _imports(tree)  # of the whole tree: what `_Bare` takes out may import, too
-    return _Code(imports, hashlib.sha256(repr(_content(_Bare().visit(tree))).encode()).hexdigest())
+    return _Code(_imports(tree), hashlib.sha256(_text(tree).encode()).hexdigest())
 
 
-class _Bare(ast.NodeTransformer):
-    """Takes out of a syntax tree the parts that people read and no result depends on."""
+def _text(tree: Any) -> str:
+    """Return a syntax tree as text, without what people read: alike in every Python: empty fields are not in all."""
+    if isinstance(tree, ast.AST):
+        tree = _bare(tree)
+        values = ((name, getattr(tree, name, None)) for name in tree._fields)
+        fields = [f", ['{name}', {_text(value)}]" for name, value in values if value not in (None, [])]
+        return f"['{type(tree).__name__}'{''.join(fields)}]"
+    if isinstance(tree, list):
+        return f"[{', '.join(map(_text, tree))}]"
+    return repr(tree)
 
-    def visit(self, node: ast.AST) -> Any:
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node, False) is not None:
-            node.body = node.body[1:] or [ast.Pass()]
-        if isinstance(node, ast.JoinedStr):  # 3.12 ends some formats with an empty string
-            node.values = [part for part in node.values if getattr(part, "value", None) != ""]
-        if isinstance(node, ast.Raise):  # the class of an error decides; text and cause do not
-            node.cause = None
-            node.exc = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
-        if isinstance(node, ast.Expr) and _is_logging(node.value):
-            return ast.Pass()
-        return super().generic_visit(node)
+
+def _bare(node: ast.AST) -> ast.AST:
+    """Take out of a node the parts that people read and no result depends on."""
+    if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node, False) is not None:
+        node.body = node.body[1:] or [ast.Pass()]
+    elif isinstance(node, ast.JoinedStr):  # 3.12 ends some formats with an empty string
+        node.values = [part for part in node.values if getattr(part, "value", None) != ""]
+    elif isinstance(node, ast.Raise):  # the class of an error decides; text and cause do not
+        node.cause = None
+        node.exc = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
+    elif isinstance(node, ast.Expr) and _is_logging(node.value):
+        return ast.Pass()
+    return node
 
 
 def _is_logging(node: ast.expr) -> bool:
@@ -104,25 +113,23 @@ def _is_logging(node: ast.expr) -> bool:
     return isinstance(node.func.value, ast.Name) and node.func.value.id == "_log"
 
 
-def _content(tree: Any) -> Any:
-    """Return a syntax tree as nested lists, alike in every version of Python: empty fields are not in all of them."""
-    if isinstance(tree, list):
-        return [_content(part) for part in tree]
-    if not isinstance(tree, ast.AST):
-        return tree
-    fields = [[name, _content(value)] for name, value in ast.iter_fields(tree) if value is not None and value != []]
-    return [type(tree).__name__, *fields]
-
-
 def _imports(tree: ast.Module) -> frozenset[str]:
     """Return the dotted names a module imports from this package; `from a import b` may mean the module a.b."""
     names = set()
-    for node in ast.walk(tree):
+    for node in _statements(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
     return frozenset(name for name in names if name.split(".")[0] == _PACKAGE.name)
+
+
+def _statements(parent: ast.AST) -> Iterator[ast.AST]:
+    """Yield all statements inside a node, at any depth."""
+    for block in ("body", "orelse", "finalbody", "handlers", "cases"):
+        for node in getattr(parent, block, ()):
+            yield node
+            yield from _statements(node)
 
 
 @functools.cache

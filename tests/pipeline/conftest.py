@@ -15,11 +15,12 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -116,7 +117,8 @@ WITNESS = """
         if sys.argv[0].startswith("stages/"):
             modules = [module.__file__ for name, module in sys.modules.items() if name.split(".")[0] == "deepclust"]
             note = {{"opened": sorted(opened), "modules": sorted(map(os.path.relpath, modules))}}
-            leader = open(f"/proc/{{os.getsid(0)}}/stat").read()  # of the stage's session, which the worker started
+            client = int(os.environ["WARM_CLIENT"])  # what the worker started, for which this process stands
+            leader = open(f"/proc/{{os.getsid(client)}}/stat").read()
             note |= {{"worker": leader.split(") ")[1].split()[1]}}
             note |= {{name: os.environ.get(name) for name in {names!r}}}
             names = os.environ["DVC_STAGE"].partition("@")[2].split("-")
@@ -162,7 +164,7 @@ class Workspace:
             k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "DVC_", "GIT_", "DEEPCLUST_", "PYTEST_"))
         }
         state = self.root.parent / f"{self.root.name}-dvc"
-        return kept | {
+        environment = kept | {
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
             "PYTHONPATH": str(self.root / "src"),
             "DVC_SITE_CACHE_DIR": str(state),
@@ -172,6 +174,9 @@ class Workspace:
             "GIT_CONFIG_SYSTEM": os.devnull,
             **self.variables,
         }
+        if site := environment.pop("SITE", ""):
+            environment["PYTHONPATH"] = os.pathsep.join([environment["PYTHONPATH"], site])
+        return environment
 
     def run(self, *command: str) -> str:
         """Run a command in the copy and return its output; stdout and stderr together."""
@@ -193,6 +198,10 @@ class Workspace:
     def commit(self) -> None:
         self.run("git", "add", "--all")
         self.run("git", "-c", "user.name=test", "-c", "user.email=test@localhost", "commit", "--quiet", "--message=.")
+
+    def pack(self) -> None:
+        """Make one file of all of git's objects, which copies take along."""
+        self.run("git", "repack", "--quiet", "-a", "-d")
 
     @property
     def params(self) -> Any:
@@ -234,7 +243,7 @@ class Workspace:
 
     @property
     def cold(self) -> "Workspace":
-        """The same workspace with a process of its own for each stage, which can be found and killed."""
+        """The same workspace with a process of its own for each stage, whatever limits it starts under."""
         return Workspace(self.root)
 
 
@@ -336,16 +345,23 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
             shutil.copy2(ROOT / name, workspace.root / name, follow_symlinks=False)
     workspace.run("git", "init", "--quiet")
     workspace.commit()
+    workspace.pack()
     return workspace
 
 
 @pytest.fixture(scope="session")
-def tiny(pristine: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """Return a copy whose default grid is the tiny one, not run yet."""
+def tiny(pristine: Workspace, warm: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """Return a copy whose default grid is the tiny one, not run yet, without most of what no stage reads.
+
+    A thousand files more are a second more in each of dozens of copies.
+    """
     workspace = pristine.copy(tmp_path_factory.mktemp("tiny") / "project")
+    others = [path for path in (workspace.root / "grids").iterdir() if path.name != "benchmark"]
+    for folder in (*others, *(workspace.root / name for name in ("bench", "docs", "tests"))):
+        shutil.rmtree(folder)
     workspace.write("src/deepclust/datasets/few.py", FEW)
     YAML().dump(TINY, workspace.root / "params.yaml")
-    workspace.run("python", "stages/plan.py", "table")
+    Workspace(workspace.root, warm).run("python", "stages/plan.py", "table")
     workspace.commit()
     return workspace
 
@@ -372,39 +388,49 @@ class Twins:
 @pytest.fixture(scope="session")
 def twins(
     tiny: Workspace, warm: dict[str, str], pool: ThreadPoolExecutor, tmp_path_factory: pytest.TempPathFactory
-) -> Twins:
+) -> Iterator[Twins]:
     folder = tmp_path_factory.mktemp("elsewhere")
     (folder / "notes").mkdir()
-    witness = textwrap.dedent(WITNESS).format(folder=str(folder / "notes"), names=TOLD)
-    (folder / "sitecustomize.py").write_text(witness, encoding="utf-8")
+    witness = WITNESS.format(folder=str(folder / "notes"), names=TOLD)
+    surroundings = {"PYTHONHASHSEED": "1", "OMP_NUM_THREADS": "3", "CUDA_VISIBLE_DEVICES": "4,7", "TZ": "Asia/Tokyo"}
     first = tiny.copy(tmp_path_factory.mktemp("first") / "project", **warm)
-    project = folder / "another name" / "project"
-    surroundings = {
-        "PYTHONPATH": os.pathsep.join([str(project / "src"), str(folder)]),
-        "PYTHONHASHSEED": "1",
-        "OMP_NUM_THREADS": "3",
-        "CUDA_VISIBLE_DEVICES": "4,7",
-        "TZ": "Asia/Tokyo",
-    }
-    second = tiny.copy(project, **surroundings)
-    serial, both = pool.submit(first.repro), pool.submit(parallel, second)
-    twins = Twins(first, second, serial.result(), both.result(), folder / "notes")
-    first.commit()
-    return twins
+    with warmed(folder, surroundings, witness) as other:
+        second = tiny.copy(folder / "another name" / "project", **surroundings, **other)
+        serial, both = pool.submit(first.repro), pool.submit(parallel, second)
+        twins = Twins(first, second, serial.result(), both.result(), folder / "notes")
+        first.commit()
+        first.pack()
+        yield twins
 
 
 @pytest.fixture(scope="session")
 def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Return surroundings in which stages start in no time; for tests that ask which stages run, not how they start."""
-    folder = tmp_path_factory.mktemp("warm")
+    """Return surroundings in which a `python` and a `dvc` start in no time."""
+    with warmed(tmp_path_factory.mktemp("warm")) as variables:
+        yield variables
+
+
+@contextlib.contextmanager
+def warmed(
+    folder: Path, surroundings: Mapping[str, str] = MappingProxyType({}), site: str = ""
+) -> Iterator[dict[str, str]]:
+    """Start a server of `warm.py` in some surroundings, and yield the variables that lead to it.
+
+    Processes that are not the server's, such as workers of Dask, find its `python` in `sys.executable`. All run `site`.
+    """
     address, serve = commands(folder, sys.executable)
+    found = f"import sys\nsys.executable = {str(folder / 'bin/python')!r}\n"
+    (folder / "sitecustomize.py").write_text(found + textwrap.dedent(site), encoding="utf-8")
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("DEEPCLUST_", "PYTHON"))}
-    with subprocess.Popen(serve, env=kept, start_new_session=True) as server:
-        while not address.exists():
-            assert server.poll() is None
-            time.sleep(0.05)
-        yield {"PATH": os.pathsep.join([str(folder / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]])}
-        os.killpg(server.pid, signal.SIGKILL)
+    with subprocess.Popen(serve, env={**kept, **surroundings}, start_new_session=True) as server:
+        try:
+            while not address.exists():
+                assert server.poll() is None
+                time.sleep(0.05)
+            path = [str(folder / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]]
+            yield {"PATH": os.pathsep.join(path), "SITE": str(folder)}
+        finally:
+            os.killpg(server.pid, signal.SIGKILL)
 
 
 @pytest.fixture(scope="session")

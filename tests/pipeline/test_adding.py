@@ -52,9 +52,9 @@ def test_a_method_is_a_file_and_a_line_with_a_network_and_a_figure_a_file_each(
 
 
 def test_the_examples_pass_what_every_method_has_to(
-    tiny: Workspace, files: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+    pristine: Workspace, files: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    project = tiny.copy(tmp_path_factory.mktemp("suite") / "project")
+    project = pristine.copy(tmp_path_factory.mktemp("suite") / "project")
     for path, text in files.items():
         project.write(path, text)
     names = [stem(path) for path in files if "/methods/" in path]

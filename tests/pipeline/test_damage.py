@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -53,7 +52,7 @@ def end(workspace: Workspace, *command: str) -> tuple[int, str]:
 def test_no_stage_computes_from_a_file_in_which_a_bit_has_flipped(finished: Workspace, tmp_path: Path) -> None:
     workspace = finished.copy(tmp_path / "project")
     before = workspace.files("data") | workspace.files("reports")
-    outcomes: dict[str, Any] = json.loads(workspace.run(sys.executable, "-c", textwrap.dedent(INJECT)).splitlines()[-1])
+    outcomes: dict[str, Any] = json.loads(workspace.run("python", "-c", textwrap.dedent(INJECT)).splitlines()[-1])
     kinds = {Path(name.split()[1]).suffix for name in outcomes}
     assert kinds == {".npy", ".npz", ".json", ".csv", ".txt", ".safetensors", ".png"}
     assert {name.split("@")[0].split()[0] for name in outcomes} == {
@@ -90,7 +89,7 @@ def test_labels_damaged_in_the_cache_reach_no_report_and_the_advice_mends_them(
     assert "Traceback" not in said
 
     shutil.rmtree(workspace.root / folder)
-    code, said = end(workspace, sys.executable, "tools/verify.py", "objects")
+    code, said = end(workspace, "python", "tools/verify.py", "objects")
     assert code == 1
     assert f"{name} removed: its content is another" in said
     assert f"These stages have read it: {evaluate}, evaluate_sweep@few-starts." in said
@@ -122,11 +121,11 @@ def test_a_section_that_is_no_setting_is_named(finished: Workspace, tmp_path: Pa
 
 
 def test_ctrl_c_costs_one_line_and_no_work(finished: Workspace, tmp_path: Path) -> None:
-    workspace = finished.cold.copy(tmp_path / "project")
+    workspace = finished.copy(tmp_path / "project")
     workspace.edit(lambda params: params["networks"]["mlp"].update(epochs=100_000))
     work = workspace.root / "work/pretrain/few/mlp"
     workspace.run("python", "stages/plan.py")
-    with running(workspace, "python", "stages/pretrain.py", "few", "mlp") as started:
+    with running(workspace.cold, "python", "stages/pretrain.py", "few", "mlp") as started:
         started.wait_until(lambda: list(work.rglob("checkpoints/*.safetensors")) != [])
         os.killpg(started.process.pid, signal.SIGINT)  # DVC would name its shell's exit status, not the stage's
         assert started.process.wait() == 130

@@ -119,23 +119,21 @@ def test_verify_names_what_is_current_and_why_the_rest_is_not(
     lab: tuple[Workspace, dict[str, Repro]], tmp_path: Path
 ) -> None:
     project = lab[0].copy(tmp_path / "project")
-    whole = project.run(sys.executable, "tools/verify.py")
+    whole = project.run("python", "tools/verify.py")
     assert "one: 2 of 2 cells are of the code, settings and data as they are" in whole
     assert "tiny: 0 of 5 cells" in whole
     assert "not in dvc.lock" in whole
     project.append("src/deepclust/methods/baselines/ward.py", "\nADDED = 1\n")
     project.append("src/deepclust/files.py", "\nADDED = 1\n")  # decides no result
     edit(project, "other", lambda params: params["methods"]["gmm"].update(regularization=0.01))
-    said = project.run(sys.executable, "tools/verify.py")
+    said = project.run("python", "tools/verify.py")
     assert "one: 1 of 2 cells" in said
     assert "cluster: other code in methods/baselines/ward.py: few/ward" in said.replace("all others", "few/ward")
     assert "other: 1 of 2 cells" in said
     assert "cluster: other settings" in said
     spoilt = project.root / "grids/one/reports/scores/few/kmeans.json"
     spoilt.write_text(spoilt.read_text(encoding="utf-8").replace("0.", "0.1", 1), encoding="utf-8")
-    assert "reports/scores/few/kmeans.json is not what its stage wrote" in project.run(
-        sys.executable, "tools/verify.py"
-    )
+    assert "reports/scores/few/kmeans.json is not what its stage wrote" in project.run("python", "tools/verify.py")
 
 
 MISTAKES: dict[str, tuple[Callable[[Any], None], str]] = {
@@ -161,9 +159,11 @@ MISTAKES: dict[str, tuple[Callable[[Any], None], str]] = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_dvc_repro_used_directly_ends_in_one_line_too(mistake: str, tiny: Workspace, tmp_path: Path) -> None:
+def test_dvc_repro_used_directly_ends_in_one_line_too(
+    mistake: str, tiny: Workspace, warm: dict[str, str], tmp_path: Path
+) -> None:
     change, line = MISTAKES[mistake]
-    project = tiny.copy(tmp_path / "project")
+    project = tiny.copy(tmp_path / "project", **warm)
     project.edit(change)
     kept = project.root / "reports/code.json"  # in git
     kept.parent.mkdir(exist_ok=True)

@@ -1,6 +1,6 @@
 """Runs that are killed, or that storage stops: the same command goes on from there, and ends with the same bits.
 
-Training here takes about a second a seed, with a checkpoint every five of its hundreds of epochs.
+Training here takes about a second a seed, with a checkpoint every five of its hundreds of epochs, on one thread.
 """
 
 import contextlib
@@ -25,11 +25,12 @@ from tests.pipeline.conftest import Workspace, running
 pytestmark = pytest.mark.xdist_group("interrupted")
 
 NETWORK, CELL = "pretrain@few-mlp", "cluster@few-dec"
-QUARTER = "pretrain: epoch 200 of 800"
+QUARTER = "pretrain: epoch 100 of 400"
 STRANGER = f"""
     {{"write": {{"ROOT/data/pretrained/few/mlp": {{"pid": {os.getpid()}, "cmd": "dvc repro"}}}}, "read": {{}}}}
 """
 LOCK = "work/locks/pretrain few mlp"
+COLD_DVC = str(Path(sys.executable).with_name("dvc"))  # a process that can be killed without its children
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,8 @@ def prepared(tiny: Workspace, warm: dict[str, str], tmp_path_factory: pytest.Tem
     """Return the data ready, and nothing trained."""
 
     def lengthen(params: Any) -> None:
-        params["networks"]["mlp"]["epochs"] = 800
+        params["compute"]["threads"] = 1
+        params["networks"]["mlp"]["epochs"] = 400
         params["methods"]["dec"] |= {"epochs": 400, "tolerance": 0}
 
     workspace = tiny.copy(tmp_path_factory.mktemp("prepared") / "project", **warm)
@@ -65,7 +67,7 @@ def clustered(pretrained: Workspace, tmp_path_factory: pytest.TempPathFactory) -
 
 def attempt(workspace: Workspace, *command: str) -> tuple[int, str]:
     """Return a command's exit code and its output."""
-    with running(workspace.cold, *command) as started:
+    with running(workspace, *command) as started:
         code = started.process.wait()
         return code, started.log
 
@@ -81,7 +83,7 @@ def kill_at_random(workspace: Workspace, moments: random.Random, unit: str, *com
                 seen.add((path.stat().st_ino, path.stat().st_mtime_ns))
         return len(seen) > goal
 
-    with running(workspace.cold, *command) as started:
+    with running(workspace, *command) as started:
         started.wait_until(far_enough)
         time.sleep(delay)
         os.killpg(started.process.pid, signal.SIGKILL)
@@ -120,13 +122,13 @@ def test_a_stage_that_a_killed_dvc_left_at_work_is_waited_for_whether_it_ends_or
 ) -> None:
     def orphan(fate: signal.Signals) -> str:
         workspace = prepared.copy(tmp_path / fate.name)
-        with running(workspace.cold, "dvc", "repro", NETWORK) as first:
+        with running(workspace, COLD_DVC, "repro", NETWORK) as first:
             first.wait_until(lambda: QUARTER in first.log)
             first.process.kill()
             first.process.wait()
             (stage,) = map(int, re.findall(r"^process (\d+) on ", workspace.read(LOCK)))
             os.kill(stage, signal.SIGSTOP)  # so that it is at work for as long as the next run needs to meet it
-            with running(workspace.cold, "dvc", "repro", NETWORK) as second:
+            with running(workspace, "dvc", "repro", NETWORK) as second:
                 second.wait_until(lambda: f"pretrain few mlp: process {stage} on " in second.log)
                 os.kill(stage, fate)
                 assert second.process.wait() == 0
@@ -160,6 +162,7 @@ def test_a_disk_that_is_full_stops_a_new_seed_with_one_line_and_loses_no_finishe
     """`work` is a small file system, filled to the last byte and then freed."""
     workspace = pretrained.copy(tmp_path / "project")
     add_a_seed(workspace)
+    workspace.repro("plan")
     script = f"""
         set -e
         mkdir mounted
@@ -167,7 +170,7 @@ def test_a_disk_that_is_full_stops_a_new_seed_with_one_line_and_loses_no_finishe
         cp -a work/. mounted
         mount --move mounted work
         dd if=/dev/zero of=work/filler bs=4k || dd if=/dev/zero of=work/filler bs=1 oflag=append conv=notrunc || true
-        dvc repro {NETWORK} && exit 1
+        python stages/pretrain.py few mlp && exit 1
         echo FREED
         rm work/filler
         dvc repro {NETWORK}
@@ -175,7 +178,7 @@ def test_a_disk_that_is_full_stops_a_new_seed_with_one_line_and_loses_no_finishe
     namespace = ["unshare", "--user", "--map-root-user", "--mount"]
     if not shutil.which("unshare") or subprocess.run([*namespace, "true"], capture_output=True).returncode:
         pytest.skip("this machine lets nobody mount a file system of their own; the limit on file size is tested")
-    code, log = attempt(workspace, *namespace, "sh", "-c", textwrap.dedent(script))
+    code, log = attempt(workspace.cold, *namespace, "sh", "-c", textwrap.dedent(script))
     full, _, freed = log.partition("FREED")
     assert code == 0, log
     reused = [f"data/pretrained/few/mlp, seed {seed}: finished before, reused" for seed in (0, 1)]
@@ -200,7 +203,7 @@ def test_a_cache_that_cannot_be_written_stops_dvc_with_a_line_and_loses_no_finis
         folder.chmod(0o555)
     # a superuser may write anywhere, until the capability CAP_DAC_OVERRIDE (1) is dropped (PR_CAPBSET_DROP, 24)
     drop = "import ctypes, os, sys; ctypes.CDLL(None).prctl(24, 1, 0, 0, 0); os.execvp(sys.argv[1], sys.argv[1:])"
-    code, log = attempt(workspace, sys.executable, "-c", drop, "dvc", "repro", NETWORK)
+    code, log = attempt(workspace, sys.executable, "-c", drop, COLD_DVC, "repro", NETWORK)
     for folder in folders:
         folder.chmod(0o755)
     assert code != 0

@@ -2,7 +2,6 @@
 
 import functools
 import json
-import sys
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import Any
@@ -33,7 +32,7 @@ print(json.dumps(stages))
 
 def index(workspace: Workspace) -> dict[str, Any]:
     """Return every stage as DVC resolves it: its command, its dependencies and its outputs."""
-    stages: dict[str, Any] = json.loads(workspace.run(sys.executable, "-c", INDEX).splitlines()[-1])
+    stages: dict[str, Any] = json.loads(workspace.run("python", "-c", INDEX).splitlines()[-1])
     return stages
 
 
@@ -48,10 +47,10 @@ def ancestors(path: str) -> frozenset[str]:
 
 
 @pytest.fixture(scope="module", params=GRIDS)
-def resolved(pristine: Workspace, request: pytest.FixtureRequest) -> tuple[dict[str, Any], Any]:
+def resolved(pristine: Workspace, warm: dict[str, str], request: pytest.FixtureRequest) -> tuple[dict[str, Any], Any]:
     """Return the stages of a grid as it is committed, and its params.yaml."""
     folder = grids.folder(request.param).relative_to(ROOT)
-    workspace = Workspace(pristine.root / folder)
+    workspace = Workspace(pristine.root / folder, warm)
     return index(workspace), workspace.params
 
 

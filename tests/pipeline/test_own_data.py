@@ -1,7 +1,6 @@
 """The user's own data goes through the whole pipeline, labelled or not, and a changed file reruns what it changes."""
 
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +114,7 @@ def test_a_changed_file_reruns_its_own_stages_and_bad_data_ends_in_one_line(
     assert "error: own.pictures: 07.png is no readable image" in failed.stderr
     assert "Running stage 'fetch@pictures'" in failed.stdout
     assert "@flowers" not in "".join(line for line in failed.stdout.splitlines() if line.startswith("Running"))
-    command = [sys.executable, "stages/prepare.py", "pictures"]
+    command = ["python", "stages/prepare.py", "pictures"]
     alone = subprocess.run(command, cwd=workspace.root, env=workspace.environment, capture_output=True, text=True)
     assert alone.returncode == 2
     assert len(alone.stderr.splitlines()) == 1

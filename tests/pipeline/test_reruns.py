@@ -61,7 +61,10 @@ def remove_a_data_set(workspace: Workspace) -> None:
     workspace.edit(lambda params: params.update(datasets=["wine"], sweeps={}))
 
 
-def change_plumbing(workspace: Workspace) -> None:
+def change_what_decides_nothing(workspace: Workspace) -> None:
+    """Change a comment and an error's text in methods' files, and plumbing."""
+    workspace.append("src/deepclust/methods/self_training/dec.py", "# a comment\n")
+    workspace.replace("src/deepclust/methods/_flat_clustering.py", "a covariance became singular", "singular")
     for file in ("errors.py", "files.py", "runs.py"):
         workspace.append(f"src/deepclust/{file}", "\nADDED = 1\n")
 
@@ -84,19 +87,8 @@ EDITS = {
             | stages_of(w, dataset="wine")
         ),
     ),
-    "nothing": Edit(lambda w: None, lambda w: set()),
     "a_comment_in_params_yaml": Edit(lambda w: w.append("params.yaml", "# a comment\n"), lambda w: set()),
-    "a_comment_in_a_method": Edit(
-        lambda w: w.append("src/deepclust/methods/self_training/dec.py", "# a comment\n"), lambda w: {"plan"}
-    ),
-    "the_text_of_an_error_of_a_method": Edit(
-        lambda w: w.replace("src/deepclust/methods/_flat_clustering.py", "a covariance became singular", "singular"),
-        lambda w: {"plan"},
-    ),
-    "code_that_decides_no_result": Edit(
-        change_plumbing,
-        lambda w: {"plan"},
-    ),
+    "code_that_decides_no_result": Edit(change_what_decides_nothing, lambda w: {"plan"}),
     "the_code_of_one_method": Edit(
         lambda w: w.append("src/deepclust/methods/baselines/kmeans.py", "\nADDED = 1\n"),
         lambda w: ALWAYS | stages_of(w, "kmeans") | sweeps_of(w),

@@ -1,17 +1,23 @@
 """A `python` that runs scripts, and a `dvc`, in forks of one process with the libraries loaded.
 
-Most of a tiny stage, and half of a command of DVC's, is their import.
+Most of a tiny stage, and half of a command of DVC's, is their import. A fork is killed, with its children, when the
+process that asked for it is.
 
 python warm.py SOCKET        serves; the `python` and the `dvc` that `commands` writes ask it
 """
 
 import array
+import atexit
 import contextlib
+import fcntl
+import importlib
 import json
 import os
 import runpy
+import select
 import signal
 import socket
+import struct
 import sys
 import time
 import traceback
@@ -44,12 +50,13 @@ LIBRARIES = [
     "torch",
     "torch._dynamo",  # which the first optimizer loads
 ]
+F_SETSIG = 10  # of fcntl(2) on Linux; Python has no name for it
 # Hands its name, arguments, surroundings, folder, umask and streams on, and ends with the exit code that comes back. A
-# `python` without a script is real Python's.
+# `python` without a script, or `-c` and a program, is real Python's.
 CLIENT = """#!{python} -ISs
 import array, json, os, socket, sys
 name = os.path.basename(sys.argv[0])
-if name == "python" and (len(sys.argv) < 2 or not sys.argv[1].endswith(".py")):
+if name == "python" and not (sys.argv[1:2] == ["-c"] or sys.argv[1:] and sys.argv[1].endswith(".py")):
     os.execv({python!r}, [{python!r}, *sys.argv[1:]])
 mask = os.umask(0)
 asked = json.dumps([[name, *sys.argv[1:]], dict(os.environ), os.getcwd(), mask]).encode()
@@ -74,8 +81,10 @@ def commands(folder: Path, python: str) -> tuple[Path, list[str]]:
 
 
 def serve(address: str) -> NoReturn:
+    os.environ |= {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000"}  # as deepclust does, before libraries load
     for name in LIBRARIES:
         __import__(name)
+    atexit._clear()  # a fork runs what it registers itself
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children need no wait
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(f"{address}.new")
@@ -91,13 +100,23 @@ def serve(address: str) -> NoReturn:
 def answer(client: socket.socket) -> NoReturn:
     """Be the script that a client asks for, and send it the exit code."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    os.setsid()
+    fcntl.fcntl(client, fcntl.F_SETOWN, -os.getpid())
+    fcntl.fcntl(client, F_SETSIG, signal.SIGKILL)
     numbers = array.array("i")
     size, ancillary, *_ = client.recvmsg(8, socket.CMSG_SPACE(3 * numbers.itemsize))
     numbers.frombytes(ancillary[0][2])
     text = b""
     while len(text) < int.from_bytes(size, "little"):
-        text += client.recv(1 << 16)
+        part = client.recv(1 << 16)
+        if not part:  # the client was killed
+            os._exit(1)
+        text += part
     (name, *arguments), environment, folder, mask = json.loads(text)
+    flags = fcntl.fcntl(client, fcntl.F_GETFL)
+    fcntl.fcntl(client, fcntl.F_SETFL, flags | os.O_ASYNC)  # from now on, SIGKILL where the client ends
+    if select.select([client], [], [], 0)[0]:
+        os._exit(1)
     for target, number in enumerate(numbers):
         os.dup2(number, target)
         os.close(number)
@@ -105,6 +124,8 @@ def answer(client: socket.socket) -> NoReturn:
     os.umask(mask)
     os.environ.clear()
     os.environ.update(environment)
+    # of the test's processes, the one that this stands for
+    os.environ["WARM_CLIENT"] = str(struct.unpack("i", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 4))[0])
     time.tzset()
     paths = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
     if name == "dvc":
@@ -113,19 +134,29 @@ def answer(client: socket.socket) -> NoReturn:
         sys.argv = [name, *arguments]
         code = main(arguments)
     else:
-        sys.argv, sys.path[:1] = arguments, [str(Path(arguments[0]).resolve().parent), *paths]
-        code = run(arguments[0])
+        place = "" if arguments[0] == "-c" else str(Path(arguments[0]).resolve().parent)
+        sys.argv, sys.path[:1] = arguments, [place, *paths]
+        sys.modules.pop("sitecustomize", None)
+        with contextlib.suppress(ModuleNotFoundError):
+            importlib.import_module("sitecustomize")
+        code = run(arguments)
+    atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError):
             stream.flush()
+    fcntl.fcntl(client, fcntl.F_SETFL, flags)
     with contextlib.suppress(OSError):  # the client was killed
         client.sendall(bytes([code]))
     os._exit(code)
 
 
-def run(script: str) -> int:
+def run(arguments: list[str]) -> int:
     try:
-        runpy.run_path(script, run_name="__main__")
+        if arguments[0] == "-c":
+            sys.argv = ["-c", *arguments[2:]]
+            exec(arguments[1], {"__name__": "__main__"})
+        else:
+            runpy.run_path(arguments[0], run_name="__main__")
     except SystemExit as end:
         if isinstance(end.code, str):
             sys.stderr.write(f"{end.code}\n")
