@@ -81,7 +81,7 @@ def _read(path: Path) -> _Code:
 
 
 def _text(tree: Any) -> str:
-    """Return a syntax tree as text, without what people read: alike in every Python: empty fields are not in all."""
+    """Return a syntax tree as text without what people read, and without empty fields, which not every Python has."""
     if isinstance(tree, ast.AST):
         tree = _bare(tree)
         values = ((name, getattr(tree, name, None)) for name in tree._fields)
