@@ -33,3 +33,21 @@ def unrendered(monkeypatch: pytest.MonkeyPatch) -> None:
         file.write(b"")
 
     monkeypatch.setattr(Figure, "savefig", write_nothing)
+
+
+@pytest.fixture
+def ks_fitted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return the K of every fit of k-means from now on; a fit that finds three there is interrupted."""
+    from deepclust.methods import load
+
+    cls, found = load("kmeans"), list[int]()
+    fit = cls._fit
+
+    def stop(self: Any, *given: Any, **inputs: Any) -> None:
+        if len(found) == 3:
+            raise KeyboardInterrupt
+        found.append(self.n_clusters)
+        fit(self, *given, **inputs)
+
+    monkeypatch.setattr(cls, "_fit", stop)
+    return found

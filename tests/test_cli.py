@@ -277,31 +277,20 @@ def test_what_a_range_chose_is_what_that_k_alone_gives(flowers: pd.DataFrame) ->
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_an_interrupted_range_goes_on_from_what_is_kept(flowers: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
-    cls = methods.load("kmeans")
-    fit = cls._fit
-    fitted: list[int] = []
-
-    def stop(self: Any, *given: Any, **inputs: Any) -> None:
-        if len(fitted) == 3:
-            raise KeyboardInterrupt
-        fitted.append(self.n_clusters)
-        fit(self, *given, **inputs)
-
-    monkeypatch.setattr(cls, "_fit", stop)
+def test_an_interrupted_range_goes_on_from_what_is_kept(flowers: pd.DataFrame, ks_fitted: list[int]) -> None:
     with pytest.raises(KeyboardInterrupt, match=r"^3 fits are kept in \.out\.sweep, and the same command goes on"):
         cluster(*UNKNOWN, "--seeds", "2")
     assert sorted(path.name for path in Path().iterdir()) == [".out.sweep", "flowers.csv"]
-    fitted[:] = [0] * 4
+    ks_fitted[:] = [0] * 4
     cluster(*UNKNOWN, "--seeds", "2")
-    assert fitted[4:] == [5, 2, 3, 4, 5, 3]  # the last one is the fit that is written
+    assert ks_fitted[4:] == [5, 2, 3, 4, 5, 3]  # the last one is the fit that is written
     assert sorted(path.name for path in Path().iterdir()) == ["flowers.csv", "out"]
-    fitted.clear()
+    ks_fitted.clear()
     with pytest.raises(KeyboardInterrupt, match=r"^3 fits"):
         cluster(*UNKNOWN, "--seeds", "1", out="other")
-    fitted[:] = [0] * 4
+    ks_fitted[:] = [0] * 4
     cluster(*UNKNOWN, "--seeds", "1", "--set", "n_init=3", out="other")  # other settings: nothing of it is used
-    assert fitted[4:] == [2, 3, 4, 5, 3]
+    assert ks_fitted[4:] == [2, 3, 4, 5, 3]
 
 
 @pytest.mark.usefixtures("undrawn")
