@@ -91,7 +91,8 @@ def test_nothing_to_do_is_said_and_starts_no_worker(finished: Workspace, tmp_pat
 
 def test_a_part_of_the_grid_runs_with_what_it_builds_on(finished: Workspace, tmp_path: Path) -> None:
     project = finished.copy(tmp_path / "project")
-    project.edit(lambda params: [params["methods"][name].update(n_init=3) for name in ("kmeans", "sc_ncut")])
+    project.edit(lambda params: params["methods"]["kmeans"].update(n_init=3))
+    project.edit(lambda params: params["methods"]["sc_ncut"].update(n_init=3))
     run = parallel(project, "2", "evaluate@few-km*")
     assert run.code == 0
     assert run.stages("ran") == {"plan", "cluster@few-kmeans", "evaluate@few-kmeans"}
