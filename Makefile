@@ -20,7 +20,7 @@ setup: .venv/.complete
 # ONLY='evaluate@usps-*': stages of such a name, and what they build on
 repro: setup
 	python stages/plan.py table $(GRID)
-	cd $(FOLDER) && $(if $(JOBS)$(SCHEDULER),python $(CURDIR)/tools/parallel.py $(JOBS)$(SCHEDULER),dvc repro$(if $(ONLY), --glob))$(if $(ONLY), '$(ONLY)')
+	cd $(FOLDER) && $(if $(JOBS)$(SCHEDULER)$(ONLY),python $(CURDIR)/tools/parallel.py $(or $(JOBS)$(SCHEDULER),1)$(if $(ONLY), '$(ONLY)'),dvc repro)
 
 pull push: setup  # the results of GRID from, or to, the root's default remote
 	python stages/plan.py table $(GRID)

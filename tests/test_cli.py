@@ -477,7 +477,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], Path]]:
         (("run",), [("stages/plan.py table", "."), ("-m dvc repro", ".")]),
         (("run", "decs"), [("stages/plan.py table decs", "."), ("-m dvc repro", "grids/decs")]),
         (("run", "decs", "--jobs", "4"), [("stages/plan.py table decs", "."), ("tools/parallel.py 4", "grids/decs")]),
-        (("run", "--only", "a@*"), [("stages/plan.py table", "."), ("-m dvc repro --glob a@*", ".")]),
+        (("run", "--only", "a@*"), [("stages/plan.py table", "."), ("tools/parallel.py 1 a@*", ".")]),
         (("run", "--jobs", "2", "--only", "a@*"), [("stages/plan.py table", "."), ("tools/parallel.py 2 a@*", ".")]),
         (("run", "--scheduler", "tcp://a:1"), [("stages/plan.py table", "."), ("tools/parallel.py tcp://a:1", ".")]),
         (("report", "decs"), [("stages/report.py", "grids/decs")]),

@@ -2,7 +2,7 @@
 
 python tools/parallel.py 4                  four at a time on this machine, with a GPU each where there are any
 python tools/parallel.py tcp://HOST:8786    on the workers of a Dask cluster, which must see this folder at its path
-python tools/parallel.py 4 'evaluate@usps-*'      stages of such a name and what they build on, as dvc repro --glob
+python tools/parallel.py 4 'evaluate@usps-*'      stages of such a name, and what they build on
 
 A worker runs a stage's bare command in this folder. DVC runs in this process alone, which judges staleness and keeps
 hashes, the caches and dvc.lock: nothing has to be locked between machines. A stage is judged when its inputs are there,

@@ -246,7 +246,7 @@ def test_no_scheduler_is_an_error_of_one_line(finished: Workspace, tmp_path: Pat
         ([], "cd . && dvc repro"),
         (["GRID=benchmark"], "cd grids/benchmark && dvc repro"),
         (["JOBS=3"], f"cd . && python {ROOT}/tools/parallel.py 3"),
-        (["ONLY=evaluate@usps-*"], "cd . && dvc repro --glob 'evaluate@usps-*'"),
+        (["ONLY=evaluate@usps-*"], f"cd . && python {ROOT}/tools/parallel.py 1 'evaluate@usps-*'"),
         (["JOBS=3", "ONLY=evaluate@usps-*"], f"cd . && python {ROOT}/tools/parallel.py 3 'evaluate@usps-*'"),
         (["SCHEDULER=tcp://h:1"], f"cd . && python {ROOT}/tools/parallel.py tcp://h:1"),
     ],

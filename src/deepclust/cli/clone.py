@@ -37,11 +37,12 @@ def run(asked: argparse.Namespace) -> None:
     folder = _grids.folder(asked.grid or _grids.default())
     _script("stages/plan.py", "table", *([asked.grid] if asked.grid else []), folder=layout.PROJECT)
     beside = asked.scheduler or (None if asked.jobs is None else str(asked.jobs))
-    only = [asked.only] if asked.only else []
-    if beside is None:
-        _call([sys.executable, "-m", "dvc", "repro", *(["--glob"] if only else []), *only], folder)
+    if asked.only:  # dvc repro --glob says nothing where no stage has such a name
+        _script("tools/parallel.py", beside or "1", asked.only, folder=folder)
+    elif beside:
+        _script("tools/parallel.py", beside, folder=folder)
     else:
-        _script("tools/parallel.py", beside, *only, folder=folder)
+        _call([sys.executable, "-m", "dvc", "repro"], folder)
 
 
 def report(asked: argparse.Namespace) -> None:
