@@ -69,7 +69,7 @@ from deepclust.reporting.verdicts import impossible, judge, read_judgements
 from deepclust.script import run_as_script
 
 # grids whose numbers stand beside the papers'
-GRIDS = ["benchmark", "training_free", "hybrid", "heldout", "large", "admm", "admm_rbm"]
+GRIDS = ["benchmark", "training_free", "training_free_70k", "hybrid", "heldout", "large", "admm", "admm_rbm"]
 GRIDS += ["decs", "ulhe_dc", "ulhe_dc_long", "pc_x", "pc_x_centroids", "pc_x_mnist"]
 
 
