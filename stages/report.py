@@ -11,9 +11,9 @@ from typing import Any
 
 from deepclust import layout, methods
 from deepclust.errors import UserError
-from deepclust.files import read_json, read_yaml, write_text
+from deepclust.files import read_yaml, write_text
 from deepclust.integrity import intact
-from deepclust.reporting import aggregate, coverage, figures, html, readme, tables
+from deepclust.reporting import aggregate, coverage, figures, html, readme, swept, tables
 from deepclust.reporting.finished import Grid
 from deepclust.script import run_as_script
 
@@ -30,7 +30,8 @@ def main() -> None:
     datasets, names = list(cells), list(dict.fromkeys(cell["cell"] for cell in grid["cells"].values()))
     summary = aggregate.summarise(results)
     reported = aggregate.read_reported(layout.REPORTED)
-    comparison = aggregate.compare(summary, reported)
+    sweeps = swept.read_sweeps(root)
+    comparison = swept.place(aggregate.compare(summary, reported), sweeps)
     absent, _ = coverage.read_absent(layout.ABSENT).without(names, grid["data_sets"])
     covered = coverage.coverage(reported, comparison, absent)
     for line in coverage.lines(covered):
@@ -47,8 +48,8 @@ def main() -> None:
         dataset: {cell: aggregate.read_run(root / "runs" / dataset / f"{cell}.json")["figures"] for cell in of}
         for dataset, of in cells.items()
     }
-    swept, sweep_captions = of_sweeps(read_json(root / "sweeps/index.json"))
-    block = readme.sweeps_block(swept, sweep_captions) if swept else ""
+    ranges, sweep_captions = of_sweeps(sweeps)
+    block = readme.sweeps_block(ranges, sweep_captions) if ranges else ""
     page = readme.index(grid["name"], summary, by_dataset, by_paper, captions, drawn, block, results, waiting)
     write_text(root / "README.md", page)
     # the page draws accuracies itself, with every seed
@@ -62,7 +63,7 @@ def main() -> None:
         by_dataset,
         by_paper,
         shown,
-        swept,
+        ranges,
         sweep_captions,
         families=families,
         covered=covered,
@@ -102,18 +103,20 @@ def draw(dataset: str, summary: pd.DataFrame, reported: pd.DataFrame) -> dict[st
     return captions
 
 
-def of_sweeps(sweeps: list[dict[str, Any]]) -> tuple[tables.Table | None, dict[str, str]]:
+def of_sweeps(
+    sweeps: list[tuple[dict[str, Any], pd.DataFrame]],
+) -> tuple[tables.Table | None, dict[str, str]]:
     """Return the table of the evaluated sweeps (None without any), and the captions of their figures by stem."""
-    sweeps = [sweep for sweep in sweeps if (layout.REPORTS / "sweeps" / sweep["name"] / "results.csv").exists()]
     if not sweeps:
         return None, {}
-    names = [sweep["name"] for sweep in sweeps]
-    results = {name: pd.read_csv(layout.REPORTS / "sweeps" / name / "results.csv") for name in names}
+    results = {sweep["name"]: found for sweep, found in sweeps}
     stems = {
-        f"sweeps/{name}/{stem}": f"`{name}`: {figure.CAPTION}" for name in names for stem, figure in figures.of("sweep")
+        f"sweeps/{name}/{stem}": f"`{name}`: {figure.CAPTION}"
+        for name in results
+        for stem, figure in figures.of("sweep")
     }
     shown = {stem: text for stem, text in stems.items() if (layout.REPORTS / f"{stem}.png").exists()}
-    return readme.sweeps_table(sweeps, results), shown
+    return readme.sweeps_table([sweep for sweep, _ in sweeps], results), shown
 
 
 if __name__ == "__main__":

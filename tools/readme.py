@@ -65,6 +65,7 @@ from deepclust.reporting.study_page import (
     wins_block,
     wins_figure,
 )
+from deepclust.reporting.swept import place, read_sweeps
 from deepclust.reporting.verdicts import impossible, judge, read_judgements
 from deepclust.script import run_as_script
 
@@ -204,8 +205,8 @@ def families() -> dict[str, str]:
 
 @cache
 def comparison() -> pd.DataFrame:
-    """Return the papers' numbers beside those of every grid, by paper; `own` marks a paper's own methods."""
-    rows = all_rows().query("status == 'ok'").sort_values(["paper", "table"], kind="stable")
+    """Return the papers' numbers beside those of every grid, by paper, no sweeps; `own`: of a paper's own methods."""
+    rows = all_rows().query("status == 'ok' and setting == ''").sort_values(["paper", "table"], kind="stable")
     return rows.assign(own=[cell in PAPERS[paper].methods for paper, cell in rows[["paper", "cell"]].to_numpy()])
 
 
@@ -213,7 +214,10 @@ def comparison() -> pd.DataFrame:
 def all_rows() -> pd.DataFrame:
     """Return the papers' numbers beside those of every grid, whatever became of ours."""
     reported = read_reported(layout.REPORTED)
-    return pd.concat([compare(read_table(grid, "summary"), reported).assign(grid=grid) for grid in GRIDS])
+    sweeps = {grid: read_sweeps(grids.folder(grid) / layout.REPORTS) for grid in GRIDS}
+    return pd.concat(
+        [place(compare(read_table(grid, "summary"), reported), sweeps[grid]).assign(grid=grid) for grid in GRIDS]
+    )
 
 
 def ranks(grid: str) -> dict[str, pd.DataFrame]:

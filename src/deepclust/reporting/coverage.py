@@ -12,7 +12,7 @@ OURS = "with ours"
 METHOD, DATA, METRIC = "method not built", "data not at hand", "metric of its own"
 DID_NOT_FINISH, SWEEP, NOT_RUN = "did not finish", "sweep not run", "not run"
 KINDS = (OURS, METHOD, DATA, METRIC, DID_NOT_FINISH, SWEEP, NOT_RUN)
-_ONE = ["paper", "table", "dataset", "method_id", "metric"]  # what one number has, unless it is a point of a sweep
+_ONE = ["paper", "table", "dataset", "method_id", "metric"]  # what numbers share that are points of one sweep
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def coverage(
     Parameters
     ----------
     comparison
-        The result of `aggregate.compare`, of one grid or of several one below the other.
+        The result of `aggregate.compare` or `swept.place`, of one grid or of several one below the other.
     absent
         Why there is none of ours. A method without a reason counts as built.
     commands
@@ -74,12 +74,13 @@ def coverage(
     sentence of `absent`, what the run said, or the command; empty with ours beside the number.
     """
     of_ours = comparison.rename(columns={"cell": "method_id"})
-    finished = set(of_ours.loc[of_ours["difference"].notna(), _ONE].itertuples(index=False, name=None))
-    broken = of_ours[of_ours["status"].isin(["failed", "skipped"])].set_index(_ONE)["reason"].to_dict()
-    swept = reported.duplicated(_ONE, keep=False)  # points of a sweep
+    key = [*_ONE, "setting"]
+    finished = set(of_ours.loc[of_ours["difference"].notna(), key].itertuples(index=False, name=None))
+    broken = of_ours[of_ours["status"].isin(["failed", "skipped"])].set_index(key)["reason"].to_dict()
+    swept = reported.duplicated(_ONE, keep=False)
 
-    def explain(one: tuple[str, ...], is_point: bool) -> tuple[str, str, str]:
-        _, _, dataset, cell, metric = one
+    def explain(one: tuple[str, ...]) -> tuple[str, str, str]:
+        _, _, dataset, cell, metric, setting = one
         where = f"{dataset}/{cell}"
         if one in finished:
             return OURS, where, ""
@@ -92,7 +93,7 @@ def coverage(
                 return kind, name, reasons[name].reason
         if one in broken:
             return DID_NOT_FINISH, where, broken[one]
-        if is_point:
+        if setting:
             return (
                 SWEEP,
                 where,
@@ -100,8 +101,8 @@ def coverage(
             )
         return NOT_RUN, where, _command(dataset, cell, commands or {})
 
-    numbers = reported[_ONE].itertuples(index=False, name=None)
-    explained = [explain(one, is_point) for one, is_point in zip(numbers, swept, strict=True)]
+    numbers = reported[_ONE].assign(setting=reported["note"].where(swept, ""))
+    explained = [explain(one) for one in numbers.itertuples(index=False, name=None)]
     columns = pd.DataFrame(explained, columns=["kind", "subject", "reason"], index=reported.index)
     return reported.join(columns)
 

@@ -1,0 +1,50 @@
+"""Sweeps of a grid: their results, and their points beside the points that a paper prints."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from deepclust.files import read_json
+from deepclust.reporting.aggregate import summarise
+from deepclust.reporting.papers import PAPERS
+
+OURS = ["reproduced", "std", "difference", "n", "failed", "status", "reason"]
+
+
+def read_sweeps(root: Path | str) -> list[tuple[dict[str, Any], pd.DataFrame]]:
+    """Return each evaluated sweep of a grid's reports: its entry in the index, and the rows of its `results.csv`."""
+    folder = Path(root, "sweeps")
+    index = read_json(folder / "index.json")
+    paths = {sweep["name"]: folder / sweep["name"] / "results.csv" for sweep in index}
+    return [
+        (sweep, pd.read_csv(path, dtype={"reason": str}).fillna({"reason": ""}))
+        for sweep in index
+        if (path := paths[sweep["name"]]).exists()
+    ]
+
+
+def place(comparison: pd.DataFrame, sweeps: Iterable[tuple[Mapping[str, Any], pd.DataFrame]]) -> pd.DataFrame:
+    """Return the result of `aggregate.compare` with ours beside the points of the papers' sweeps.
+
+    A paper's point has its settings in `setting`, as `lambda_unif=0.02 lambda_cmpt=0.1`. Ours is the point of the first
+    sweep that varies these settings and no other, of this cell on this data set, with values that print alike.
+    """
+    placed = comparison.copy()
+    wanted = {
+        (str(row.dataset), str(row.cell), frozenset(str(row.setting).split()), PAPERS[row.paper].metric(row.metric)): i
+        for i, row in zip(comparison.index, comparison.itertuples(), strict=True)
+        if row.setting
+    }
+    for sweep, results in reversed(list(sweeps)):
+        ours = summarise(results.assign(dataset=sweep["dataset"], cell=results["point"], method=sweep["cell"]))
+        for one in ours.to_dict("records"):
+            where = (sweep["dataset"], sweep["cell"], frozenset(one["cell"].split(",")), one["metric"])
+            if (at := wanted.get(where)) is None:
+                continue
+            value = 100 * one["mean"]
+            difference = value - placed.at[at, "reported"]
+            counted = [one[name] for name in ("n", "failed", "status", "reason")]
+            placed.loc[at, OURS] = [value, 100 * one["std"], difference, *counted]
+    return placed

@@ -1,0 +1,76 @@
+"""Points of a sweep stand beside the points that a paper prints, and count as numbers with ours."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from deepclust.files import write_json, write_text
+from deepclust.reporting import coverage
+from deepclust.reporting.aggregate import compare, summarise
+from deepclust.reporting.swept import place, read_sweeps
+
+POINT = {"paper": "ulhe_dc", "table": "3", "dataset": "usps", "method": "ULHE-DC", "method_id": "ulhe_dc"}
+GRID = {"lambda_unif": [0.02, 0.1], "lambda_cmpt": [1]}
+INDEX = {"name": "weights", "dataset": "usps", "cell": "ulhe_dc", "base": {}, "seeds": [0, 1], "grid": GRID}
+RESULTS = """point,seed,status,reason,metric,value
+"lambda_unif=0.02,lambda_cmpt=1",0,ok,,acc,0.5
+"lambda_unif=0.02,lambda_cmpt=1",1,ok,,acc,0.7
+"lambda_unif=0.1,lambda_cmpt=1",0,failed,loss is nan,acc,
+"lambda_unif=0.1,lambda_cmpt=1",1,failed,loss is nan,acc,
+"lambda_unif=0.3,lambda_cmpt=1",0,ok,,acc,0.9
+"lambda_unif=0.3,lambda_cmpt=1",1,ok,,acc,0.9
+"""
+
+
+@pytest.fixture
+def reported() -> pd.DataFrame:
+    """Return a sweep of three points, two of which are ours, and a number of the method as it is."""
+    notes = ["lambda_unif=0.02 lambda_cmpt=1", "lambda_cmpt=1 lambda_unif=0.1", "lambda_unif=0.5 lambda_cmpt=1"]
+    points = [POINT | {"value": 90.0 + i, "note": note} for i, note in enumerate(notes)]
+    whole = POINT | {"table": "1", "value": 95.0, "note": ""}
+    table = pd.DataFrame([*points, whole])
+    return table.assign(metric="acc", std=float("nan"), unit="percent")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Return a grid's reports with that sweep, and with one that is not evaluated yet."""
+    write_json(tmp_path / "sweeps/index.json", [INDEX, INDEX | {"name": "waiting"}])
+    write_text(tmp_path / "sweeps/weights/results.csv", RESULTS)
+    return tmp_path
+
+
+@pytest.fixture
+def comparison(reported: pd.DataFrame) -> pd.DataFrame:
+    """Return the comparison of a grid with one cell of another method."""
+    one = {"dataset": "usps", "cell": "dec", "method": "dec", "seed": 0, "status": "ok", "reason": "", "metric": "acc"}
+    return compare(summarise(pd.DataFrame([one | {"value": 0.5}])), reported)
+
+
+@pytest.fixture
+def placed(root: Path, comparison: pd.DataFrame) -> pd.DataFrame:
+    return place(comparison, read_sweeps(root))
+
+
+def test_each_printed_point_has_the_mean_of_ours(placed: pd.DataFrame) -> None:
+    first, broken, absent, whole = placed.to_dict("records")
+    assert first["reproduced"] == pytest.approx(60)
+    assert first["std"] == pytest.approx(100 * 0.02**0.5)
+    assert first["difference"] == pytest.approx(-30)
+    assert (first["n"], first["failed"], first["status"]) == (2, 0, "ok")
+    assert (broken["n"], broken["failed"], broken["status"], broken["reason"]) == (0, 2, "failed", "loss is nan")
+    assert absent["status"] == whole["status"] == "not run"
+
+
+@pytest.mark.parametrize("other", [{"dataset": "digits"}, {"cell": "ulhe_dc_sum"}])
+def test_a_sweep_of_another_cell_or_data_set_stands_beside_nothing(
+    root: Path, comparison: pd.DataFrame, other: dict[str, str]
+) -> None:
+    sweeps = [(index | other, found) for index, found in read_sweeps(root)]
+    pd.testing.assert_frame_equal(place(comparison, sweeps), comparison)
+
+
+def test_points_with_ours_count(placed: pd.DataFrame, reported: pd.DataFrame) -> None:
+    covered = coverage.coverage(reported, placed, coverage.Absent())
+    assert covered["kind"].tolist() == [coverage.OURS, coverage.DID_NOT_FINISH, coverage.SWEEP, coverage.NOT_RUN]
