@@ -9,7 +9,7 @@ import torch
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor, nn
 
-from deepclust.errors import UserError
+from deepclust.errors import SeedFailed, UserError
 from deepclust.graph.agglomerate import BYTES_AN_EDGE, agglomerate, digraph_weights, nearest_components
 from deepclust.graph.knn import knn_graph
 from deepclust.losses.hypersphere import directions
@@ -20,6 +20,7 @@ from deepclust.settings import Count, Natural, Positive, Rate, Share, Weight, se
 from deepclust.training.loop import EpochSteps, batches_of, in_chunks, make_optimizer, train
 
 _POWER = 0.75  # of the learning rate's decay
+_ROWS = 1024  # encoded at a time: a row of 28 x 28 takes some 300 KB between layers
 
 
 class JULE(DeepClusterer):
@@ -112,6 +113,12 @@ class JULE(DeepClusterer):
         self.readouts_ = {"rerun": self._merged(self.embedding_, knn, self._first_clusters(knn), self.n_clusters)}
         self.extras_ = {"embedding_before": before}
         self.trace_, self.n_iter_, self.converged_ = outcome.trace, outcome.n_iter, True  # there is no stop rule
+
+    def _encode(self, data: Tensor) -> Tensor:
+        codes = in_chunks(self.network_.encode, self.network_, data, size=_ROWS)
+        if not bool(codes.isfinite().all()):
+            raise SeedFailed("the network's code is not finite; lower the learning rate")
+        return codes
 
     def _unit_codes(self, data: Tensor) -> np.ndarray:
         """Return the codes (N, P) of all samples, at length 1."""
