@@ -27,7 +27,7 @@ SECTIONS = {
     ("baselines", "ASPC-DA and DynAE: reported"): "tried without a run record, as it says",
     **{
         ("baselines", f"{method} ("): "tried without a run record, as it says"
-        for method in ("TELL", "DDC-DA", "DeepCluster", "SENet", "IIC", "CC", "DeepDPM")
+        for method in ("TELL", "DDC-DA", "DeepCluster", "JULE", "SENet", "IIC", "CC", "DeepDPM")
     },
     ("deepcluster_admm", "From restricted Boltzmann"): "MNIST-test, tried for the page",
     ("pc_x", "Two readings of the centroids"): "on digits, by the line that stands below the table; and pairs of seeds",

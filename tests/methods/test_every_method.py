@@ -116,7 +116,8 @@ def fitted(name: str) -> Any:
 
 def make_shorter(name: str) -> Any:
     """Return a method trained for half as long, but for the two whose outcome in a check would be another."""
-    short: dict[str, Any] = {"pretraining": TINY | {"epochs": 1}, "epochs": 2} if name not in ("dynae", "tell") else {}
+    short: dict[str, Any] = {"pretraining": TINY | {"epochs": 1}, "epochs": 2, "period_epochs": 2}
+    short = short if name not in ("dynae", "tell") else {}
     return make(name, 2, **{key: value for key, value in short.items() if key in settings_of(name)})
 
 

@@ -50,6 +50,7 @@ DECLARED: dict[str, dict[str, Any]] = {
     "untrained_conv": {"channels": (32, 64, 128, 256), "batch_norm": True, "n_embedding": 128, "epochs": 0},
     "depict": {"channels": (50, 50), "kernels": (4, 5), "corruption": 0.1, "batch_size": 100, "learning_rate": 1e-4},
     "wide_conv": {"channels": (32, 64, 128, 256), "n_embedding": 128, "initial": "glorot", "epochs": 0},
+    "jule": {"channels": (50, 50), "n_embedding": 160, "initial": "normal", "epochs": 0},
     "pca": {"n_embedding": 500, "epochs": 0},
     "bernoulli": {"hidden": (500, 500, 2000), "initial": "glorot", "output": None, "activation": "relu"},
 }

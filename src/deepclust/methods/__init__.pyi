@@ -32,6 +32,7 @@ from deepclust.methods.self_training.deepcluster import DeepCluster as DeepClust
 from deepclust.methods.self_training.depict import DEPICT as DEPICT
 from deepclust.methods.self_training.dynae import DynAE as DynAE
 from deepclust.methods.self_training.idec import IDEC as IDEC
+from deepclust.methods.self_training.jule import JULE as JULE
 from deepclust.methods.views.cc import CC as CC
 from deepclust.methods.views.iic import IIC as IIC
 
