@@ -33,9 +33,9 @@ def place(comparison: pd.DataFrame, sweeps: Iterable[tuple[Mapping[str, Any], pd
     """
     placed = comparison.copy()
     wanted = {
-        (str(row.dataset), str(row.cell), frozenset(str(row.setting).split()), PAPERS[row.paper].metric(row.metric)): i
-        for i, row in zip(comparison.index, comparison.itertuples(), strict=True)
-        if row.setting
+        (row["dataset"], row["cell"], frozenset(row["setting"].split()), PAPERS[row["paper"]].metric(row["metric"])): i
+        for i, row in zip(comparison.index, comparison.to_dict("records"), strict=True)
+        if row["setting"]
     }
     for sweep, results in reversed(list(sweeps)):
         ours = summarise(results.assign(dataset=sweep["dataset"], cell=results["point"], method=sweep["cell"]))
