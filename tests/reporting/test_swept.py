@@ -9,6 +9,7 @@ from deepclust.files import write_json, write_text
 from deepclust.reporting import coverage
 from deepclust.reporting.aggregate import compare, summarise
 from deepclust.reporting.swept import place, read_sweeps
+from deepclust.reporting.tables import paper_tables
 
 POINT = {"paper": "ulhe_dc", "table": "3", "dataset": "usps", "method": "ULHE-DC", "method_id": "ulhe_dc"}
 GRID = {"lambda_unif": [0.02, 0.1], "lambda_cmpt": [1]}
@@ -74,3 +75,9 @@ def test_a_sweep_of_another_cell_or_data_set_stands_beside_nothing(
 def test_points_with_ours_count(placed: pd.DataFrame, reported: pd.DataFrame) -> None:
     covered = coverage.coverage(reported, placed, coverage.Absent())
     assert covered["kind"].tolist() == [coverage.OURS, coverage.DID_NOT_FINISH, coverage.SWEEP, coverage.NOT_RUN]
+
+
+def test_a_point_links_to_no_run_record_of_its_cell(placed: pd.DataFrame) -> None:
+    (table,) = paper_tables(placed)["ulhe_dc_table_3"]
+    assert [row[2].text for row in table.rows] == ["60.0 ± 14.1", "failed", "not run"]
+    assert {entry.link for row in table.rows for entry in row} == {""}

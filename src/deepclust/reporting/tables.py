@@ -258,7 +258,7 @@ def _paper_part(paper: str, table: str, dataset: str, comparison: pd.DataFrame, 
 
 def _score(record: Mapping[Any, Any], value: str, scale: float, decimals: int = 1) -> Entry:
     """Return our score in a row of a summary or a comparison that ran, or the row's status instead."""
-    link = _link(record["dataset"], record["cell"])
+    link = "" if record.get("setting") else _link(record["dataset"], record["cell"])  # a point has no run record
     if record["status"] != "ok":
         return Entry(record["status"], link, _because(record))
     if math.isnan(record[value]):
