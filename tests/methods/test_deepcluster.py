@@ -1,5 +1,6 @@
 """DeepCluster: whitening, even sampling and the head against what is written, and what an epoch trains on."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from deepclust.methods.self_training.deepcluster import (
     whitening,
 )
 from deepclust.nets._autoencoder import Autoencoder
-from deepclust.training.loop import EpochSteps, Outcome, train
+from deepclust.training.loop import Outcome
 from deepclust.training.pretrain import pretrain
 from tests.networks import network_of
 from tests.references import deepcluster as reference
@@ -52,17 +53,8 @@ class Epoch:
 
 
 @pytest.fixture
-def epochs(monkeypatch: pytest.MonkeyPatch) -> list[Epoch]:
-    found: list[Epoch] = []
-
-    def training(state: DeepClusterState, data: Tensor, terms: Any, *, steps: EpochSteps, **rest: Any) -> Outcome:
-        def before() -> None:
-            steps.before()
-            found.append(Epoch(state, data))
-
-        return train(state, data, terms, steps=EpochSteps(before, steps.after), **rest)
-
-    monkeypatch.setattr(deepcluster, "train", training)
+def epochs(watched_epochs: Callable) -> list[Epoch]:
+    found: list[Epoch] = watched_epochs(deepcluster, lambda state, data, _: Epoch(state, data))
     return found
 
 

@@ -1,5 +1,6 @@
 """JULE: the loss against its formula, the drawing of negatives, the periods of merging, and its network."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,6 @@ from deepclust.methods.self_training import jule
 from deepclust.methods.self_training.jule import JULE, cluster_counts, draw_negatives, join_isolated, triplet_loss
 from deepclust.nets._autoencoder import Autoencoder
 from deepclust.training import loop
-from deepclust.training.loop import EpochSteps, Outcome, train
 from deepclust.training.pretrain import pretrain
 from deepclust.training.replay import Replayed
 from deepclust.training.runtime import Runtime
@@ -147,17 +147,11 @@ class Epoch:
 
 
 @pytest.fixture
-def epochs(monkeypatch: pytest.MonkeyPatch) -> list[Epoch]:
-    found: list[Epoch] = []
+def epochs(watched_epochs: Callable) -> list[Epoch]:
+    def look(state: jule.JULEState, data: Tensor, optimizer: torch.optim.Optimizer) -> Epoch:
+        return Epoch(state, data, optimizer.param_groups[0]["lr"])
 
-    def training(state: Any, data: Tensor, terms: Any, *, steps: EpochSteps, **rest: Any) -> Outcome:
-        def before() -> None:
-            steps.before()
-            found.append(Epoch(state, data, rest["optimizer"].param_groups[0]["lr"]))
-
-        return train(state, data, terms, steps=EpochSteps(before, steps.after), **rest)
-
-    monkeypatch.setattr(jule, "train", training)
+    found: list[Epoch] = watched_epochs(jule, look)
     return found
 
 
