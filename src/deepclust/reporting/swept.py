@@ -10,18 +10,16 @@ from deepclust.files import read_json
 from deepclust.reporting.aggregate import summarise
 from deepclust.reporting.papers import PAPERS
 
-OURS = ["reproduced", "std", "difference", "n", "failed", "status", "reason"]
+_OURS = ["reproduced", "std", "difference", "n", "failed", "status", "reason"]
 
 
 def read_sweeps(root: Path | str) -> list[tuple[dict[str, Any], pd.DataFrame]]:
     """Return each evaluated sweep of a grid's reports: its entry in the index, and the rows of its `results.csv`."""
     folder = Path(root, "sweeps")
-    index = read_json(folder / "index.json")
-    paths = {sweep["name"]: folder / sweep["name"] / "results.csv" for sweep in index}
     return [
         (sweep, pd.read_csv(path, dtype={"reason": str}).fillna({"reason": ""}))
-        for sweep in index
-        if (path := paths[sweep["name"]]).exists()
+        for sweep in read_json(folder / "index.json")
+        if (path := folder / sweep["name"] / "results.csv").exists()
     ]
 
 
@@ -37,14 +35,14 @@ def place(comparison: pd.DataFrame, sweeps: Iterable[tuple[Mapping[str, Any], pd
         for i, row in zip(comparison.index, comparison.to_dict("records"), strict=True)
         if row["setting"]
     }
-    for sweep, results in reversed(list(sweeps)):
+    for sweep, results in sweeps:
         ours = summarise(results.assign(dataset=sweep["dataset"], cell=results["point"], method=sweep["cell"]))
         for one in ours.to_dict("records"):
             where = (sweep["dataset"], sweep["cell"], frozenset(one["cell"].split(",")), one["metric"])
-            if (at := wanted.get(where)) is None:
+            if (at := wanted.pop(where, None)) is None:  # not printed, or an earlier sweep has it
                 continue
             value = 100 * one["mean"]
             difference = value - placed.at[at, "reported"]
             counted = [one[name] for name in ("n", "failed", "status", "reason")]
-            placed.loc[at, OURS] = [value, 100 * one["std"], difference, *counted]
+            placed.loc[at, _OURS] = [value, 100 * one["std"], difference, *counted]
     return placed
