@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 CONTENT = bytes(range(256)) * 40
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
-PACKED = gzip.compress(CONTENT)
+PACKED = gzip.compress(CONTENT, mtime=0)
 OTHER = b"other content"
 
 # Page served -> what the message must say about it; None is a 404.
@@ -29,7 +29,7 @@ BROKEN = {
     "corrupted": (PACKED[:-6] + b"\0" + PACKED[-5:], "CRC"),
     "not gzip": (b"<html>Please log in</html>", "Not a gzipped file"),
     "empty": (b"", hashlib.sha256(b"").hexdigest()),
-    "wrong": (gzip.compress(OTHER), hashlib.sha256(OTHER).hexdigest()),
+    "wrong": (gzip.compress(OTHER, mtime=0), hashlib.sha256(OTHER).hexdigest()),
 }
 
 
