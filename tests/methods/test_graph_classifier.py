@@ -46,7 +46,7 @@ def classifier(**settings: Any) -> GraphClassifier:
 @pytest.mark.parametrize("kind", ["mlp", "conv"])
 def test_it_learns_the_graphs_labels_and_labels_new_samples(kind: str, networks: dict[str, Autoencoder]) -> None:
     method = classifier(agreement=0.6, epochs=60).fit(X, graph=GRAPH, network=networks[kind])
-    assert accuracy(method.readouts_["graph"], method.labels_) > 0.8
+    assert accuracy(method.readouts_["graph"], method.labels_) > 0.7
     np.testing.assert_array_equal(method.predict(X[:50]), method.labels_[:50])
     assert accuracy(Y, method.labels_) > 0.6  # chance is below 0.2: the labels mean something
 
