@@ -4,9 +4,10 @@ A pass is the least that an epoch has to do: forward, backward and the optimiser
 and decoder on the squared reconstruction error, or for the encoder on its squared code where a method trains no more.
 DEPICT's pass has its network's noisy and clean encoders, as its pretraining has.
 A pass shares the method's network, optimiser, batches of 256 and threads, and does nothing else. An epoch should cost
-at most 1.3 times its pass. ULHE-DC's and ASPC-DA's labels come from all samples once an epoch: forward alone is a
-third of their pass. DynAE's targets need the clean codes of each batch: a sixth of its pass. DeepCluster's
-pseudo-classes come from all samples once an epoch, too, and from a k-means of a hundred clusters.
+at most 1.3 times its pass. ULHE-DC's and ASPC-DA's labels come from all samples once an epoch: forward alone is a third
+of their pass. DynAE's targets need the clean codes of each batch: a sixth of its pass. DeepCluster's pseudo-classes
+come from all samples once an epoch, too, and from a k-means of a hundred clusters. JULE compares every pair of a batch
+with twenty negatives, which at 256 rows is as much again as its small encoder's pass.
 
 All contestants take turns in one run; what counts are the medians of the turns' ratios. Epochs are timed by the
 optimiser's steps, from the last of the first epoch to the last of the last one: this leaves out the k-means start and
@@ -15,10 +16,10 @@ samples for a new target every 140 batches, which at the default size is once in
 
 The data are synthetic and of USPS's shape. The networks are 256-500-500-2000-10 and, for DECS, DCEC and DEPICT, their
 convolutional ones, pretrained for an epoch. Settings are the defaults, without a stop rule; DCEC is IDEC without
-`normalize`, ULHE-DC is fed all samples, PC-X has its entropy from the first epoch on, DEPICT has no warm-up, and
-ASPC-DA, DeepCluster and DynAE see the images as they are. Left out are methods that train nothing (ae_*, ddc_da,
-deepdpm), solve for a graph between epochs, train networks of their own on the code (senet), or see two views of a batch
-(iic, cc).
+`normalize`, ULHE-DC is fed all samples, PC-X has its entropy from the first epoch on, DEPICT has no warm-up, JULE
+merges once, after all epochs, and ASPC-DA, DeepCluster and DynAE see the images as they are. Left out are methods that
+train nothing (ae_*, ddc_da, deepdpm), solve for a graph between epochs, train networks of their own on the code
+(senet), or see two views of a batch (iic, cc).
 
     python bench/methods.py [--samples N] [--turns R] [--threads T]
 """
@@ -43,6 +44,7 @@ from deepclust.nets.base import Network
 from deepclust.nets.bernoulli import Bernoulli
 from deepclust.nets.conv import Conv
 from deepclust.nets.depict import Depict
+from deepclust.nets.jule import Jule
 from deepclust.nets.sigmoid import Sigmoid
 from deepclust.nets.sphere import Sphere
 from deepclust.nets.strided import Strided
@@ -68,6 +70,7 @@ NETWORKS: dict[str, Network] = {
     "depict": Depict(epochs=1),
     "bernoulli": Bernoulli(epochs=1),
     "untrained_conv": UntrainedConv(),
+    "jule": Jule(),
 }
 
 
@@ -89,6 +92,7 @@ PASSES = {
     "decs": Pass("conv", decoder=False, optimizer="sgd"),
     "aspc_da": Pass("mlp", decoder=False, optimizer="adam"),
     "deepcluster": Pass("untrained_conv", decoder=False, optimizer="sgd"),
+    "jule": Pass("jule", decoder=False, optimizer="sgd"),
     "dynae": Pass("mlp", decoder=True, optimizer="sgd"),
     "idec": Pass("mlp", decoder=True, optimizer="adam"),
     "pc_x": Pass("mlp", decoder=True, optimizer="adam"),
@@ -109,6 +113,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "aspc_da": {"augment": False},
     "deepcluster": {"augment": False},
     "dynae": {"augment": False},
+    "jule": {"eta": 1.0, "period_epochs": EPOCHS},
 }
 CLUSTPY = {"DEC": PASSES["dec"], "IDEC": PASSES["idec"], "VaDE": PASSES["idec"]}
 

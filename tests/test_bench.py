@@ -1,0 +1,38 @@
+"""Every benchmark runs to its end at its smallest size: a signature that changed breaks a script that nobody runs."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCH = Path(__file__).parents[1] / "bench"
+SMALLEST = {
+    "autoencoder": ["--samples", "512", "--turns", "1", "--threads", "1"],
+    "convex_clustering": ["--n", "60", "--rows", "30"],
+    "gpu": ["--device", "cpu", "--samples", "512", "--epochs", "1", "--turns", "1", "--threads", "1"],
+    "knn": ["--dataset", "synthetic", "--n", "500", "--threads", "1"],
+    "methods": ["--samples", "256", "--turns", "1", "--threads", "1"],
+    "partition": ["--dataset", "synthetic", "--n", "500"],
+    "pipeline": ["--grid", "smoke"],
+    "same_bits": ["--pairs", "1", "--threads", "1", "--only", "exact graph"],
+    "scale": ["--sizes", "2000,4000", "--clusters", "10", "--only", "prepare,graph,graph_modularity", "--threads", "1"],
+    "self_expression": ["--n", "200", "--large", "300", "--rows", "20", "--turns", "1"],
+    "spectral": ["--dataset", "synthetic", "--n", "600", "--small", "300"],
+    "training_free": ["--dataset", "synthetic", "--n", "300", "--large", "400", "--turns", "1"],
+}
+
+
+def test_each_benchmark_has_a_smallest_size() -> None:
+    assert sorted(SMALLEST) == sorted(path.stem for path in BENCH.glob("*.py"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SMALLEST)
+def test_it_runs(name: str, tmp_path: Path) -> None:
+    variables = {"TMPDIR": str(tmp_path), "PYTHONWARNINGS": "default"}
+    words = [sys.executable, str(BENCH / f"{name}.py"), *SMALLEST[name]]
+    done = subprocess.run(words, cwd=tmp_path, env=os.environ | variables, capture_output=True, text=True, timeout=1200)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout
