@@ -26,7 +26,7 @@ from deepclust import grids, layout
 
 
 class Clone:
-    """A clone of the repository in `source`. Caches of DVC's own lie beside it; `said` is what the last command printed."""
+    """A clone of the repository in `source`, with DVC state of its own; `said` is what the last command printed."""
 
     def __init__(self, folder: Path, grid: str, source: Path = layout.PROJECT) -> None:
         self.folder = folder / "project"
