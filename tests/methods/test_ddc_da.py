@@ -134,7 +134,8 @@ def test_digits_are_mapped_and_counted() -> None:
 def test_too_few_and_identical_samples() -> None:
     with pytest.raises(UserError, match="t-SNE needs at least 4 samples, got n_samples=3; give more"):
         quick(1).fit(np.random.default_rng(0).random((3, 2)))
-    same = quick(2).fit(np.full((10, 3), 0.5))
-    assert same.n_clusters_ == 1
-    assert set(same.labels_) == {0}
+    for row, count in ((np.full(3, 0.5), 10), (np.random.default_rng(2).random(6), 50)):
+        same = quick(2).fit(np.tile(row, (count, 1)))  # codes of 50 equal rows differ by their places in the batch
+        assert same.n_clusters_ == 1
+        assert set(same.labels_) == {0}
     assert len(set(quick(3).fit(np.random.default_rng(0).random((4, 1))).labels_)) <= 3

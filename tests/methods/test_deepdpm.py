@@ -153,9 +153,12 @@ def test_too_few_components_are_split() -> None:
         assert len(set(y[found.labels_ == label])) == 1  # each within one blob
 
 
-def test_samples_that_are_all_the_same_are_one_cluster() -> None:
-    same = np.full((20, 3), 0.5, dtype=np.float32)
-    found = fit(same, 3)
+@pytest.mark.parametrize(("row", "count"), [(np.full(3, 0.5), 20), (np.random.default_rng(2).random(6), 50)])
+def test_samples_that_are_all_the_same_are_one_cluster(row: np.ndarray, count: int) -> None:
+    found = DeepDPM(3, random_state=0, device="cpu", pretraining={"hidden": [8], "epochs": 0}).fit(
+        np.tile(row, (count, 1))
+    )
+    assert found.n_components_ == 1  # codes of equal rows differ by their places in the batch
     assert set(found.labels_) == {0}
 
 

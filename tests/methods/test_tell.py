@@ -15,6 +15,7 @@ from deepclust.methods.centroids.tell import TELL, TELLState
 from deepclust.nets._autoencoder import Autoencoder
 from deepclust.training.loop import EpochSteps, Outcome, train
 from deepclust.training.pretrain import pretrain
+from deepclust.training.runtime import Runtime
 from tests.networks import network_of
 from tests.references import tell as reference
 
@@ -134,6 +135,21 @@ def test_centres_move_in_even_epochs_alone_and_the_network_in_all(network: Autoe
         assert all(not torch.equal(old, new) for old, new in zip(a.weights, b.weights, strict=True))
     np.testing.assert_allclose(np.linalg.norm(method.cluster_centers_, axis=1), 1, rtol=1e-5)
     np.testing.assert_allclose(method.cluster_centers_, epochs[-1].centers, atol=1e-6)
+
+
+def test_centres_have_length_one_whatever_alpha_is(network: Autoencoder) -> None:
+    method = quick(alpha=1e-6, epochs=1).fit(X, network=network)
+    np.testing.assert_allclose(np.linalg.norm(method.cluster_centers_, axis=1), 1, rtol=1e-5)
+
+
+def test_codes_have_their_length_from_float32_where_products_are_in_bfloat16(
+    network: Autoencoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    monkeypatch.setattr(tell, "directions", lambda z: seen.append(z.dtype) or directions(z))
+    with Runtime(1, "bfloat16").open():
+        quick(epochs=1).fit(X, network=network)
+    assert set(seen) == {torch.float32}
 
 
 def test_without_its_weight_the_clustering_leaves_the_network_alone(network: Autoencoder) -> None:

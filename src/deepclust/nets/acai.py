@@ -1,6 +1,6 @@
 """The network of DynAE: an autoencoder whose decoded mixtures of codes are to pass for data (ACAI)."""
 
-import math
+import hashlib
 from collections.abc import Iterator
 
 import torch
@@ -62,8 +62,9 @@ class ACAI(MLP):
         with torch.device("meta"):
             critic, _ = self.layers(network.facts["n_features"], network.image_shape)
         critic = critic.to_empty(device="cpu")
-        drawn = float(next(network.parameters()).detach().cpu().double().square().sum())
-        initialise(critic, torch.Generator().manual_seed(int(math.frexp(drawn)[0] * 2**53)), self.initial, self.gain)
+        drawn = hashlib.sha256(next(network.parameters()).detach().cpu().numpy().tobytes()).digest()
+        seed = int.from_bytes(drawn[:4], "little")
+        initialise(critic, torch.Generator().manual_seed(seed), self.initial, self.gain)
         return critic
 
 

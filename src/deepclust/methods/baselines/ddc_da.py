@@ -17,6 +17,7 @@ from deepclust.nets._autoencoder import Autoencoder
 from deepclust.settings import Positive, setting
 
 _ENTRIES = 2**22  # of a block of distances, in float64
+_ROUNDING = 1e-6  # share of the largest code by which codes of equal samples may differ, in float32
 
 
 class DDCDA(DeepClusterer):
@@ -141,8 +142,8 @@ def joined(gaps: np.ndarray, below: float, at_least: int = 1) -> np.ndarray:
 
 
 def _tsne(codes: np.ndarray, perplexity: float, random_state: int) -> tuple[np.ndarray, int]:
-    """Return the t-SNE map (N, 2) of codes (N, P), and its iterations; codes of one point give one point."""
-    if not np.ptp(codes, axis=0).any():
+    """Return the t-SNE map (N, 2) of codes (N, P), and its iterations; codes of one point, up to rounding, give one."""
+    if np.ptp(codes, axis=0).max() <= _ROUNDING * np.abs(codes).max():
         return np.zeros((len(codes), 2)), 1
     if codes.shape[1] == 1:
         codes = np.pad(codes, ((0, 0), (0, 1)))  # the start takes two principal components

@@ -56,12 +56,12 @@ class TELL(CentroidClusterer):
         state = TELLState(self.network_, start.to(data.device), len(data), self.alpha, self.center_gradient)
 
         def terms(x: Tensor, index: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-            z = directions(self.network_.encode(x))
+            z = directions(self.network_.encode(x).float())  # cosines near 1 need more digits than bfloat16 has
             reconstruction = self.network_.decode(z)
-            with torch.autocast(z.device.type, enabled=False):  # cosines near 1 need more digits than bfloat16 has
+            with torch.autocast(z.device.type, enabled=False):
                 return {
                     "reconstruction": F.mse_loss(reconstruction.float(), x),
-                    "clustering": self.weight / self.alpha * state.disagreement(z.float(), index),
+                    "clustering": self.weight / self.alpha * state.disagreement(z, index),
                 }
 
         outcome = train(
@@ -76,13 +76,13 @@ class TELL(CentroidClusterer):
             steps=EpochSteps(state.take_turns, state.columns),
         )
         self.embedding_ = self._encode(data).cpu().numpy()
-        centers = directions(state.layer.detach())
+        centers = F.normalize(state.layer.detach())  # of rows of length 2 alpha
         self.cluster_centers_ = centers.cpu().numpy()
         self.labels_ = self._nearest(self.embedding_)
         with torch.no_grad():
             decoded = self.network_.eval().decode(centers).cpu().numpy()
         self.extras_ = {"embedding_before": before, "decoded_centers": decoded}
-        self.trace_, self.n_iter_, self.converged_ = outcome.trace, outcome.n_iter, outcome.converged
+        self.trace_, self.n_iter_, self.converged_ = outcome.trace, outcome.n_iter, True  # there is no stop rule
 
     def _nearest(self, codes: np.ndarray) -> np.ndarray:
         return nearest_center(normalize(codes.astype(np.float64)), self.cluster_centers_)

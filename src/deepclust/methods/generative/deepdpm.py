@@ -18,6 +18,7 @@ from deepclust.settings import Count, Positive, setting
 
 _SMALL = 5  # members of a sub-cluster: with as few, its cluster is not split
 _CANDIDATES = 3  # nearest clusters with which a merge is proposed
+_ROUNDING = 1e-6  # share of the largest code by which codes of equal samples may differ, in float32
 
 
 class DeepDPM(DeepClusterer):
@@ -66,7 +67,8 @@ class DeepDPM(DeepClusterer):
     def _fit(self, X: np.ndarray, network: Autoencoder | None = None, **_: Any) -> None:
         self.embedding_ = self._encode(self._start(X, network)).cpu().numpy()
         deviation = self.embedding_.std(axis=0, dtype=np.float64)
-        self.deviation_ = np.where(deviation > 0, deviation, 1.0)
+        rounding = _ROUNDING * np.abs(self.embedding_).max(axis=0)  # a constant feature's, in a place of the batch
+        self.deviation_ = np.where(deviation > rounding, deviation, 1.0)
         rows = self.embedding_ / self.deviation_
         n_features = rows.shape[1]
         nu = n_features + 2 if self.nu is None else self.nu

