@@ -206,7 +206,7 @@ def figure_block(judged: pd.DataFrame, picture: str, page: str) -> str:
     )
     return (
         f"![What five papers report for their own methods, beside ours]({picture})\n\n"
-        f"Of {found.sum()} results of the papers' own methods that were run again: {said} "
+        f"{found.sum()} results of the papers' own methods were run again: {said} "
         f"([the rule, and why]({page}))."
     )
 
