@@ -193,6 +193,16 @@ def test_results_are_replaced_where_that_is_asked_for_and_nothing_else_ever(flow
     assert [path.name for path in Path("mine").iterdir()] == ["notes.txt"]
 
 
+@pytest.mark.usefixtures("undrawn")
+def test_a_graphs_weights_read_as_samples_are_remarked_upon(capsys: pytest.CaptureFixture[str]) -> None:
+    points = np.random.default_rng(0).random((20, 3))
+    np.save("distances.npy", np.linalg.norm(points[:, None] - points, axis=2))
+    np.save("points.npy", points)
+    for name in ("distances", "points"):
+        cluster(f"{name}.npy", "-k", "2", out=name)
+        assert ("A graph needs a grid, with `edges: true`" in capsys.readouterr().out) == (name == "distances")
+
+
 @pytest.mark.parametrize(
     ("error", "expected", "message"),
     [
@@ -344,7 +354,7 @@ K3 = ("cluster", "flowers.csv", "-k", "3")
         ),
         ((*K3, "--labls", "kind"), "unrecognized arguments: --labls"),
         (("cluster", "none.csv", "-k", "3"), "none.csv does not exist; correct the path$"),
-        (("cluster", "flowers.csv", "-k", "0"), "^-k: Input should be greater than or equal to 1, got 0$"),
+        (("cluster", "flowers.csv", "-k", "0"), "^-k must be at least 1, got 0; give a number, a range"),
         (("cluster", "flowers.csv", "-k", "61", "--columns", "petal"), r"^-k must be in \[1, N=60\], the rows of flo"),
         (K3, r"^flowers.csv, row 1, column 'name': 'f0' is no number; .* list the numeric columns under --columns$"),
         ((*K3, "--index", "name", "--labels", "kin"), "^flowers.csv has no column 'kin'; it has name, kind, petal"),
@@ -354,6 +364,11 @@ K3 = ("cluster", "flowers.csv", "-k", "3")
         ),
         ((*K3, "--array", "X"), r"^array is for .npz files and folders; see docs/own-data.md$"),
         ((*K3, "--image-shape", "28x28"), "^--image-shape must be channels,height,width, such as 1,28,28; got 28x28$"),
+        ((*K3, "--image-shape", "3,3"), "^--image-shape must be channels,height,width, such as 1,28,28; got 3,3$"),
+        (
+            (*K3, "--out", "flowers.csv/out"),
+            "^flowers.csv/out cannot be made: .*flowers.csv is no folder to write in",
+        ),
         ((*K3, "--method", "kmean"), "^unknown method 'kmean'; the methods are ac_gdl, "),
         ((*K3, "--set", "epochs"), "^--set takes NAME=VALUE, .* got epochs$"),
         ((*K3, "--set", "epoch=3"), "^'epoch' is not a setting of hybrid; it takes pretraining, alpha, "),

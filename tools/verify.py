@@ -57,7 +57,8 @@ def judge_results() -> None:
             if verdict.reason:
                 cells[verdict.reason].append(f"{verdict.dataset}/{verdict.cell}")
         for reason, names in cells.items():
-            print(f"    {reason}: {'all others' if len(names) + current == len(verdicts) else ', '.join(names)}")
+            rest = "all others" if current else "all"
+            print(f"    {reason}: {rest if len(names) + current == len(verdicts) else ', '.join(names)}")
 
 
 def read_objects(remote: str) -> None:

@@ -17,6 +17,7 @@ from deepclust.integrity import md5, recorded
 from deepclust.reporting.aggregate import read_run
 
 Stages = Mapping[str, Any]
+_NOT_LOCKED = "not run yet"
 
 
 @dataclass(frozen=True)
@@ -41,13 +42,16 @@ def judge() -> Iterator[Verdict]:
             stages += [f"pretrain@{dataset}-{cell.network}"] if cell.network else []
             stages += [f"{stage}@{dataset}-{name}" for stage in ("cluster", "evaluate")]
             reasons = (reason for stage in stages if (reason := _why_stale(stage, locked, made, planned)))
-            yield Verdict(dataset, name, next(reasons, ""))
+            reason = next(reasons, "")
+            if reason == _NOT_LOCKED and (layout.REPORTS / "runs" / dataset / f"{name}.json").exists():
+                reason = "results of an older pipeline, of which dvc.lock knows nothing"
+            yield Verdict(dataset, name, reason)
 
 
 def _why_stale(stage: str, locked: Stages, made: Mapping[str, str], planned: Mapping[str, planning.Unit]) -> str:
     """Return why the last run of a stage does not count, or nothing; `made` are the MD5s of all outputs by path."""
     if stage not in locked:
-        return "not in dvc.lock: never run in this layout"
+        return _NOT_LOCKED
     for dep in locked[stage]["deps"]:
         path = dep["path"]
         if path in planned:

@@ -146,7 +146,12 @@ def test_codes_have_their_length_from_float32_where_products_are_in_bfloat16(
     network: Autoencoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
-    monkeypatch.setattr(tell, "directions", lambda z: seen.append(z.dtype) or directions(z))
+
+    def noted(z: Tensor) -> Tensor:
+        seen.append(z.dtype)
+        return directions(z)
+
+    monkeypatch.setattr(tell, "directions", noted)
     with Runtime(1, "bfloat16").open():
         quick(epochs=1).fit(X, network=network)
     assert set(seen) == {torch.float32}

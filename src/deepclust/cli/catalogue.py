@@ -2,7 +2,7 @@
 
 import argparse
 import inspect
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from deepclust.cli._lines import aligned, say
 from deepclust.settings import defaults_of, meanings_of
@@ -51,13 +51,17 @@ def _show(name: str, cls: Any) -> None:
     say(f"labels new samples: {f'no, {cls.why_no_predict}' if cls.why_no_predict else 'yes'}")
     say(f"sparse samples: {cls.sparse_samples}")
     say()
-    meanings = meanings_of(cls)
+    meanings, hints = meanings_of(cls), get_type_hints(cls)
     for line in aligned(
-        (f"  {setting} = {default!r}", meanings[setting])
+        (f"  {setting} = {default!r}", f"{meanings[setting]}{_choices(hints.get(setting))}")
         for setting, default in defaults_of(cls).items()
         if setting not in APART
     ):
         say(line)
+
+
+def _choices(hint: Any) -> str:
+    return f" ({' | '.join(map(str, get_args(hint)))})" if get_origin(hint) is Literal else ""
 
 
 def datasets(_: argparse.Namespace) -> None:

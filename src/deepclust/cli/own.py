@@ -6,6 +6,7 @@ import inspect
 import json
 import logging
 import math
+import os
 import re
 import secrets
 import shutil
@@ -51,6 +52,11 @@ def cluster(asked: argparse.Namespace) -> None:
         ranges = {"feature": ", each scaled by its own range", "global": ", scaled by the range of all"}
         about = f"{len(data.X):,} samples, {data.X.shape[1]:,} features in [0, 1]{ranges.get(read['scale'], '')}"
         say(f"{Path(asked.data).name}: {about}")
+        if _looks_like_a_graph(data.X):
+            say(
+                "  symmetric, with one value on the diagonal, as distances or a graph's weights are; its rows are read as"
+            )
+            say("  samples. A graph needs a grid, with `edges: true` (docs/own-data.md)")
         graph = _graph(data.X) if cls.reads_graph or len(data.X) <= selection.LARGEST_GRAPH else None
         swept, selected = None, {}
         if isinstance(wanted, range):
@@ -87,6 +93,8 @@ def cluster(asked: argparse.Namespace) -> None:
 def _clusters(text: str) -> int | range | str:
     """Return K, the values of a range, or "auto"."""
     if re.fullmatch(r"-?\d+", text):
+        if int(text) < 1:
+            raise UserError(f"-k must be at least 1, got {text}; give a number, a range such as 2-12, or auto")
         return int(text)
     if text == "auto":
         return text
@@ -179,10 +187,14 @@ def _reword(record: logging.LogRecord) -> bool:
 
 
 def _numbers(text: str) -> list[int]:
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise UserError(f"--image-shape must be channels,height,width, such as 1,28,28; got {text}") from None
+    if not re.fullmatch(r"\d+,\d+,\d+", text):
+        raise UserError(f"--image-shape must be channels,height,width, such as 1,28,28; got {text}")
+    return [int(part) for part in text.split(",")]
+
+
+def _looks_like_a_graph(X: np.ndarray) -> bool:
+    n_samples, n_features = X.shape
+    return n_samples == n_features > 2 and not np.ptp(X.diagonal()) and np.array_equal(X, X.T)
 
 
 def _in_options(message: str) -> str:
@@ -377,11 +389,18 @@ def _scores(data: Any, labels: np.ndarray, graph: Any) -> dict[str, float]:
 
 
 def _require_room(folder: Path, *, force: bool) -> None:
-    """Raise UserError for a folder in which something stands, unless it may be replaced and is of this command."""
+    """Raise UserError for a folder in which something stands, unless it may be replaced and is of this command.
+
+    The same for a folder that cannot be made: no fit is lost to its last line.
+    """
+    above = next(parent for parent in folder.absolute().parents if parent.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise UserError(f"{folder} cannot be made: {above} is no folder to write in; name another place with --out")
     if not folder.exists():
         return
     if not folder.is_dir() or (any(folder.iterdir()) and not (force and (folder / "run.json").exists())):
-        remedy = "--force replaces results of this command" if (folder / "run.json").exists() else "it is not theirs"
+        own = (folder / "run.json").exists()
+        remedy = "--force replaces results of this command" if own else "this command did not make what is there"
         raise UserError(f"{folder} is there already; name another place for the results with --out ({remedy})")
 
 
