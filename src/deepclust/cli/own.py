@@ -53,9 +53,7 @@ def cluster(asked: argparse.Namespace) -> None:
         about = f"{len(data.X):,} samples, {data.X.shape[1]:,} features in [0, 1]{ranges.get(read['scale'], '')}"
         say(f"{Path(asked.data).name}: {about}")
         if _looks_like_a_graph(data.X):
-            say(
-                "  symmetric, with one value on the diagonal, as distances or a graph's weights are; its rows are read as"
-            )
+            say("  symmetric, with one value on the diagonal, as distances or a graph's weights are; rows are read as")
             say("  samples. A graph needs a grid, with `edges: true` (docs/own-data.md)")
         graph = _graph(data.X) if cls.reads_graph or len(data.X) <= selection.LARGEST_GRAPH else None
         swept, selected = None, {}
