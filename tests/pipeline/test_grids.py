@@ -122,11 +122,15 @@ def test_verify_names_what_is_current_and_why_the_rest_is_not(
     whole = project.run("python", "tools/verify.py")
     assert "one: 2 of 2 cells are of the code, settings and data as they are" in whole
     assert "tiny: 0 of 5 cells" in whole
-    assert "not in dvc.lock" in whole
+    assert "not run yet: all" in whole
     project.append("src/deepclust/methods/baselines/ward.py", "\nADDED = 1\n")
     project.append("src/deepclust/files.py", "\nADDED = 1\n")  # decides no result
     edit(project, "other", lambda params: params["methods"]["gmm"].update(regularization=0.01))
+    older = project.root / "reports/runs/few/kmeans.json"  # of the root's grid, which has no lock here
+    older.parent.mkdir(parents=True)
+    older.write_text("{}", encoding="utf-8")
     said = project.run("python", "tools/verify.py")
+    assert "results of an older pipeline, of which dvc.lock knows nothing: few/kmeans" in said
     assert "one: 1 of 2 cells" in said
     assert "cluster: other code in methods/baselines/ward.py: few/ward" in said.replace("all others", "few/ward")
     assert "other: 1 of 2 cells" in said

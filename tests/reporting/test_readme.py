@@ -116,7 +116,7 @@ def test_the_picture_has_the_papers_own_results_that_were_run_and_its_text_their
     assert "ytf" not in picture
     text = figure_block(judged, "figures/reported.svg", "verdicts.md")
     assert "](figures/reported.svg)" in text
-    assert "Of 2 results of the papers' own methods that were run again: 1 reached, 1 near" in text
+    assert "2 results of the papers' own methods were run again: 1 reached, 1 near" in text
 
 
 def test_results_block_shows_a_cell_absent_from_a_dataset_as_not_run(summary: pd.DataFrame) -> None:
