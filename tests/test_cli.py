@@ -369,6 +369,7 @@ K3 = ("cluster", "flowers.csv", "-k", "3")
             (*K3, "--out", "flowers.csv/out"),
             "^flowers.csv/out cannot be made: .*flowers.csv is no folder to write in",
         ),
+        ((*K3, "--out", "/"), "^/ is there already; name another place for the results with --out "),
         ((*K3, "--method", "kmean"), "^unknown method 'kmean'; the methods are ac_gdl, "),
         ((*K3, "--set", "epochs"), "^--set takes NAME=VALUE, .* got epochs$"),
         ((*K3, "--set", "epoch=3"), "^'epoch' is not a setting of hybrid; it takes pretraining, alpha, "),

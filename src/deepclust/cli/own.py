@@ -391,13 +391,13 @@ def _require_room(folder: Path, *, force: bool) -> None:
 
     The same for a folder that cannot be made: no fit is lost to its last line.
     """
-    above = next(parent for parent in folder.absolute().parents if parent.exists())
-    if not above.is_dir() or not os.access(above, os.W_OK):
-        raise UserError(f"{folder} cannot be made: {above} is no folder to write in; name another place with --out")
     if not folder.exists():
+        above = next(parent for parent in folder.absolute().parents if parent.exists())
+        if not above.is_dir() or not os.access(above, os.W_OK):
+            raise UserError(f"{folder} cannot be made: {above} is no folder to write in; name another place with --out")
         return
-    if not folder.is_dir() or (any(folder.iterdir()) and not (force and (folder / "run.json").exists())):
-        own = (folder / "run.json").exists()
+    own = (folder / "run.json").exists()
+    if not folder.is_dir() or (any(folder.iterdir()) and not (force and own)):
         remedy = "--force replaces results of this command" if own else "this command did not make what is there"
         raise UserError(f"{folder} is there already; name another place for the results with --out ({remedy})")
 
