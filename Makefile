@@ -29,8 +29,8 @@ pull push: setup  # the results of GRID from, or to, the root's default remote
 verify: setup  # which committed results are of the code, settings and data as they are
 	python tools/verify.py
 
-test: setup
-	python -m pytest -n 2 --dist loadgroup
+test: setup  # three workers, on two cores too: much of the pipeline's tests is waiting
+	python -m pytest -n 3 --dist loadgroup
 
 lint: setup
 	ruff check .

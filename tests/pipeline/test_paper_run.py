@@ -16,7 +16,7 @@ import pytest
 from deepclust.errors import UserError
 from tests.pipeline.conftest import ROOT, TINY, Workspace
 
-pytestmark = pytest.mark.xdist_group("finished")
+pytestmark = pytest.mark.xdist_group("shared")
 
 RUN = ["python", "tools/paper_run.py", "run", "results.zip", "--grid", "tiny", "--jobs", "2", "--rounds", "1,2"]
 IMPORT = ["python", "tools/paper_run.py", "import", "results.zip"]

@@ -19,7 +19,7 @@ from deepclust.files import read_json, write_json
 from tests.pipeline.conftest import DEADLINE, ROOT, Twins, Workspace, finish, parallel, stages_of, start
 from tools.parallel import gpu_of, visible_gpus
 
-pytestmark = pytest.mark.xdist_group("finished")
+pytestmark = pytest.mark.xdist_group("shared")
 
 
 def wait_for(condition: Callable[[], Any]) -> Any:

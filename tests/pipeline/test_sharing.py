@@ -21,7 +21,7 @@ from moto.server import ThreadedMotoServer
 from deepclust.files import read_yaml
 from tests.pipeline.conftest import Workspace, stages_of
 
-pytestmark = pytest.mark.xdist_group("finished")
+pytestmark = pytest.mark.xdist_group("shared")
 
 REMOTES = ["folder", "bucket"]
 KEYS = {"access_key_id": "user", "secret_access_key": "of-the-lab"}
