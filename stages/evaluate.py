@@ -8,7 +8,7 @@ Unlabelled data have an empty y: only internal metrics are computed, and only fi
 from deepclust import layout
 from deepclust.files import read_array, read_json, read_sparse, write_json, write_text
 from deepclust.integrity import intact
-from deepclust.reporting import figures
+from deepclust.reporting import figures, shares
 from deepclust.reporting.aggregate import cell_means, confusion, run_record, scores, write_csv
 from deepclust.reporting.finished import Cell
 from deepclust.runs import RECORD
@@ -39,6 +39,10 @@ def main(dataset: str, cell: str) -> None:
         row: scores(X, y, W, {number: read_array(folder / name) for number, folder in finished.items()})
         for row, name in labelings.items()
     }
+    for number, folder in finished.items():
+        if (folder / shares.FILE).exists():
+            labels, table = read_array(folder / "labels.npy"), pd.read_csv(folder / shares.FILE)
+            by_row[cell][str(number)] |= shares.by_class(y, labels, table)
     write_json(reports / "scores" / dataset / f"{cell}.json", by_row)
     write_json(reports / "metrics" / dataset / f"{cell}.json", cell_means(by_row[cell], failed))
 

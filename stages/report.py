@@ -13,7 +13,7 @@ from deepclust import layout, methods
 from deepclust.errors import UserError
 from deepclust.files import read_yaml, write_text
 from deepclust.integrity import intact
-from deepclust.reporting import aggregate, coverage, figures, html, readme, swept, tables
+from deepclust.reporting import aggregate, coverage, figures, html, readme, shares, swept, tables
 from deepclust.reporting.finished import Grid
 from deepclust.script import run_as_script
 
@@ -32,12 +32,13 @@ def main() -> None:
     reported = aggregate.read_reported(layout.REPORTED)
     sweeps = swept.read_sweeps(root)
     comparison = swept.place(aggregate.compare(summary, reported), sweeps)
+    comparison = pd.concat([comparison, shares.compare(root, datasets, reported)], ignore_index=True)
     absent, _ = coverage.read_absent(layout.ABSENT).without(names, grid["data_sets"])
     covered = coverage.coverage(reported, comparison, absent)
     for line in coverage.lines(covered):
         _log.info("%s", line)
-    for name, frame in (("results", results), ("summary", summary)):
-        aggregate.write_csv(root / f"{name}.csv", frame)
+    aggregate.write_csv(root / "results.csv", results)
+    aggregate.write_csv(root / "summary.csv", summary, digits=10)  # pages round it once more
 
     by_dataset = {name: tables.dataset_table(name, summary, comparison) for name in datasets}
     by_paper = tables.paper_tables(comparison, absent)

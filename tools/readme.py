@@ -36,7 +36,7 @@ import pandas as pd
 from deepclust import config, datasets, grids, layout, methods
 from deepclust.errors import UserError
 from deepclust.files import read_yaml, write_text
-from deepclust.reporting import study
+from deepclust.reporting import shares, study
 from deepclust.reporting.aggregate import compare, read_reported, read_run
 from deepclust.reporting.coverage import coverage, read_absent
 from deepclust.reporting.papers import PAPERS
@@ -224,10 +224,13 @@ def comparison() -> pd.DataFrame:
 def all_rows() -> pd.DataFrame:
     """Return the papers' numbers beside those of every grid, whatever became of ours."""
     reported = read_reported(layout.REPORTED)
-    sweeps = {grid: read_sweeps(grids.folder(grid) / layout.REPORTS) for grid in GRIDS}
-    return pd.concat(
-        [place(compare(read_table(grid, "summary"), reported), sweeps[grid]).assign(grid=grid) for grid in GRIDS]
-    )
+    rows = []
+    for grid in GRIDS:
+        summary, reports = read_table(grid, "summary"), grids.folder(grid) / layout.REPORTS
+        placed = place(compare(summary, reported), read_sweeps(reports))
+        named = shares.compare(reports, summary["dataset"].unique(), reported)
+        rows.append(pd.concat([placed, named]).assign(grid=grid))
+    return pd.concat(rows)
 
 
 def ranks(grid: str) -> dict[str, pd.DataFrame]:

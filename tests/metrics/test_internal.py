@@ -58,6 +58,18 @@ def test_what_is_not_defined_is_absent(labels: np.ndarray) -> None:
     assert set(internal(X, W, labels)) == {"modularity"}
 
 
+def test_the_units_of_the_samples_change_nothing() -> None:
+    wide = X.astype(np.float64)
+    assert internal(wide * 1e-12, W, LABELS) == pytest.approx(internal(wide, W, LABELS), rel=1e-6)
+
+
+def test_the_index_of_two_clusters_about_one_centre_is_not_defined() -> None:
+    angles = np.linspace(0, 2 * np.pi, 12, endpoint=False)
+    ring = np.column_stack([np.cos(angles), np.sin(angles)])
+    found = internal(np.concatenate([ring, 2 * ring]), W, np.arange(24) // 12)
+    assert set(found) == {"silhouette", "modularity"}
+
+
 def test_nodes_without_features_have_a_modularity_alone() -> None:
     W = sp.csr_matrix(np.kron(np.eye(2), 1 - np.eye(3)))
     assert internal(np.empty((6, 0)), W, np.arange(6) // 3) == pytest.approx({"modularity": 0.5})

@@ -1,8 +1,8 @@
 """Copies of the project in which DVC runs for real, in seconds: five cells, a sweep, 120 digits, nets of 16 units.
 
-What a session computes once is computed once a worker of pytest-xdist. Tests on the finished grid are therefore two groups
-(`xdist_group`) of like length, `finished` and `shared`, each run by one worker; files with a grid of their own are a
-group each.
+What a session computes once is computed once a worker of pytest-xdist. Tests on the finished grid are therefore two
+groups (`xdist_group`) of like length, `finished` and `shared`, each run by one worker; files with a grid of their own
+are a group each.
 """
 
 import contextlib

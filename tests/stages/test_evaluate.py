@@ -137,6 +137,18 @@ def test_what_a_run_left_is_drawn(project: Path) -> None:
     assert read_json("reports/runs/toy/hybrid.json")["figures"] == sorted(PNGS)
 
 
+def test_the_shares_of_singular_values_are_kept_by_class_with_the_scores(project: Path) -> None:
+    write_run(project / "data/runs/toy/pc_x/seed-0", "pc_x")
+    write_extras_of_training(project / "data/runs/toy/pc_x/seed-0")
+    stage("evaluate")("toy", "pc_x")
+    scores = read_json("reports/scores/toy/pc_x.json")["pc_x"]["0"]
+    assert scores["acc"] == pytest.approx(accuracy(Y, LABELS))
+    assert scores["share_before_mean"] == pytest.approx((100 / 3 + 50 + 60) / 3)
+    assert {name for name in scores if name.startswith("share_after_")} == {
+        f"share_after_{k}" for k in (0, 1, 2, "mean")
+    }
+
+
 def test_what_training_left_is_drawn(project: Path) -> None:
     write_run(project / "data/runs/toy/pc_x/seed-0", method="pc_x")
     write_extras_of_training(project / "data/runs/toy/pc_x/seed-0")

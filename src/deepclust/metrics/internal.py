@@ -15,6 +15,7 @@ from deepclust.metrics.external import ari, integers
 
 SAMPLE = 5000
 _FAR = 1e3  # times what the samples differ by
+_COINCIDE = 1e-8  # distance of two centroids, times the largest value
 
 
 def internal(X: np.ndarray, W: sp.csr_matrix, labels: ArrayLike) -> dict[str, float]:
@@ -31,7 +32,8 @@ def internal(X: np.ndarray, W: sp.csr_matrix, labels: ArrayLike) -> dict[str, fl
     X : array of shape (N, D)
     W : csr_matrix of shape (N, N), the weights of the nearest-neighbour graph
     labels : array of shape (N,), integers
-        The first two metrics are undefined for one cluster, for as many clusters as samples, and without features.
+        The first two metrics are undefined for one cluster, for as many clusters as samples, and without features;
+        davies_bouldin also where two centroids coincide, as of concentric rings.
 
     Raises
     ------
@@ -43,6 +45,7 @@ def internal(X: np.ndarray, W: sp.csr_matrix, labels: ArrayLike) -> dict[str, fl
     Rousseeuw, "Silhouettes", 1987; Davies and Bouldin, "A cluster separation measure", 1979. The metrics are computed
     on one thread, because sums on several threads differ in their last bits.
     """
+    from scipy.spatial.distance import pdist
     from sklearn.metrics import davies_bouldin_score, silhouette_score
     from threadpoolctl import threadpool_limits
 
@@ -64,7 +67,10 @@ def internal(X: np.ndarray, W: sp.csr_matrix, labels: ArrayLike) -> dict[str, fl
         if X.shape[1] and 1 < len(np.unique(labels[rows])) < len(rows):
             found["silhouette"] = float(silhouette_score(X[rows], labels[rows]))
         if X.shape[1] and 1 < len(np.unique(labels)) < len(X):
-            found["davies_bouldin"] = float(davies_bouldin_score(X, labels))
+            scaled = np.ldexp(X, -np.frexp(np.abs(X).max())[1])  # exact, of size 1: scikit-learn's zero is 1e-8
+            centroids = np.stack([scaled[labels == k].mean(axis=0, dtype=np.float64) for k in np.unique(labels)])
+            if pdist(centroids).min() > _COINCIDE:  # scikit-learn leaves such a pair out, or calls it perfect
+                found["davies_bouldin"] = float(davies_bouldin_score(scaled, labels))
     return found | {"modularity": modularity(W, labels)}
 
 

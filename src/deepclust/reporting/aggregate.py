@@ -91,14 +91,14 @@ def read_run(path: Path | str) -> dict[str, Any]:
     return {**run, "seeds": {seed: _joined(shared, own) for seed, own in run["seeds"].items()}}
 
 
-def write_csv(path: Path | str, table: pd.DataFrame) -> None:
+def write_csv(path: Path | str, table: pd.DataFrame, digits: int = 6) -> None:
     """Write a table; text that a spreadsheet would run as a formula has an apostrophe before it, as OWASP advises."""
     table = table.copy()
     for name in table.select_dtypes(["object", "string"]):
         words = table[name].astype(str)
         is_run = words.str.match(_FORMULA) & pd.to_numeric(words, errors="coerce").isna()  # a negative number is none
         table[name] = table[name].mask(is_run, "'" + words)
-    files.write_text(path, table.to_csv(index=False, lineterminator="\n", float_format="%.6g"))
+    files.write_text(path, table.to_csv(index=False, lineterminator="\n", float_format=f"%.{digits}g"))
 
 
 def remark(record: Mapping[str, Any]) -> str:

@@ -229,7 +229,8 @@ def _unlabelled_table(dataset: str, ours: pd.DataFrame) -> Table:
 
 
 def _paper_part(paper: str, table: str, dataset: str, comparison: pd.DataFrame, absent: Absent) -> Table:
-    metrics = [metric for metric in EXTERNAL if metric in set(comparison["metric"])]
+    there = set(comparison["metric"])
+    metrics = [metric for metric in EXTERNAL if metric in there] or sorted(there)  # a table of one metric of its own
     rows = []
     for (method, setting), lines in comparison.groupby(["method", "setting"], sort=False):
         by_metric = {record["metric"]: record for record in lines.to_dict("records")}
@@ -251,7 +252,7 @@ def _paper_part(paper: str, table: str, dataset: str, comparison: pd.DataFrame, 
         "in the paper, or nothing to compare."
     )
     columns = ["method", *["reported", "ours", "diff."] * len(metrics), "n", "failed"]
-    groups = [("", 1), *((HEADINGS[metric], 3) for metric in metrics), ("", 2)]
+    groups = [("", 1), *((HEADINGS.get(metric, metric.capitalize()), 3) for metric in metrics), ("", 2)]
     title = f"{known.title}, {numbered(table)}, on {dataset}"
     return Table(title, caption, columns, rows, comparison, groups)
 
