@@ -30,7 +30,7 @@ SECTIONS = {
         for method in ("TELL", "DDC-DA", "DeepCluster", "JULE", "SENet", "IIC", "CC", "DeepDPM")
     },
     ("deepcluster_admm", "From restricted Boltzmann"): "MNIST-test, tried for the page",
-    ("pc_x", "Two readings of the centroids"): "on digits, by the line that stands below the table; and pairs of seeds",
+    ("pc_x", "Two readings of the centroids"): "digits, by the line below the table; pairs of seeds; MNIST, tried",
     ("ulhe_dc", "Three more readings"): "tried without a run record, as it says",
 }
 SINGLE = {
@@ -38,8 +38,6 @@ SINGLE = {
     ("baselines", "71.6 ± 4.4"): "another project's audit of VaDE",
     ("decs", "80.5 ± 7.6"): "k-means after 20 epochs, from before the committed run",
     ("decs", "75.9 ± 6.3"): "k-means after 20 epochs, from before the committed run",
-    ("results", "80.5 ± 7.6"): "k-means after 20 epochs, from before the committed run",
-    ("results", "75.9 ± 6.3"): "k-means after 20 epochs, from before the committed run",
     ("ulhe_dc", "90.2 / 80.4 / 79.9"): "tried without a run record, as it says",
     ("ulhe_dc", "91.6 / 82.0 / 82.5"): "tried without a run record, as it says",
     ("ulhe_dc", "69.5 ± 4.2"): "a row of the benchmark by a reading that was given up",

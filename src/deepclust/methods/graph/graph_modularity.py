@@ -14,6 +14,10 @@ from deepclust.settings import Count, setting
 class GraphModularity(Clusterer):
     """Modularity maximised over partitions into exactly K clusters, by many starts, node moves and split-merge.
 
+    Starts are k-means on eigenvectors, small clusters joined to K, the graph's components, and Louvain's groups at
+    three resolutions; the best partitions end with regrouping, in which parts of clusters move whole
+    (`deepclust.graph.partition` has every step).
+
     The method uses no network and no features: a deep method that reads its labels off a graph has to beat it.
     `extras_` holds the candidates, found without labels: a row each in `candidates` (origin, modularity, normalised
     cut) and in `candidate_labels`. `n_iter_` is their number. `n_neighbors` is for a graph made by `fit` itself (local

@@ -12,7 +12,7 @@ class DEC(SelfTraining):
 
     Differences from the paper, and why:
 
-    - "SGD, learning rate 0.01": SGD has momentum 0.9, as in the paper's solver.
+    - "SGD, learning rate 0.01": SGD has momentum 0.9, as in the authors' program; the paper gives the rate alone.
     - Eq. (2) sums the divergence: ours is averaged over the batch, so that the rate does not depend on the batch size.
     - The paper's data are scaled to mean square 1: ours are not, but the code's distances are scaled by as much. One
       pretrained network thus serves all methods.
