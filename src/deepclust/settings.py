@@ -52,7 +52,7 @@ LengthOrZero = Annotated[Annotated[Natural, Tag("number")] | _Iterations, _FORM]
 
 
 class Augmentation(BaseModel):
-    """Random affine maps, drawn afresh for every image of every batch (DECS, Section 4.2)."""
+    """Random affine maps, drawn afresh for every image of every batch (DECS, Sections 3.2 and 4.4)."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 

@@ -125,6 +125,7 @@ def test_directions_in_which_the_code_does_not_vary_are_not_blown_up() -> None:
 
 
 def test_gradients_of_the_batches_sum_to_the_whole_gradient_when_the_bank_is_fresh(network: Autoencoder) -> None:
+    """At a fixed map from the code to H, that is: F itself is whitened anew, and its gradient is another."""
     made = problem(network, beta=10.0, gamma=0.0)
     made.z_step()
     bank = made.state.bank.clone()

@@ -15,7 +15,7 @@ from deepclust.settings import Augmentation, Count, setting
 
 
 class Conv(Network):
-    """3 x 3 convolutions and a dense code, for images, pretrained with augmentation (DECS, Section 4.2).
+    """3 x 3 convolutions and a dense code, for images, pretrained with augmentation (DECS, Sections 3.2, 4.4).
 
     Encoder: convolution (stride 1, padding 1), ReLU, BatchNorm, 2 x 2 max pooling after all but the last; then a dense
     layer to the code. Decoder: a dense layer, then transposed convolutions that retrace the sizes, the last without

@@ -72,8 +72,9 @@ def sparse_self_expression(
         Require z >= 0.
     solver : {"admm", "fista", "subgradient"}
         "admm": ten iterations find most of each row's active set, and the active-set method ends on the minimum.
-        "fista", as published: backtracking and adaptive restart; hundreds to thousands of iterations.
-        "subgradient", as published: z <- z - (gradient + alpha sign z) / L, no proximal step; need not converge.
+        "fista": with backtracking, as the hybrid's paper has it, and with adaptive restart (O'Donoghue and Candes,
+        2015), which it does not have; hundreds to thousands of iterations.
+        "subgradient", from no paper: z <- z - (gradient + alpha sign z) / L, no proximal step; need not converge.
     start : Tensor of shape (N, k), optional
         Coefficients to start from. No returned row has a larger objective than its start.
     tolerance : float > 0

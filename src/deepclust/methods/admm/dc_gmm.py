@@ -107,7 +107,8 @@ class DCGMM(GMMReadout, ADMMClusterer):
     - With `initial_centers` `input` or `random` the mixture starts as in the released code: diagonal covariances and
       weights are those of a k-means on the code, whose clusters are in no relation to the centers. The released code
       also has `rho` 1000, `dual_step` 0.5 and 300 epochs without a stop (`tolerance` 0).
-    - Paper stops DC-Kmeans when 0.1 % of the labels change. We do so too, for the labels of both f(x_i) and y_i.
+    - Paper has a threshold of 0.1 % for DC-Kmeans, without saying of what. We read it as the share of samples whose
+      label changes, that of f(x_i) or that of y_i, here too.
     """
 
     paper: ClassVar[str] = "Tian, Zhou and Guan 2017"

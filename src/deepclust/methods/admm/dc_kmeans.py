@@ -17,8 +17,9 @@ class DCKmeans(KMeansReadout, ADMMClusterer):
     nearest centroids of the y_i, because the paper clusters Y; `predict` uses the code, as a new sample has no y.
 
     - Paper prints u + f - y in Eq. (10) and u + y - f in Algorithm 2: the second, which fits Eq. (9).
-    - Paper stops when 0.1 % of the labels change. The y_i start at most halfway from their centroids at rho = lam, and
-      change no label for some epochs, whatever the network does; so the labels of f(x_i) must have settled too.
+    - Paper has a convergence threshold of 0.1 % (Section 6.2), without saying of what. We read it as the share of
+      labels that change. The y_i start at most halfway from their centroids at rho = lam, and change no label for some
+      epochs, whatever the network does; so the labels of f(x_i) must have settled too.
     - Paper is silent on a centroid without samples: it stays.
     - Paper searches rho on a line: we take 1, the released code's, because the result hardly depends on it.
     - The released code has no stop: `tolerance` 0.

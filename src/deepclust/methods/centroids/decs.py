@@ -67,7 +67,8 @@ class DECS(CentroidClusterer):
     released code's is {"crop": 0.0, "fill": "border"}.
 
     The paper trains for 10,000 iterations, the released code for 20,000. The paper gives no rate for SGD. Ours, None
-    for 0.01, is the default of Keras, whose defaults the paper uses for Adam.
+    for 0.01, is the default of Keras, whose defaults the paper uses for Adam. The paper's Eq. (1) adds the
+    reconstruction error to L, but Section 3.3 drops the decoder: that error is the pretraining's alone.
 
     Nothing in L holds clusters apart or fills an empty one: L is 0 at every hard assignment, even of all samples to one
     cluster. The trace's `alive` counts the clusters that have samples. `label_change` is the share of rows whose

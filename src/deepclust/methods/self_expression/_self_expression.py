@@ -74,7 +74,8 @@ def self_expression(
 ) -> SelfExpression:
     """Return the minimiser over Z on candidates padded by N, as `strongest_edges` gives them; H (N, P).
 
-    A solve that stops at `max_iter` does not warn: the result has the gaps, for a trace.
+    With `lambda2` > 0 the solver is FISTA on the CPU, and `solver` is ignored. A solve that stops at `max_iter` does
+    not warn: the result has the gaps, for a trace.
     """
     n_samples = len(H)
     H = F.pad(H.double(), (0, 0, 0, 1))  # atom N is 0: samples with fewer candidates point to it

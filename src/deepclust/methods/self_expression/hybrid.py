@@ -52,16 +52,18 @@ class Hybrid(DeepClusterer):
        of the pretrained code, or in the input graph (`candidates`). None stands for the integer nearest to ln N, at
        which random neighbourhood graphs become connected.
     2. `code: whitened`: H is the code affinely mapped to mean 0 and H'H / N = I over all data. `standardized` maps each
-       feature by itself, `unit` divides by each row's norm, `plain` leaves the code as it is.
+       feature by itself, `unit` divides by each row's norm, `plain` leaves the code as it is. The map of the first two
+       is a constant of the theta-step, made anew after it: the step's gradient is not that of F.
     3. `edges: bank`: the theta-step's gradient of both global terms uses the codes of all samples as last seen, not
        only the few edges inside a batch (`batch`).
     4. `safeguard`: BatchNorm statistics are frozen, and a theta-step that does not lower F is undone and the learning
        rate halved, so that F never rises.
 
-    `solver` is `admm`, `fista` (the paper's) or `subgradient` (no convex relaxation, with the same step 1/L and budget
-    of `solver_iterations`); `lambda2` adds Eq. (2)'s ||L Z||_F^2, which Eq. (4) drops. `bandwidth: median` replaces the
-    graph handed in by the paper's: `n_neighbors` neighbours and one global scale. Without a graph, `fit` makes one of
-    `n_neighbors` with local scaling.
+    `solver` is `admm`, `fista` (the paper's, with restart) or `subgradient` (no convex relaxation, with the same step
+    1/L and budget of `solver_iterations`); `lambda2` adds Eq. (2)'s ||L Z||_F^2, which Eq. (4) drops. The rows of Z
+    then depend on each other, and the Z-step is FISTA on the CPU, whatever `solver` says. `bandwidth: median` replaces
+    the graph handed in by the paper's: `n_neighbors` neighbours and one global scale. Without a graph, `fit` makes one
+    of `n_neighbors` with local scaling.
     """
 
     reads_graph: ClassVar[bool] = True
@@ -265,7 +267,10 @@ class _Problem:
         }
 
     def _from_bank(self, h: Tensor, index: Tensor) -> Tensor:
-        """Return the batch's part of Tr(H' M H) / N; its gradient in h is exact for the bank's other rows."""
+        """Return the batch's part of Tr(H' M H) / N; its gradient in h is exact for the bank's other rows.
+
+        The gradient in the weights is that at a fixed map from codes to H, without the derivative of whitening.
+        """
         with torch.no_grad():
             self.state.bank[index] = h.detach()
             product = self.rows.times(self.state.bank, index)
