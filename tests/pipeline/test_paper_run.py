@@ -16,6 +16,7 @@ from ruamel.yaml import YAML
 
 from deepclust import config
 from deepclust.errors import UserError
+from deepclust.files import read_yaml
 from tests.pipeline.conftest import ROOT, TINY, Workspace
 
 pytestmark = pytest.mark.xdist_group("shared")
@@ -126,6 +127,18 @@ def test_wanted_cells_come_in_their_order_each_after_its_network(tmp_path: Path)
         ("cluster", "digits", "kmeans"),
     ]
     assert {task[-1] for task in script["tasks"](params) if task[0] == "cluster"} == set(CELLS)
+
+
+def test_the_part_of_a_grid_that_is_packed_is_a_grid(tmp_path: Path) -> None:
+    script, path = runpy.run_path(str(ROOT / "tools/paper_run.py")), ROOT / "grids/paper/params.yaml"
+    content = read_yaml(path) | {"sweeps": {}}
+    found = script["part"](content, config.load(path), ["kmeans", "pc_x"], {"fashion": [1], "usps": [0, 2]})
+    YAML().dump(found, tmp_path / "params.yaml")
+    packed = config.load(tmp_path / "params.yaml")
+    config.check(packed)
+    assert (packed.datasets, packed.seeds_of("usps")) == (["fashion", "usps"], [0, 2])
+    assert packed.changes_of("fashion").networks == {"random": {"uses": "random_conv"}}
+    assert packed.changes_of("usps").defaults == {}  # an interval that neither cell has
 
 
 def test_a_cell_that_failed_is_left_out_of_the_archive(away: Workspace, home: Workspace, tmp_path: Path) -> None:
