@@ -94,7 +94,7 @@ def test_named_cells_alone_run_in_their_order_and_are_packed_with_the_settings_t
 ) -> None:
     workspace, same = away.copy(tmp_path / "named"), {"n_init": 2}
     workspace.edit(lambda params: params.update(overrides={"few": {"methods": {"dec": same, "idec": same}}}))
-    said = workspace.run(*RUN, "--budget", "600", "--cells", "idec,kmeans")
+    said = workspace.run(*RUN, "--budget", "600", "--jobs", "1", "--cells", "idec,kmeans")
     ran = [words[2:] for line in said.splitlines() if (words := line.split())[1:2] == ["s"]]
     cells = [unit for stage, _, *unit in ran if stage == "cluster"]
     assert (cells[:2], len(cells)) == ([["idec"], ["kmeans"]], 4)  # two rounds
