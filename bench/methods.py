@@ -2,7 +2,9 @@
 
 A pass is the least that an epoch has to do: forward, backward and the optimiser's step over all batches, for encoder
 and decoder on the squared reconstruction error, or for the encoder on its squared code where a method trains no more.
-DEPICT's pass has its network's noisy and clean encoders, as its pretraining has.
+DEPICT's pass has its network's noisy and clean encoders, as its pretraining has. IIC and CC see two views of a batch,
+which are two passes of the encoder before one step. SENet trains networks of its own on the code: its pass has the
+queries of a batch, the keys of all samples and their product.
 A pass shares the method's network, optimiser, batches of 256 and threads, and does nothing else. An epoch should cost
 at most 1.3 times its pass. ULHE-DC's and ASPC-DA's labels come from all samples once an epoch: forward alone is a third
 of their pass. DynAE's targets need the clean codes of each batch: a sixth of its pass. DeepCluster's pseudo-classes
@@ -17,9 +19,9 @@ samples for a new target every 140 batches, which at the default size is once in
 The data are synthetic and of USPS's shape. The networks are 256-500-500-2000-10 and, for DECS, DCEC and DEPICT, their
 convolutional ones, pretrained for an epoch. Settings are the defaults, without a stop rule; DCEC is IDEC without
 `normalize`, ULHE-DC is fed all samples, PC-X has its entropy from the first epoch on, DEPICT has no warm-up, JULE
-merges once, after all epochs, and ASPC-DA, DeepCluster and DynAE see the images as they are. Left out are methods that
-train nothing (ae_*, ddc_da, deepdpm), solve for a graph between epochs, train networks of their own on the code
-(senet), or see two views of a batch (iic, cc).
+merges once, after all epochs, ASPC-DA, DeepCluster and DynAE see the images as they are, and so do both views of IIC
+and CC. SENet's networks have two hidden layers of 256, as in the grid benchmark. Left out are methods that train
+nothing (ae_*, ddc_da, deepdpm), or solve for a graph between epochs.
 
     python bench/methods.py [--samples N] [--turns R] [--threads T]
 """
@@ -38,6 +40,7 @@ import numpy as np
 from deepclust import layout
 from deepclust.methods import load, names
 from deepclust.methods._deep import DeepClusterer
+from deepclust.methods.self_expression.senet import SENetState
 from deepclust.nets._autoencoder import Autoencoder
 from deepclust.nets._layerwise import passes
 from deepclust.nets.base import Network
@@ -49,6 +52,7 @@ from deepclust.nets.sigmoid import Sigmoid
 from deepclust.nets.sphere import Sphere
 from deepclust.nets.strided import Strided
 from deepclust.nets.untrained_conv import UntrainedConv
+from deepclust.nets.wide_conv import WideConv
 from deepclust.reporting.aggregate import read_reported
 from deepclust.training.loop import make_optimizer
 from deepclust.training.pretrain import pretrain
@@ -71,6 +75,7 @@ NETWORKS: dict[str, Network] = {
     "bernoulli": Bernoulli(epochs=1),
     "untrained_conv": UntrainedConv(),
     "jule": Jule(),
+    "wide_conv": WideConv(),
 }
 
 
@@ -81,9 +86,14 @@ class Pass:
     network: str
     decoder: bool
     optimizer: str
+    views: int = 1  # passes of a batch before a step
+    on_code: bool = False  # SENet's two networks, and not the one whose code they read
 
     def __str__(self) -> str:
-        return f"{self.network} {'encoder + decoder' if self.decoder else 'encoder'}, {self.optimizer}"
+        if self.on_code:
+            return f"queries + keys, {self.optimizer}"
+        views = f"{self.views} x " if self.views > 1 else ""
+        return f"{self.network} {views}{'encoder + decoder' if self.decoder else 'encoder'}, {self.optimizer}"
 
 
 PASSES = {
@@ -93,6 +103,9 @@ PASSES = {
     "aspc_da": Pass("mlp", decoder=False, optimizer="adam"),
     "deepcluster": Pass("untrained_conv", decoder=False, optimizer="sgd"),
     "jule": Pass("jule", decoder=False, optimizer="sgd"),
+    "iic": Pass("wide_conv", decoder=False, optimizer="adam", views=2),
+    "cc": Pass("wide_conv", decoder=False, optimizer="adam", views=2),
+    "senet": Pass("mlp", decoder=False, optimizer="adam", on_code=True),
     "dynae": Pass("mlp", decoder=True, optimizer="sgd"),
     "idec": Pass("mlp", decoder=True, optimizer="adam"),
     "pc_x": Pass("mlp", decoder=True, optimizer="adam"),
@@ -105,6 +118,7 @@ PASSES = {
     "dc_gmm": Pass("sigmoid", decoder=True, optimizer="adadelta"),
 }
 USES = {"dcec": "idec"}  # a method's file where its name is not the file's
+SENET = {"depth": 2, "width": 256}
 SETTINGS: dict[str, dict[str, Any]] = {
     "ulhe_dc": {"self_paced": False},
     "pc_x": {"burn_in": 0},
@@ -114,6 +128,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "deepcluster": {"augment": False},
     "dynae": {"augment": False},
     "jule": {"eta": 1.0, "period_epochs": EPOCHS},
+    "iic": {"augment": False, "corruption": 0.0},
+    "cc": {"augment": False, "corruption": 0.0},
+    "senet": {**SENET, "n_train": 10**9},
 }
 CLUSTPY = {"DEC": PASSES["dec"], "IDEC": PASSES["idec"], "VaDE": PASSES["idec"]}
 
@@ -138,7 +155,8 @@ def main() -> None:
         }
     contestants: dict[str, Callable[[], object]] = {}
     for method, passed in PASSES.items():  # a pass comes just before the methods that share it
-        contestants.setdefault(str(passed), within(runtime, train_alone(networks[passed.network], X, passed)))
+        alone = train_on_code if passed.on_code else train_alone
+        contestants.setdefault(str(passed), within(runtime, alone(networks[passed.network], X, passed)))
         contestants[method] = within(runtime, our_fit(method, networks[passed.network], X))
     left_out = [name for name in names() if name not in PASSES and issubclass(load(name), DeepClusterer)]
     if importlib.util.find_spec("clustpy"):
@@ -202,8 +220,28 @@ def train_alone(network: Autoencoder, X: np.ndarray, passed: Pass) -> Callable[[
                 if passed.network == "depict":
                     found = passes(trained, x, 0.1, noise)
                     loss = found.data + found.hidden
+                elif passed.decoder:
+                    loss = F.mse_loss(trained(x)[1], x)
                 else:
-                    loss = F.mse_loss(trained(x)[1], x) if passed.decoder else trained.encode(x).square().mean()
+                    loss = torch.stack([trained.encode(x).square().mean() for _ in range(passed.views)]).sum()
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+
+    return fit
+
+
+def train_on_code(network: Autoencoder, X: np.ndarray, passed: Pass) -> Callable[[], object]:
+    """Train SENet's queries and keys on their squared products, for the codes of all samples."""
+    with torch.no_grad():
+        codes = F.normalize(network.eval().encode(torch.from_numpy(X)))
+
+    def fit() -> None:
+        state = SENetState(codes.shape[1], SENET["depth"], SENET["width"], seed=0)
+        optimizer = make_optimizer(passed.optimizer, state, learning_rate=1e-3)
+        for _ in range(EPOCHS):
+            for x in codes.split(BATCH):
+                loss = (state.query(x) @ state.key(codes).T).square().mean()
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()

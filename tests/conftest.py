@@ -1,6 +1,7 @@
 """Slow tests run where they are asked for (--slow) and in continuous integration (CI set)."""
 
 import os
+from pathlib import Path
 from typing import IO, Any
 
 import pytest
@@ -19,6 +20,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "slow" in item.keywords:
             item.add_marker(pytest.mark.skip(reason="takes minutes; run with --slow"))
+
+
+@pytest.fixture(scope="session")
+def mirror() -> Path | None:
+    """Return the folder with the real files: DEEPCLUST_MIRROR, or shared/data beside the repository."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+    for folder in (os.environ.get("DEEPCLUST_MIRROR"), beside):
+        if folder and Path(folder).is_dir():
+            return Path(folder)
+    return None
 
 
 @pytest.fixture

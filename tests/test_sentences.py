@@ -1,5 +1,6 @@
-"""Sentences that quote a number, on pages that people write: the number is that of the committed results."""
+"""Sentences that people write: numbers on pages are those of committed results, docstrings begin with a subject."""
 
+import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -120,3 +121,15 @@ def test_the_count_of_published_numbers_is_right_wherever_it_stands() -> None:
         for count in re.findall(r"(?<![\d,])(\d{3})\s+numbers", BLOCK.sub("", page.read_text(encoding="utf-8")))
     }
     assert counts == {len(read_reported(layout.REPORTED))}
+
+
+def test_no_sentence_of_a_docstring_begins_with_of_or_what() -> None:
+    begins, kinds = re.compile(r"(?:\A|[.!?]\s+|\n\s*\n\s*)(?:Of|What)\b"), (ast.Module, ast.ClassDef, ast.FunctionDef)
+    assert begins.search("One.\nOf two.")
+    assert [
+        f"{path.relative_to(layout.PROJECT)}: {text[found.start() :][:40].strip()}"
+        for folder in ("src", "stages", "tools", "bench")
+        for path in sorted((layout.PROJECT / folder).rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, kinds) and (text := ast.get_docstring(node)) and (found := begins.search(text))
+    ] == []

@@ -1,14 +1,15 @@
 """Run a grid within a time budget, on a machine that may lack DVC, and bring the results home as one archive.
 
     python tools/paper_run.py run ARCHIVE --budget SECONDS [--grid paper] [--datasets mnist,usps] [--rounds 1,3,10]
-                                          [--jobs 4]
+                                          [--cells dec,idec] [--jobs 4]
     python tools/paper_run.py import ARCHIVE
 
 `run` calls the stages' own code in the order of the grid: every cell of the first data set, then of the next. Every
-round over the grid brings each cell to as many seeds as the next number of `--rounds`. With `--jobs`, that many stages
-run side by side: while one reads labels off on a CPU, another trains on the GPU. Finished seeds stay in `work/`, so
-that the same command goes on where the budget ended it. A stage that fails is named, and the others go on. No file in
-git is changed.
+round over the grid brings each cell to as many seeds as the next number of `--rounds`. With `--cells`, these cells
+alone run, in the order in which they are named, and are packed. With `--jobs`, that many stages run side by side: while
+one reads labels off on a CPU, another trains on the GPU. Finished seeds stay in `work/`, so that the same command goes
+on where the budget ended it, and a command that names more cells finds the finished ones there. A stage that fails is
+named, and the others go on. No file in git is changed.
 
 The archive is a grid without gaps: the cells that finished a seed of the first data set; the further data sets on which
 all these cells finished a seed; and the seeds that all cells of a data set finished, fewer if the archive would exceed
@@ -35,7 +36,7 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,7 @@ def main(*words: str) -> None:
     parser.add_argument("--budget", type=float, default=540, help="seconds, packing included")
     parser.add_argument("--grid", default="paper")
     parser.add_argument("--datasets", help="those to run, most wanted first, by commas; default: the grid's")
+    parser.add_argument("--cells", help="those to run, most wanted first, by commas; default: the grid's")
     parser.add_argument("--rounds", default="1,3,5,10", help="seeds a cell after each round over the grid")
     parser.add_argument("--jobs", type=int, default=1, help="stages side by side")
     parser.add_argument("--limit", type=float, default=16, help="megabytes")
@@ -75,6 +77,7 @@ def main(*words: str) -> None:
     else:
         asked.archive = asked.archive.absolute()
         os.chdir(grids.folder(asked.grid))
+        named(asked.cells, config.load().methods)
         run(asked)
 
 
@@ -106,7 +109,15 @@ def run(asked: argparse.Namespace) -> None:
     else:
         if code:
             sys.exit(code)
-    pack(asked.archive, asked.limit * 1e6)
+    pack(asked.archive, asked.limit * 1e6, asked.cells)
+
+
+def named(cells: str | None, known: Iterable[str]) -> list[str]:
+    """Return the cells that `--cells` names, in its order, each once; without `--cells`, none."""
+    found = list(dict.fromkeys(cells.split(","))) if cells is not None else []
+    if unknown := [cell for cell in found if cell not in known]:
+        raise UserError(f"--cells: '{unknown[0]}' is no cell of this grid; its cells are {', '.join(known)}")
+    return found
 
 
 def work(asked: argparse.Namespace) -> None:
@@ -122,24 +133,25 @@ def work(asked: argparse.Namespace) -> None:
             for dataset in content["datasets"]:
                 allowed = seeds.get(dataset) or content["seeds"]
                 overrides.setdefault(dataset, {})["seeds"] = allowed[:count]
-            done = in_order(pool, asked.jobs, tasks(plan(content)), prepared)
+            wanted = tasks(plan(content), named(asked.cells, content["methods"]))
+            done = in_order(pool, asked.jobs, wanted, prepared)
             prepared = {task for task in done if task[0] == "data"}
 
 
 Task = tuple[str, ...]  # a stage, its data set and the name of its unit
 
 
-def tasks(params: config.Config) -> dict[Task, list[Task]]:
-    """Return the tasks, most wanted first, each with the tasks that must be done before."""
+def tasks(params: config.Config, wanted: Sequence[str] = ()) -> dict[Task, list[Task]]:
+    """Return the tasks of the wanted cells, or of all, most wanted first, each with those that must be done before."""
     found: dict[Task, list[Task]] = {}
     for dataset in params.datasets:
         found[("data", dataset)] = []
         cells = config.resolve(params, dataset).cells
         # cells without a network take one core for long; among the others, labels of a graph are slowest to read off
-        for cell, settings in sorted(cells.items(), key=lambda item: (bool(item[1].network), not item[1].graph)):
+        for cell in wanted or sorted(cells, key=lambda name: (bool(cells[name].network), not cells[name].graph)):
             needed: list[Task] = [("data", dataset)]
-            if settings.network:
-                needed.append(("pretrain", dataset, settings.network))
+            if network := cells[cell].network:
+                needed.append(("pretrain", dataset, network))
                 found.setdefault(needed[-1], needed[:1])
             found[("cluster", dataset, cell)] = needed
     return found
@@ -196,11 +208,11 @@ def data(dataset: str) -> None:
         stage(name)(dataset)
 
 
-def pack(archive: Path, limit: float) -> None:
+def pack(archive: Path, limit: float, wanted: str | None = None) -> None:
     """Write the archive: for each data set, the seeds that all its cells have finished, as far as the limit allows."""
     params = config.load(ASKED if ASKED.exists() else layout.PARAMS)
     begun = params.datasets if ASKED.exists() else []
-    every = list(params.methods) if begun else []
+    every = (named(wanted, params.methods) or list(params.methods)) if begun else []
     cells = [cell for cell in every if finished(params, begun[0], [cell])]
     found_of = {dataset: finished(params, dataset, cells) if cells else [] for dataset in begun}
     parts = {dataset: found for dataset, found in found_of.items() if found}
@@ -220,19 +232,41 @@ def pack(archive: Path, limit: float) -> None:
                     chosen.setdefault(dataset, []).append(seed)
     if not chosen:
         raise UserError("no cell has finished a seed of the first data set; run again with a larger budget")
-    content = read_yaml(ASKED)
-    content["datasets"] = list(chosen)
-    content["methods"] = {name: settings for name, settings in content["methods"].items() if name in cells}
-    content["overrides"] = {
-        name: changed | {"seeds": chosen[name]} for name, changed in content["overrides"].items() if name in chosen
-    }
     text = io.StringIO()
-    YAML().dump(content, text)
+    YAML().dump(part(read_yaml(ASKED), params, cells, chosen), text)
     files["params.yaml"] = text.getvalue().encode()
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     with atomic(archive) as file:
         file.write(zipped(files | {"digests.json": json.dumps(digests, indent=1).encode()}))
     print(f"{archive}: {archive.stat().st_size / 1e6:.1f} MB, seeds {chosen}")
+
+
+def part(
+    content: dict[str, Any], params: config.Config, cells: Sequence[str], seeds: dict[str, list[int]]
+) -> dict[str, Any]:
+    """Return the part of a grid that has these cells on these data sets alone, without settings that nothing there has.
+
+    `content` is the whole grid's, and is left alone; `params` is the same, checked.
+    """
+    cells_of = {dataset: config.resolve(params, dataset) for dataset in seeds}
+    kept = [found.cells[cell] for found in cells_of.values() for cell in cells]
+    read = {cell.network for cell in kept}
+    used = [network for found in cells_of.values() for name, network in found.networks.items() if name in read]
+    reached = set[str]().union(*(cell.settings for cell in kept), *(network.settings for network in used))
+
+    def only(section: dict[str, Any], names: Collection[str | None]) -> dict[str, Any]:
+        return {name: value for name, value in section.items() if name in names}
+
+    allowed = {"methods": cells, "networks": read, "defaults": reached}
+    whole = {"methods": content["methods"]} | {key: content[key] for key in ("networks", "defaults") if key in content}
+    overrides = {
+        dataset: {key: only(value, allowed[key]) if key in allowed else value for key, value in changed.items()}
+        | {"seeds": seeds[dataset]}
+        for dataset, changed in content["overrides"].items()
+        if dataset in seeds
+    }
+    sections = {key: only(value, allowed[key]) for key, value in whole.items()}
+    return content | sections | {"datasets": list(seeds), "overrides": overrides}
 
 
 def finished(params: config.Config, dataset: str, cells: Sequence[str]) -> list[tuple[int, dict[str, bytes]]]:
@@ -325,9 +359,9 @@ def reduced(content: dict[str, Any]) -> str:
         del document["methods"][name]
     if document["datasets"] != content["datasets"]:
         document["datasets"] = content["datasets"]
-    for section in ("overrides", "sweeps"):
-        if document.get(section, {}) != content[section]:
-            document[section] = content[section]
+    for section in ("defaults", "overrides", "sweeps"):
+        if document.get(section, {}) != content.get(section, {}):
+            document[section] = content.get(section, {})
     text = io.StringIO()
     editor.dump(document, text)
     return text.getvalue()

@@ -1,8 +1,8 @@
-"""What the pipeline does around a fit: inputs read, seeds side by side, threads and precision held.
+"""The work of the pipeline around a fit: inputs read, seeds side by side, threads and precision held.
 
-A method declares what it needs (`reads_graph`, `default_network`, `libraries`); the estimator itself only fits. What
-concerns trainings is in a module of its own, which is loaded by name, so that a method without a network neither loads
-torch nor is run again when the code of trainings changes.
+A method declares what it needs (`reads_graph`, `default_network`, `libraries`); the estimator itself only fits. The
+surroundings of trainings are in a module of their own, which is loaded by name, so that a method without a network
+neither loads torch nor is run again when the code of trainings changes.
 """
 
 import contextlib

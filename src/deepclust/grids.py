@@ -45,17 +45,25 @@ def folder(grid: str) -> Path:
 
 
 def commands() -> dict[tuple[str, str], str]:
-    """Return, by data set and cell, the command of the first grid of `names` whose params.yaml lists both.
+    """Return, by data set and cell, the command of the first grid whose params.yaml lists both.
 
-    A grid whose params.yaml cannot be read, or is not written yet, has no commands.
+    Grids with a dvc.lock come first, then grids that have reports without one, then grids that never ran; within each
+    of the three, the order is that of `names`. A grid whose params.yaml cannot be read, or is not written yet, has no
+    commands.
     """
     found: dict[tuple[str, str], str] = {}
-    for grid in names():
+    for grid in sorted(names(), key=_never_ran):
         with contextlib.suppress(UserError, AttributeError, TypeError):
             params, command = read_yaml(folder(grid) / layout.PARAMS), renewal(grid)
             pairs = itertools.product(params.get("datasets", ()), params.get("methods", ()))
             found |= {pair: command for pair in pairs if pair not in found}
     return found
+
+
+def _never_ran(grid: str) -> tuple[bool, bool]:
+    """Return whether a grid has no lock, and whether it has no reports: both are false of one that ran here."""
+    place = layout.PROJECT if grid == default() else layout.GRIDS / grid
+    return not (place / "dvc.lock").exists(), not (place / layout.REPORTS / "summary.csv").exists()
 
 
 def renewal(grid: str) -> str:

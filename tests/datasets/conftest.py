@@ -1,11 +1,9 @@
-"""A web server on the loopback interface, a clean environment, and the folder with the real files, if there is one."""
+"""A web server on the loopback interface, and a clean environment."""
 
 import http.server
-import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 
@@ -52,13 +50,3 @@ def site() -> Iterator[Site]:
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DEEPCLUST_MIRROR", raising=False)
     monkeypatch.setenv("no_proxy", "*")
-
-
-@pytest.fixture(scope="session")
-def mirror() -> Path | None:
-    """Return the folder with the real files: DEEPCLUST_MIRROR, or shared/data beside the repository."""
-    beside = Path(__file__).resolve().parents[3] / "shared" / "data"
-    for folder in (os.environ.get("DEEPCLUST_MIRROR"), beside):
-        if folder and Path(folder).is_dir():
-            return Path(folder)
-    return None

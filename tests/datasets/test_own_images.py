@@ -2,7 +2,9 @@
 
 import logging
 import os
+import re
 import struct
+import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -60,6 +62,33 @@ def test_colour_jpegs_by_class_reach_a_convolutional_network_as_planes(tmp_path:
 
 
 # ------------------------------------------------------------------------------------------------- what a file may hold
+
+
+def test_photographs_train_a_convolutional_network_with_augmentation(mirror: Path | None, tmp_path: Path) -> None:
+    archive = mirror / "cifar10_jpeg/cifar10_test_500_a_class.zip" if mirror else None
+    if archive is None or not archive.exists():
+        pytest.skip("no mirror holds colour JPEGs: set DEEPCLUST_MIRROR to a folder with cifar10_jpeg")
+    with zipfile.ZipFile(archive) as files:
+        for name in sorted(name for name in files.namelist() if re.search(r"/00[0-2]\d\.jpg$", name)):
+            files.extract(name, tmp_path / "photographs")
+    data = read(tmp_path / "photographs", n_clusters=10, labels="folders")
+    assert (data.X.shape, data.image_shape) == ((300, 3 * 32 * 32), (3, 32, 32))
+    assert data.X.dtype == np.float32
+    assert data.y is not None
+    assert np.bincount(data.y).tolist() == [30] * 10
+    with Image.open(tmp_path / "photographs/airplane/0000.jpg") as first:
+        np.testing.assert_allclose(data.X[0].reshape(3, 32, 32) * 255, np.asarray(first).transpose(2, 0, 1), atol=1e-4)
+
+    settings = nets.make(
+        "conv", {"channels": [8, 16, 32], "epochs": 1, "batch_size": 60, "augmentation": {"rotation": 10.0}}
+    )
+    network, outcome = pretrain(torch.from_numpy(data.X), settings, seed=0, image_shape=data.image_shape)
+    assert outcome.n_iter == 5
+    with torch.no_grad():
+        code, reconstruction = network(torch.from_numpy(data.X))
+    assert (code.shape, reconstruction.shape) == ((300, 10), data.X.shape)
+    assert bool(code.isfinite().all())
+    assert float(code.std(dim=0).min()) > 0
 
 
 def png(pixels: np.ndarray, kind: int) -> bytes:

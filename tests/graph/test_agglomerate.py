@@ -1,6 +1,7 @@
 """Fast merging against loops over all pairs, in every merge."""
 
 from functools import partial
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -9,9 +10,11 @@ import scipy.sparse as sp
 from sklearn.datasets import load_digits
 from sklearn.metrics import adjusted_rand_score
 
+from deepclust import datasets, methods
 from deepclust.graph.agglomerate import Affinity, Scale, _Clusters, agglomerate, agglomerate_neighbors, digraph_weights
 from deepclust.graph.agglomerate import nearest_components as components
 from deepclust.graph.knn import knn_graph
+from deepclust.metrics.external import accuracy, ari, nmi
 from tests.references import agglomerate as reference
 
 
@@ -109,3 +112,13 @@ def test_labels_are_numbered_by_first_samples_and_as_many_as_asked_for() -> None
         _, first = np.unique(labels, return_index=True)
         assert len(first) == n_clusters
         assert (np.diff(first) > 0).all()
+
+
+def test_mnist_test_ends_where_the_papers_table_has_it(mirror: Path | None, tmp_path: Path) -> None:
+    if mirror is None or not (mirror / "mnist").is_dir():
+        pytest.skip("no mirror holds MNIST's files: set DEEPCLUST_MIRROR to a folder that does")
+    data = datasets.load("mnist_test", tmp_path, mirror)
+    assert data.y is not None
+    labels = methods.load("ac_gdl")(data.n_clusters).fit_predict(data.X)
+    scores = [score(data.y, labels) for score in (accuracy, nmi, ari)]
+    assert scores == pytest.approx([0.9327, 0.864, 0.862], abs=5e-4)

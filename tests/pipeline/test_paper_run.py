@@ -12,8 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ruamel.yaml import YAML
 
+from deepclust import config
 from deepclust.errors import UserError
+from deepclust.files import read_yaml
 from tests.pipeline.conftest import ROOT, TINY, Workspace
 
 pytestmark = pytest.mark.xdist_group("shared")
@@ -84,6 +87,58 @@ def test_the_next_run_goes_on_where_the_budget_ended_the_last(
     said = workspace.run(*alone, "--budget", "600")
     assert "seeds {'few': [0, 1]}" in said
     assert one.items() < finished().items()
+
+
+def test_named_cells_alone_run_in_their_order_and_are_packed_with_the_settings_they_have(
+    away: Workspace, tmp_path: Path
+) -> None:
+    workspace, same = away.copy(tmp_path / "named"), {"n_init": 2}
+    workspace.edit(lambda params: params.update(overrides={"few": {"methods": {"dec": same, "idec": same}}}))
+    said = workspace.run(*RUN, "--budget", "600", "--jobs", "1", "--cells", "idec,kmeans")
+    ran = [words[2:] for line in said.splitlines() if (words := line.split())[1:2] == ["s"]]
+    cells = [unit for stage, _, *unit in ran if stage == "cluster"]
+    assert (cells[:2], len(cells)) == ([["idec"], ["kmeans"]], 4)  # two rounds
+    assert {words[-1] for words in ran if words[0] == "pretrain"} == {"mlp"}
+    assert "left out" not in said
+    with zipfile.ZipFile(workspace.root / "results.zip") as archive:
+        content = YAML(typ="safe").load(archive.read("params.yaml"))
+    assert set(content["methods"]) == {"idec", "kmeans"}
+    assert list(content["networks"]) == ["mlp"]
+    assert content["overrides"] == {"few": {"methods": {"idec": same}, "seeds": [0, 1]}}
+
+
+def test_an_unknown_cell_is_refused_with_those_there_are(tiny: Workspace) -> None:
+    said = tiny.run("sh", "-c", f"{' '.join(RUN)} --cells kmeans,decc || true")
+    assert (
+        "error: --cells: 'decc' is no cell of this grid; its cells are kmeans, sc_ncut, dec, idec, conv_kmeans" in said
+    )
+    assert not (tiny.root / "results.zip").exists()
+
+
+def test_wanted_cells_come_in_their_order_each_after_its_network(tmp_path: Path) -> None:
+    script = runpy.run_path(str(ROOT / "tools/paper_run.py"))
+    YAML().dump(TINY | {"datasets": ["digits"], "sweeps": {}}, tmp_path / "params.yaml")
+    params = config.load(tmp_path / "params.yaml")
+    assert script["named"]("idec,kmeans,idec", params.methods) == ["idec", "kmeans"]
+    assert list(script["tasks"](params, ["idec", "kmeans"])) == [
+        ("data", "digits"),
+        ("pretrain", "digits", "mlp"),
+        ("cluster", "digits", "idec"),
+        ("cluster", "digits", "kmeans"),
+    ]
+    assert {task[-1] for task in script["tasks"](params) if task[0] == "cluster"} == set(CELLS)
+
+
+def test_the_part_of_a_grid_that_is_packed_is_a_grid(tmp_path: Path) -> None:
+    script, path = runpy.run_path(str(ROOT / "tools/paper_run.py")), ROOT / "grids/paper/params.yaml"
+    content = read_yaml(path) | {"sweeps": {}}
+    found = script["part"](content, config.load(path), ["kmeans", "pc_x"], {"fashion": [1], "usps": [0, 2]})
+    YAML().dump(found, tmp_path / "params.yaml")
+    packed = config.load(tmp_path / "params.yaml")
+    config.check(packed)
+    assert (packed.datasets, packed.seeds_of("usps")) == (["fashion", "usps"], [0, 2])
+    assert packed.changes_of("fashion").networks == {"random": {"uses": "random_conv"}}
+    assert packed.changes_of("usps").defaults == {}  # an interval that neither cell has
 
 
 def test_a_cell_that_failed_is_left_out_of_the_archive(away: Workspace, home: Workspace, tmp_path: Path) -> None:

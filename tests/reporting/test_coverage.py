@@ -111,6 +111,28 @@ def test_all_published_numbers_are_explained(summary: pd.DataFrame, reported: pd
     assert covered.loc[covered["kind"] != OURS, "reason"].str.len().min() > 0
 
 
+def test_commands_are_those_of_grids_with_a_lock_then_of_grids_with_reports_then_of_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layout, "PROJECT", tmp_path)
+    monkeypatch.setattr(layout, "GRIDS", tmp_path / "grids")
+    cells = {"a_new": "a, b, c, d", "b_reported": "b, c, d", "c_locked": "c"}
+    write_text(tmp_path / "params.yaml", "grid: main\ndatasets: [usps]\nmethods: {d: {}}")
+    for name, listed in cells.items():
+        entries = ", ".join(f"{cell}: {{}}" for cell in listed.split(", "))
+        write_text(tmp_path / f"grids/{name}/params.yaml", f"datasets: [usps]\nmethods: {{{entries}}}")
+    write_text(tmp_path / "grids/b_reported/reports/summary.csv", "")
+    write_text(tmp_path / "grids/c_locked/dvc.lock", "")
+    assert {cell: command for (_, cell), command in grids.commands().items()} == {
+        "a": "make repro GRID=a_new",
+        "b": "make repro GRID=b_reported",
+        "c": "make repro GRID=c_locked",
+        "d": "make repro GRID=b_reported",
+    }
+    write_text(tmp_path / "dvc.lock", "")
+    assert grids.commands()["usps", "d"] == "make repro"
+
+
 def test_commands_are_those_of_the_first_grid_with_data_and_cell(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

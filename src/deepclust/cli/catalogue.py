@@ -1,4 +1,4 @@
-"""What there is: methods with their settings, and published data sets; nothing heavy is loaded."""
+"""Lists of what there is: methods with their settings, and published data sets; nothing heavy is loaded."""
 
 import argparse
 import inspect

@@ -112,8 +112,8 @@ class DatasetSpec:
         Where the data was published, for people.
     files : tuple of PublishedFile
     read : function of the paths of `files`, in their order, returning X (N, D) in [0, 1] and the published labels (N,)
-        or None. The function sees verified files only, and need not check them. Of a graph alone the function returns
-        the edge weights (N, N) as csr_matrix in place of X.
+        or None. The function sees verified files only, and need not check them. For a graph without samples the
+        function returns the edge weights (N, N) as csr_matrix in place of X.
     mirror_folder : str, optional
         The folder of a mirror that holds the files; the data set's own name where left out.
     """

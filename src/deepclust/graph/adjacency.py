@@ -1,4 +1,4 @@
-"""What a graph is: a symmetric matrix of edge weights, in whatever form it comes."""
+"""Checks of a graph: a symmetric matrix of edge weights, in whatever form it comes."""
 
 from typing import Any
 

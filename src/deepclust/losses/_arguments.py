@@ -1,4 +1,4 @@
-"""What a loss may be given: real numbers of any type, and labels of any integer type; all else is refused.
+"""Checks of what a loss is given: real numbers of any type, and labels of any integer type; all else is refused.
 
 Nothing here waits for a GPU: what is looked at are types and shapes.
 """

@@ -1,4 +1,4 @@
-"""What every method shares: validation, seeds, the label wall and the read-out of results."""
+"""The part that every method shares: validation, seeds, the label wall and the read-out of results."""
 
 import math
 from contextlib import AbstractContextManager, nullcontext

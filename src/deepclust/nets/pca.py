@@ -14,8 +14,8 @@ class PCA(Network):
     """Linear d-P and P-d whose weights are the principal axes of the data, not trained.
 
     The code holds the coordinates of the centred data on the P axes of largest variance, from the largest on; the
-    decoder maps them back. P is `n_embedding`, or d where that is smaller. Of an axis and its negative the one is taken
-    whose largest entry is positive. `epochs` trains the two layers on from there.
+    decoder maps them back. P is `n_embedding`, or d where that is smaller. The sign of an axis is the one that makes
+    its entry of largest size positive. `epochs` trains the two layers on from there.
     """
 
     n_embedding: Count = setting("P, features of the code, at most", default=500)

@@ -136,7 +136,7 @@ def contest(by_dataset: Mapping[str, pd.DataFrame]) -> Contest:
 
 @dataclass(frozen=True)
 class Seen:
-    """Of the cells on one data set: how many, with how many seeds, and what seeds alone tell apart."""
+    """The cells on one data set: how many, with how many seeds, and which of them seeds alone tell apart."""
 
     best: str
     level: tuple[str, ...]  # not told apart from the best

@@ -29,7 +29,7 @@ Own = tuple[str, str, str]  # paper, method, data set
 
 @dataclass(frozen=True)
 class Judgement:
-    """What is said about one of a paper's own numbers.
+    """The verdict on one of a paper's own numbers, and its reason.
 
     Attributes
     ----------

@@ -49,7 +49,7 @@ class ConvexClustering:
 def prox_group_l2(x: np.ndarray, step: np.ndarray | float) -> np.ndarray:
     """Return argmin over z of step_l ||z_l|| + 1/2 ||z_l - x_l||^2 for each row of x (E, D), the norm not squared.
 
-    A row moves towards 0 by `step` >= 0, a number or (E,), and at most to 0. What is taken off is the row's projection
+    A row moves towards 0 by `step` >= 0, a number or (E,), and at most to 0. The difference is the row's projection
     onto the ball of that radius.
     """
     taken = x.astype(np.float64)

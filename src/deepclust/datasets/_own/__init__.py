@@ -237,8 +237,8 @@ def _rows(part: np.ndarray | sp.csr_matrix, size: int) -> Iterator[tuple[int, np
 def _base_and_span(dtype: np.dtype, low: list[Any], high: list[Any]) -> tuple[np.ndarray, np.ndarray, float]:
     """Return minima, ranges (1 for a constant) and the factor of both, in types in which a subtraction is right.
 
-    Whole numbers stay whole: 64 bits without sign are enough for differences below 2^64, whatever the signs. Of a range
-    beyond float64 all is halved.
+    Whole numbers stay whole: 64 bits without sign are enough for differences below 2^64, whatever the signs. Where a
+    range is beyond float64, all is halved.
     """
     pairs = list(zip(low, high, strict=True))
     is_wide = any(math.isinf(float(b) - float(a)) for a, b in pairs)

@@ -1,4 +1,4 @@
-"""What stands at a data set's path: the format by its name, the files below it, and what reading them gives."""
+"""The content of a data set's path: the format by its name, the files below it, and what reading them gives."""
 
 import os
 import re
@@ -22,7 +22,7 @@ _NOT_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 class Read(NamedTuple):
-    """What a reader found: N rows, of which `parts` hold columns side by side, each in a type of its own."""
+    """The findings of a reader: N rows, of which `parts` hold columns side by side, each in a type of its own."""
 
     parts: Sequence[np.ndarray | sp.csr_matrix]
     labels: tuple[np.ndarray, np.ndarray] | None = None  # the classes in order, and each row's place among them

@@ -84,8 +84,8 @@ class Peaks:
 def density_peaks(points: np.ndarray, share: float) -> Peaks:
     """Return the density peaks of points (N, 2), with d_c = `share` times the mean of all N^2 distances.
 
-    rho counts the other samples within about d_c: a sum of exp(-(d / d_c)^2). Of equal densities the first counts as
-    the larger one. Distances are Euclidean, and are held in blocks.
+    rho counts the other samples within about d_c: a sum of exp(-(d / d_c)^2). The first of equal densities counts as
+    the largest. Distances are Euclidean, and are held in blocks.
     """
     n_samples = len(points)
     rows = max(1, _ENTRIES // n_samples)

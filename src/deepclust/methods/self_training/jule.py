@@ -166,7 +166,7 @@ class JULEState(nn.Module):
 def cluster_counts(start: int, n_clusters: int, eta: float) -> list[int]:
     """Return the number of clusters in each period and after the last: `start` at first, K = `n_clusters` at last.
 
-    Of C clusters ceil(`eta` C) mergings leave C - ceil(`eta` C), or K if that is more.
+    A period that begins with C clusters has ceil(`eta` C) mergings, and leaves C - ceil(`eta` C), or K if that is more.
     """
     counts = [start]
     while counts[-1] > n_clusters:
