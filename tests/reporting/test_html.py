@@ -462,9 +462,10 @@ def test_data_without_labels_show_internal_metrics_and_lead_to_the_clusters(
     (box,) = [div for div in first.all("div") if div.attributes.get("aria-label") == "Shape on toy"]
     (table,) = box.all("table")
     rows = [row.texts for row in table.all("tr")]
-    assert rows[0] == ["method", *INTERNAL_HEADINGS.values(), "clusters"]
+    assert rows[0] == ["method", *INTERNAL_HEADINGS.values(), "n", "clusters"]
     (mean,) = summary.query("dataset == 'toy' and cell == 'dec' and metric == 'silhouette'").to_dict("records")
     assert rows[1][:2] == ["dec", spread(mean["mean"], mean["std"], decimals=3)]
+    assert [row[-2] for row in rows[1:3]] == ["3", "2"]
     assert rows[3][:2] == ["hybrid", "failed"]
     assert [a.attributes["href"] for a in table.all("tr")[1].all("a")][1] == "files/toy/dec/assignments.csv"
     assert "No labels, so nothing says which is best" in first.text

@@ -8,10 +8,12 @@ import pandas as pd
 import pytest
 
 from deepclust.errors import UserError
+from deepclust.reporting import coverage
 from deepclust.reporting.aggregate import compare, read_results, summarise
 from deepclust.reporting.readme import (
     best_block,
     block_names,
+    coverage_block,
     datasets_block,
     figure_block,
     index,
@@ -67,7 +69,10 @@ def test_results_block_has_cells_as_rows_and_datasets_as_columns(summary: pd.Dat
     assert lines[0] == "| method | [usps](reports/demo/tables/usps.md) | [toy](reports/demo/tables/toy.md) |"
     assert lines[2] == "| `dec` | 75.0 ± 5.0 / 74.0 ± 5.0 / 72.0 ± 5.0 | 75.0 ± 5.0 / 74.0 ± 5.0 / 72.0 ± 5.0 |"
     assert lines[4:6] == ["| `hybrid` | failed | failed |", "| `vade` | skipped | skipped |"]
+    assert lines[3].startswith("| `idec` | 91.0 ± 1.4 / 90.0 ± 1.4 / 88.0 ± 1.4 (2 of 3) |")
     assert "(n = 2-3)" in lines[-1]
+    assert "(4 of 5) marks a mean over the 4 seeds of 5 that finished" in lines[-1]
+    assert "(4 of 5)" not in results_block(summary[summary["cell"] == "dec"], "reports/demo")
     assert "[reports/demo](../../reports/demo/README.md)" in results_block(summary, "../../reports/demo")
 
 
@@ -206,6 +211,14 @@ def test_paired_block_compares_the_seeds_that_finished_in_both_grids() -> None:
     lines = paired_block({"one": first, "two": second}).splitlines()
     assert lines[0].startswith("| data set | method | ACC `one` | ACC `two` | ACC difference |")
     assert lines[2:] == ["| toy | `dec` | 60.0 | 60.0 | 0.0 ± 14.1 | 60.0 | 60.0 | 0.0 ± 14.1 | 2 |"]
+
+
+@pytest.mark.parametrize("command", ["make repro", "make repro GRID=large"])
+def test_a_command_that_runs_more_than_it_names_is_still_marked_as_one(command: str) -> None:
+    covered = pd.DataFrame(
+        [{"paper": "decs", "kind": coverage.NOT_RUN, "subject": "har/dec", "reason": f"{command}, with har among them"}]
+    )
+    assert coverage_block(covered).endswith(f"| not run | `har/dec` | 1 | `{command}`, with har among them |")
 
 
 def test_methods_block_lists_the_methods_by_family() -> None:

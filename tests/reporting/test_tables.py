@@ -72,6 +72,7 @@ def test_a_table_of_unlabelled_data_has_internal_metrics_and_says_which_need_lab
         "vade": ["failed"] * 4 + ["0", "1"],
     }
     assert "ACC, NMI, ARI and purity need them" in table.caption
+    assert "A seed for which a metric is not defined, as for a single cluster, counts in n" in table.caption
     write([table], tmp_path / "own")
     data = pd.read_csv(tmp_path / "own.csv")
     assert set(data["metric"]) == {"silhouette", "davies_bouldin", "modularity", "stability"}

@@ -46,7 +46,8 @@ def replace_block(text: str, name: str, body: str) -> str:
 def results_block(summary: pd.DataFrame, reports: str) -> str:
     """Return a grid's results: rows = cells, columns = data sets, each ACC / NMI / ARI in percent.
 
-    A cell without a finished seed shows its status. A data set's heading links to its table under `reports`.
+    A cell without a finished seed shows its status, a cell with failed seeds how many finished. A data set's heading
+    links to its table under `reports`.
     """
     metrics = ["acc", "nmi", "ari"]
     datasets, cells = summary["dataset"].unique(), list(summary["cell"].unique())
@@ -60,7 +61,8 @@ def results_block(summary: pd.DataFrame, reports: str) -> str:
         scores = [records[dataset, cell, metric] for metric in metrics]
         if scores[0]["status"] != "ok":
             return str(scores[0]["status"])
-        return " / ".join(spread(100 * score["mean"], 100 * score["std"]) for score in scores)
+        text = " / ".join(spread(100 * score["mean"], 100 * score["std"]) for score in scores)
+        return text + _survivors(scores[0]["n"], scores[0]["failed"])
 
     heads = ["method", *(f"[{dataset}]({reports}/tables/{dataset}.md)" for dataset in datasets)]
     rows = [[f"`{cell}`", *(show(dataset, cell) for dataset in datasets)] for cell in cells]
@@ -70,10 +72,11 @@ def results_block(summary: pd.DataFrame, reports: str) -> str:
         if finished.empty
         else "n = " + "-".join(str(n) for n in sorted({*finished.agg(["min", "max"])}))
     )
+    some = "(4 of 5) marks a mean over the 4 seeds of 5 that finished. " if (summary["failed"] > 0).any() else ""
     caption = (
         f"{' / '.join(HEADINGS[metric] for metric in metrics)} in percent: mean ± std over seeds ({seeds}), final "
-        "epoch; labels train nothing and choose no run or epoch. NMI is normalised by the mean of the entropies. Every "
-        "seed, failed runs with their reasons and what the papers report: "
+        "epoch; labels train nothing and choose no run or epoch. NMI is normalised by the mean of the entropies. "
+        f"{some}Every seed, failed runs with their reasons and what the papers report: "
         f"[{reports.lstrip('./')}]({reports}/README.md)."
     )
     return f"{_grid(heads, rows, numeric=True)}\n\n{caption}"
@@ -85,7 +88,8 @@ def best_block(results: pd.DataFrame, comparison: pd.DataFrame, families: Mappin
     `results` has the rows of the grid's `results.csv`, `comparison` is the result of `aggregate.compare`. A method
     that is not in `families` has no row. The best of all on a data set is bold.
     """
-    accuracies = comparison[comparison["metric"] == "acc"].groupby(["dataset", "cell"])["reported"]
+    of_methods = (comparison["metric"] == "acc") & (comparison["setting"] == "")  # no points of a paper's sweep
+    accuracies = comparison[of_methods].groupby(["dataset", "cell"])["reported"]
     published = {place: dict.fromkeys([number(of.min()), number(of.max())]) for place, of in accuracies}
     datasets = list(results["dataset"].unique())
     by_dataset = {name: ranking.ranked(results, name) for name in datasets}
@@ -281,7 +285,7 @@ def coverage_block(covered: pd.DataFrame) -> str:
             without[without["kind"] == kind].groupby("reason", sort=False), key=lambda item: (-len(item[1]), item[0])
         ):
             subjects = ", ".join(f"`{name}`" for name in sorted(part["subject"].unique()))
-            said = re.sub("^make repro GRID=[a-z0-9_]+", r"`\g<0>`", markdown_text(str(reason)))
+            said = re.sub("^make repro( GRID=[a-z0-9_]+)?", r"`\g<0>`", markdown_text(str(reason)))
             lines.append([kind, subjects, str(len(part)), said])
     blocks.append(_grid(["why none", "of what", "numbers", "reason, or what runs it"], lines))
     return "\n\n".join(blocks)
@@ -442,6 +446,11 @@ def _varied(points: Iterable[str], base: Mapping[str, Any]) -> str:
     varied = "; ".join(f"{setting}: {', '.join(found)}" for setting, found in values.items())
     fixed = ", ".join(f"{setting} = {value}" for setting, value in base.items())
     return f"{varied} (with {fixed})" if fixed else varied
+
+
+def _survivors(finished: int, failed: int) -> str:
+    """Return ` (4 of 5)` where seeds failed, so that a mean is over the others alone."""
+    return f" ({finished} of {finished + failed})" if failed else ""
 
 
 def _triple(values: Mapping[str, float], std: Mapping[str, float]) -> str:

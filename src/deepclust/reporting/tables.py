@@ -36,12 +36,13 @@ CRITERIA_HEADINGS = {  # of a choice of K, for which Calinski-Harabasz was made
     "modularity": INTERNAL_HEADINGS["modularity"],
     "stability": INTERNAL_HEADINGS["stability"],
 }
+UNDEFINED = "A seed for which a metric is not defined, as for a single cluster, counts in n and not in that mean."
 _UNLABELLED = (
     "This data set has no labels. ACC, NMI, ARI and purity need them and are absent, as are confusion matrices. "
     "Silhouette (of at most 5,000 samples) and Davies-Bouldin look at the samples as the methods were given them, "
     "modularity at their nearest-neighbour graph; stability is the mean ARI of one seed's clusters with the others'. "
     "They measure shape: a high one does not make clusters true. Final epoch, mean ± std (ddof 1) over n finished "
-    f"seeds; {_DASH}: not defined, as for a single cluster or a single seed."
+    f"seeds. {UNDEFINED} {_DASH}: not defined for any."
 )
 _LATEX = {character: f"\\{character}" for character in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
@@ -147,15 +148,17 @@ def dataset_table(dataset: str, summary: pd.DataFrame, comparison: pd.DataFrame)
     """Return every cell's row on one data set and, under it, a line for each paper's table that has this method.
 
     A paper's line stands in the columns that its metrics are comparable with: the value as reported and, in brackets,
-    ours minus reported. Unlabelled data have the columns of the internal metrics instead, and no papers. `comparison`
-    is the result of `compare` for this summary. Raises UserError for an unknown data set.
+    ours minus reported. A paper's sweep has no lines: its points are in the paper's own table. Unlabelled data have the
+    columns of the internal metrics instead, and no papers. `comparison` is the result of `compare` for this summary, or
+    of `swept.place`. Raises UserError for an unknown data set.
     """
     ours = summary[summary["dataset"] == dataset]
     if ours.empty:
         raise UserError(f"dataset must be one of {', '.join(summary['dataset'].unique())}, got {dataset!r}")
     if is_unlabelled(summary, dataset):
         return _unlabelled_table(dataset, ours)
-    published = comparison[(comparison["dataset"] == dataset) & (comparison["status"] != NOT_RUN)]
+    compared = (comparison["status"] != NOT_RUN) & (comparison["setting"] == "")  # no points of a paper's sweep
+    published = comparison[compared & (comparison["dataset"] == dataset)]
     rows = []
     for cell, group in ours.groupby("cell", sort=False):
         by_metric = {record["metric"]: record for record in group.to_dict("records")}
