@@ -71,8 +71,8 @@ def test_results_block_has_cells_as_rows_and_datasets_as_columns(summary: pd.Dat
     assert lines[4:6] == ["| `hybrid` | failed | failed |", "| `vade` | skipped | skipped |"]
     assert lines[3].startswith("| `idec` | 91.0 ± 1.4 / 90.0 ± 1.4 / 88.0 ± 1.4 (2 of 3) |")
     assert "(n = 2-3)" in lines[-1]
-    assert "(4 of 5) marks a mean over the 4 seeds of 5 that finished" in lines[-1]
-    assert "(4 of 5)" not in results_block(summary[summary["cell"] == "dec"], "reports/demo")
+    assert "In brackets: how many of the seeds finished" in lines[-1]
+    assert "In brackets" not in results_block(summary[summary["cell"] == "dec"], "reports/demo")
     assert "[reports/demo](../../reports/demo/README.md)" in results_block(summary, "../../reports/demo")
 
 
@@ -92,6 +92,9 @@ def test_reported_block_sets_ours_beside_each_published_number_of_what_finished(
     assert not any("`hybrid`" in line or "`kmeans`" in line for line in lines)  # failed, not run
     for table in paper_tables(comparison):
         assert any(f"(../two/reports/tables/{table}.md)" in line for line in lines)
+    assert "Any other method is from one grid: that of the verdict on this data set" in lines[-1]
+    own = grids[grids["cell"] == "hybrid"].assign(status="ok")
+    assert "Any other" not in reported_block(own, {name: name for name in ("one", "two")})
 
 
 def test_the_best_of_each_family_stands_with_what_papers_report_for_it(

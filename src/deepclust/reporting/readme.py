@@ -72,7 +72,7 @@ def results_block(summary: pd.DataFrame, reports: str) -> str:
         if finished.empty
         else "n = " + "-".join(str(n) for n in sorted({*finished.agg(["min", "max"])}))
     )
-    some = "(4 of 5) marks a mean over the 4 seeds of 5 that finished. " if (summary["failed"] > 0).any() else ""
+    some = "In brackets: how many of the seeds finished, where some failed. " if (summary["failed"] > 0).any() else ""
     caption = (
         f"{' / '.join(HEADINGS[metric] for metric in metrics)} in percent: mean ± std over seeds ({seeds}), final "
         "epoch; labels train nothing and choose no run or epoch. NMI is normalised by the mean of the entropies. "
@@ -121,7 +121,8 @@ def reported_block(comparison: pd.DataFrame, reports: Mapping[str, str]) -> str:
     """Return published numbers beside ours: a row for each paper's table, data set, method and grid.
 
     `comparison` is the result of `aggregate.compare` for one or more grids, each named in the column `grid`. `reports`
-    has the folder of each grid's reports. Methods without a finished seed and sweeps have no row.
+    has the folder of each grid's reports. Methods without a finished seed and sweeps have no row. With baselines among
+    the rows the caption says which grid they are from: that of `study.in_one_grid`.
     """
     metrics = ["acc", "nmi", "ari"]
     ours = comparison[comparison["status"] == "ok"]
@@ -143,6 +144,11 @@ def reported_block(comparison: pd.DataFrame, reports: Mapping[str, str]) -> str:
         "Percent, *reported* → *ours* (mean ± std over seeds, final epoch); NMI with each paper's normaliser. The "
         "linked tables have the rows that were not run, the differences, and how each paper chose what it reports."
     )
+    if any(cell not in PAPERS[paper].methods for paper, cell in ours[["paper", "cell"]].to_numpy()):
+        caption += (
+            " The paper's own methods are from every grid that has them. Any other method is from one grid: that of the "
+            "verdict on this data set, else the first with three seeds, else the first; no score chooses."
+        )
     return f"{_grid(heads, rows, numeric=True)}\n\n{caption}"
 
 
