@@ -8,7 +8,7 @@ A block's first line names its content:
 - `best GRID`: the best method of each family on each of a grid's data sets.
 - `results GRID`: the results of a grid, without the further read-outs of its cells; `results GRID with read-outs`.
 - `reported`: the papers' numbers for their own methods beside ours.
-- `reported PAPER`: all numbers of one paper, with baselines from the first grid that has them.
+- `reported PAPER`: all numbers of one paper, with each baseline from one grid.
 - `paired GRID OTHER`: two grids of the same cells, seed against seed.
 - `verdicts`, `impossible`, `labels`: what src/deepclust/reporting/verdicts.yaml and the numbers say of the papers.
 - `wins`, `gaps`, `goes with`: who wins, reported minus ours, and what that goes with, each with its picture.
@@ -160,9 +160,8 @@ def block(name: str, page: Path) -> str:
             rows = comparison()
             return reported_block(rows[rows["own"]], reports)
         case ["reported", paper] if paper in PAPERS:
-            rows = comparison()
-            first = rows.groupby(["paper", "table", "dataset", "cell"])["grid"].transform("first")
-            return reported_block(rows[(rows["paper"] == paper) & (rows["own"] | (rows["grid"] == first))], reports)
+            rows = comparison().query("paper == @paper")
+            return reported_block(rows[rows["own"] | study.in_one_grid(rows, judged())], reports)
         case ["paired", first, second]:
             return paired_block({grid: read_table(grid, "results") for grid in (first, second)})
         case ["verdicts"]:
@@ -251,16 +250,13 @@ def gaps() -> pd.DataFrame:
         for grid in GRIDS
         for cell, method in read_table(grid, "summary")[["cell", "method"]].drop_duplicates().to_numpy()
     }
-    return study.differences(judged(), all_rows(), cells, families())
+    return study.differences(judged(), all_rows().query("setting == ''"), cells, families())
 
 
 @cache
 def described() -> pd.DataFrame:
     """Return the papers' accuracies minus ours, with what study.yaml says of each."""
     facts = read_yaml(layout.STUDY)
-    for grid in facts["pretrained"]:
-        if (grids.folder(grid) / "dvc.lock").exists():
-            _log.warning("grid %s has run again: remove its entry under pretrained in reporting/study.yaml", grid)
     sizes = {name: sum(of) for name, of in read_yaml(layout.VERDICTS)["class_sizes"].items()}
     own = gaps().query("own and metric == 'acc'")[["grid", "dataset", "cell"]].itertuples(index=False, name=None)
     ours = {
@@ -268,13 +264,17 @@ def described() -> pd.DataFrame:
         for grid, name, cell in own
         if cell in facts["lengths"]
     }
+    for grid in facts["pretrained"]:
+        if all(has_run_again(*place) for place in ours if place[0] == grid):
+            _log.warning("grid %s has run again: remove its entry under pretrained in reporting/study.yaml", grid)
     return study.described(gaps(), facts, ours, sizes)
 
 
 def trained(grid: str, dataset: str, cell: str, n_samples: int, older: Mapping[str, Mapping[str, float]]) -> float:
     """Return the passes over the data behind a committed result: pretraining and, the mean over seeds, clustering.
 
-    The length of a pretraining is in no record: it is that of params.yaml, or of `older` for a grid without dvc.lock.
+    The length of a pretraining is in no record. It is that of params.yaml, or of `older` for a result that dvc.lock
+    does not have.
     """
     folder = grids.folder(grid)
     records = [
@@ -283,12 +283,24 @@ def trained(grid: str, dataset: str, cell: str, n_samples: int, older: Mapping[s
         if one["status"] == "ok"
     ]
     name, batch = records[0]["network"], records[0]["settings"]["batch_size"]
-    if (folder / "dvc.lock").exists():
+    if has_run_again(grid, dataset, cell):
         network = config.resolve(config.load(folder / layout.PARAMS), dataset).networks[name].settings
         pretrained = study.passes(network["epochs"], n_samples, network["batch_size"])
     else:
         pretrained = older.get(grid, {}).get(name, float("nan"))
     return float(pretrained + sum(one["n_iter"] for one in records) / len(records) * batch / n_samples)
+
+
+def has_run_again(grid: str, dataset: str, cell: str) -> bool:
+    """Return whether dvc.lock has the cell: it is of the settings in params.yaml then, and of older ones if not."""
+    return f"cluster@{dataset}-{cell}" in locked(grid)
+
+
+@cache
+def locked(grid: str) -> frozenset[str]:
+    """Return the names of the stages in a grid's dvc.lock, none for a grid without one."""
+    path = grids.folder(grid) / "dvc.lock"
+    return frozenset(read_yaml(path)["stages"]) if path.exists() else frozenset()
 
 
 def read_table(grid: str, name: str) -> pd.DataFrame:
