@@ -40,7 +40,7 @@ def main() -> None:
         aggregate.write_csv(root / f"{name}.csv", frame)
 
     by_dataset = {name: tables.dataset_table(name, summary, comparison) for name in datasets}
-    by_paper = tables.paper_tables(comparison, absent)
+    by_paper = tables.paper_tables(comparison, absent, sweeps)
     for stem, parts in ({name: [table] for name, table in by_dataset.items()} | by_paper).items():
         tables.write(parts, root / "tables" / stem)
     captions = {dataset: draw(dataset, summary, reported) for dataset in datasets}

@@ -30,6 +30,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -55,6 +56,7 @@ from deepclust.reporting.readme import (
     reported_block,
     reported_figure,
     results_block,
+    swept_sentence,
     verdicts_block,
 )
 from deepclust.reporting.study_page import (
@@ -190,7 +192,8 @@ def block(name: str, page: Path) -> str:
             absent, stale = read_absent(layout.ABSENT).without(built, datasets.names())
             for line in stale:
                 _log.warning("%s", line)
-            return coverage_block(coverage(read_reported(layout.REPORTED), all_rows(), absent, commands))
+            covered = coverage(read_reported(layout.REPORTED), all_rows(), absent, commands)
+            return coverage_block(covered, swept_sentence(all_rows(), sweeps()))
     raise UserError(f"{page}: nothing writes a block named '{name}'; tools/readme.py says which there are")
 
 
@@ -223,10 +226,15 @@ def comparison() -> pd.DataFrame:
 def all_rows() -> pd.DataFrame:
     """Return the papers' numbers beside those of every grid, whatever became of ours."""
     reported = read_reported(layout.REPORTED)
-    sweeps = {grid: read_sweeps(grids.folder(grid) / layout.REPORTS) for grid in GRIDS}
     return pd.concat(
-        [place(compare(read_table(grid, "summary"), reported), sweeps[grid]).assign(grid=grid) for grid in GRIDS]
+        [place(compare(read_table(grid, "summary"), reported), sweeps()[grid]).assign(grid=grid) for grid in GRIDS]
     )
+
+
+@cache
+def sweeps() -> dict[str, list[tuple[dict[str, Any], pd.DataFrame]]]:
+    """Return the evaluated sweeps of every grid."""
+    return {grid: read_sweeps(grids.folder(grid) / layout.REPORTS) for grid in GRIDS}
 
 
 def ranks(grid: str) -> dict[str, pd.DataFrame]:

@@ -9,9 +9,9 @@ from deepclust.files import write_json, write_text
 from deepclust.metrics import EXTERNAL, INTERNAL
 from deepclust.reporting import coverage, overview
 from deepclust.reporting.aggregate import compare, summarise
-from deepclust.reporting.readme import best_block
+from deepclust.reporting.readme import best_block, swept_sentence
 from deepclust.reporting.swept import place, read_sweeps
-from deepclust.reporting.tables import dataset_table, paper_tables, write
+from deepclust.reporting.tables import dataset_table, paper_tables, sweeps_beside, write
 
 POINT = {"paper": "ulhe_dc", "table": "3", "dataset": "usps", "method": "ULHE-DC", "method_id": "ulhe_dc"}
 GRID = {"lambda_unif": [0.02, 0.1], "lambda_cmpt": [1]}
@@ -100,6 +100,23 @@ def test_points_are_no_number_of_the_method_itself(root: Path, reported: pd.Data
     (ranks,) = overview.best(results, summary, ["usps"], papers, families)[1].split("<tbody>")[1:]
     assert ranks.count("<td>95.0</td>") == 1
     assert "1 accuracies that papers print" in overview.reported(summary, papers, families, None)[0]
+
+
+def test_a_papers_sweep_says_which_of_ours_stands_beside_it(root: Path, placed: pd.DataFrame) -> None:
+    sweeps = [(index | {"base": {"epochs": 6}}, found) for index, found in read_sweeps(root)]
+    later = [(index | {"name": "later", "base": {}}, found) for index, found in sweeps]
+    other = [(index | {"name": "other", "dataset": "digits"}, found) for index, found in sweeps]
+    tables = paper_tables(placed, sweeps=[*other, *sweeps, *later])
+    assert tables["ulhe_dc_table_3"][0].caption.endswith(
+        " Ours at the points of the paper's sweep are from sweeps of this grid: weights (2 seeds a point, epochs = 6)."
+    )
+    assert "sweep" not in tables["ulhe_dc_table_1"][0].caption
+    (one,) = later
+    assert sweeps_beside(placed, [(one[0], one[1][one[1]["seed"] == 1])]) == ["later (1 seed a point)"]
+    said = swept_sentence(pd.concat([placed.assign(grid="first"), placed.assign(grid="second")]), {"first": sweeps})
+    assert said.startswith("1 of the numbers with ours are points of the papers' sweeps.")
+    assert said.endswith(": `first`: weights (2 seeds a point, epochs = 6).")
+    assert swept_sentence(placed.assign(grid="first", setting=""), {"first": sweeps}) == ""
 
 
 def test_a_point_links_to_no_run_record_of_its_cell(placed: pd.DataFrame) -> None:

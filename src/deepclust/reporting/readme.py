@@ -13,7 +13,18 @@ from deepclust.errors import UserError
 from deepclust.reporting import charts, coverage, ranking, verdicts
 from deepclust.reporting.markup import markdown_grid as _grid
 from deepclust.reporting.papers import PAPERS
-from deepclust.reporting.tables import HEADINGS, Entry, Table, markdown_text, number, numbered, paper_stem, spread
+from deepclust.reporting.tables import (
+    HEADINGS,
+    Entry,
+    Evaluated,
+    Table,
+    markdown_text,
+    number,
+    numbered,
+    paper_stem,
+    spread,
+    sweeps_beside,
+)
 
 _START, _END = "<!-- generated: {} -->", "<!-- /generated -->"
 
@@ -146,8 +157,8 @@ def reported_block(comparison: pd.DataFrame, reports: Mapping[str, str]) -> str:
     )
     if any(cell not in PAPERS[paper].methods for paper, cell in ours[["paper", "cell"]].to_numpy()):
         caption += (
-            " The paper's own methods are from every grid that has them. Any other method is from one grid: that of the "
-            "verdict on this data set, else the first with three seeds, else the first; no score chooses."
+            " The paper's own methods are from every grid that has them. Any other method is from one grid: that of "
+            "the verdict on this data set, else the first with three seeds, else the first; no score chooses."
         )
     return f"{_grid(heads, rows, numeric=True)}\n\n{caption}"
 
@@ -275,15 +286,15 @@ def labels_block(entries: Sequence[Mapping[str, Any]]) -> str:
     return _grid(["methods", "code read", "how labels enter"], rows)
 
 
-def coverage_block(covered: pd.DataFrame) -> str:
-    """Return the result of `coverage.coverage`: numbers of each kind by paper, then each reason."""
+def coverage_block(covered: pd.DataFrame, swept: str = "") -> str:
+    """Return the result of `coverage.coverage`: numbers of each kind by paper, `swept_sentence`, then each reason."""
     table = coverage.counts(covered)
     table["numbers"] = table.sum(axis=1)
     table.loc["all"] = table.sum()
     table = table[["numbers", *table.columns.drop("numbers")]]
     titles = {name: paper.title for name, paper in PAPERS.items()}
     rows = [[titles.get(name, name), *map(str, table.loc[name])] for name in table.index]
-    blocks = [_grid(["paper", *table.columns], rows, numeric=True)]
+    blocks = [_grid(["paper", *table.columns], rows, numeric=True), *([swept] if swept else [])]
     without = covered[covered["kind"] != coverage.OURS]
     lines = []
     for kind in coverage.KINDS:
@@ -295,6 +306,26 @@ def coverage_block(covered: pd.DataFrame) -> str:
             lines.append([kind, subjects, str(len(part)), said])
     blocks.append(_grid(["why none", "of what", "numbers", "reason, or what runs it"], lines))
     return "\n\n".join(blocks)
+
+
+def swept_sentence(comparison: pd.DataFrame, sweeps: Mapping[str, Sequence[Evaluated]]) -> str:
+    """Return how many numbers with ours are points of the papers' sweeps, and what ours are; empty for none.
+
+    `comparison` has the results of `swept.place` for grids named in the column `grid`, `sweeps` the grids' own.
+    """
+    rows = comparison[(comparison["setting"] != "") & comparison["difference"].notna()]
+    points = rows[["paper", "table", "dataset", "cell", "metric", "setting"]].drop_duplicates()
+    if points.empty:
+        return ""
+    ours = [
+        f"`{grid}`: {text}"
+        for grid, of_grid in sweeps.items()
+        for text in sweeps_beside(rows[rows["grid"] == grid], of_grid)
+    ]
+    return (
+        f"{len(points)} of the numbers with ours are points of the papers' sweeps. Ours are points of these sweeps, "
+        f"whose trainings may be shorter than those of the grid's cells: {'; '.join(ours)}."
+    )
 
 
 def methods_block(methods: Iterable[tuple[str, str, str, Sequence[str]]]) -> str:

@@ -22,6 +22,8 @@ OURS = (
     "final epoch, mean ± std (ddof 1) over n finished seeds, percent; labels train nothing and choose no run or epoch"
 )
 
+Evaluated = tuple[Mapping[str, Any], pd.DataFrame]  # a sweep in the index, and the rows of its results.csv
+
 _DASH, _MINUS, _UNDER = "\N{EM DASH}", "\N{MINUS SIGN}", "\N{DOWNWARDS ARROW WITH TIP RIGHTWARDS} "
 INTERNAL_HEADINGS = {
     "silhouette": "Silhouette",
@@ -181,19 +183,38 @@ def dataset_table(dataset: str, summary: pd.DataFrame, comparison: pd.DataFrame)
     return Table(f"Results on {dataset}", caption, columns, rows, _tidy(ours[ours["metric"].isin(EXTERNAL)], published))
 
 
-def paper_tables(comparison: pd.DataFrame, absent: Absent | None = None) -> dict[str, list[Table]]:
+def paper_tables(
+    comparison: pd.DataFrame, absent: Absent | None = None, sweeps: Sequence[Evaluated] = ()
+) -> dict[str, list[Table]]:
     """Return, by file stem, each table of a paper: one part per data set that was run, in the paper's own order.
 
     Every method the paper lists has its row. Where there is none of ours, the word of `absent` for the method, or for
-    its sweep, stands in its place, with the reason as a footnote; `not run` if there is no such word.
+    its sweep, stands in its place, with the reason as a footnote; `not run` if there is no such word. The caption names
+    those of the grid's `sweeps`, the result of `read_sweeps`, that stand beside points of the paper's.
     """
     tables = {}
     for (paper, table), rows in comparison.groupby(["paper", "table"], sort=False):
         tables[paper_stem(str(paper), str(table))] = [
-            _paper_part(str(paper), str(table), str(dataset), part, absent or Absent())
+            _paper_part(str(paper), str(table), str(dataset), part, absent or Absent(), sweeps)
             for dataset, part in rows.groupby("dataset", sort=False)
         ]
     return tables
+
+
+def sweeps_beside(comparison: pd.DataFrame, sweeps: Sequence[Evaluated]) -> list[str]:
+    """Return name, seeds and shared settings of each sweep with points in a result of `swept.place`, as text."""
+    rows = comparison[(comparison["setting"] != "") & (comparison["status"] != NOT_RUN)]
+    points = {(row["dataset"], row["cell"], frozenset(row["setting"].split())) for row in rows.to_dict("records")}
+    found = []
+    for sweep, results in sweeps:
+        own = {(sweep["dataset"], sweep["cell"], frozenset(point.split(","))) for point in results["point"]}
+        if own & points:
+            points -= own  # the first sweep that has a point stands beside it
+            n_seeds = results["seed"].nunique()
+            base = ", ".join(f"{name} = {value}" for name, value in sweep["base"].items())
+            seeds = f"{n_seeds} seed{'s' if n_seeds > 1 else ''} a point"
+            found.append(f"{sweep['name']} ({', '.join(filter(None, [seeds, base]))})")
+    return found
 
 
 def paper_stem(paper: str, table: str) -> str:
@@ -231,7 +252,9 @@ def _unlabelled_table(dataset: str, ours: pd.DataFrame) -> Table:
     return Table(f"Results on {dataset}", _UNLABELLED, columns, rows, data.drop(columns="method"))
 
 
-def _paper_part(paper: str, table: str, dataset: str, comparison: pd.DataFrame, absent: Absent) -> Table:
+def _paper_part(
+    paper: str, table: str, dataset: str, comparison: pd.DataFrame, absent: Absent, sweeps: Sequence[Evaluated]
+) -> Table:
     metrics = [metric for metric in EXTERNAL if metric in set(comparison["metric"])]
     rows = []
     for (method, setting), lines in comparison.groupby(["method", "setting"], sort=False):
@@ -253,6 +276,8 @@ def _paper_part(paper: str, table: str, dataset: str, comparison: pd.DataFrame, 
         f"Difference: ours minus reported, in points. A word in place of ours says why there is none. {_DASH}: not "
         "in the paper, or nothing to compare."
     )
+    if beside := sweeps_beside(comparison, sweeps):
+        caption += f" Ours at the points of the paper's sweep are from sweeps of this grid: {', '.join(beside)}."
     columns = ["method", *["reported", "ours", "diff."] * len(metrics), "n", "failed"]
     groups = [("", 1), *((HEADINGS[metric], 3) for metric in metrics), ("", 2)]
     title = f"{known.title}, {numbered(table)}, on {dataset}"
