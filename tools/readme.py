@@ -27,6 +27,7 @@ import inspect
 import logging
 import os
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -68,6 +69,7 @@ from deepclust.reporting.study_page import (
     wins_figure,
 )
 from deepclust.reporting.swept import place, read_sweeps
+from deepclust.reporting.tables import read_reduced
 from deepclust.reporting.verdicts import impossible, judge, read_judgements
 from deepclust.script import run_as_script
 
@@ -157,13 +159,13 @@ def block(name: str, page: Path) -> str:
         case ["results", grid, *rest] if rest in ([], ["with read-outs"]):
             summary = read_table(grid, "summary")
             kept = summary if rest else summary[~summary["cell"].str.contains("/")]
-            return results_block(kept, reports[grid])
+            return results_block(kept, reports[grid], read_reduced())
         case ["reported"]:
             rows = comparison()
             return reported_block(rows[rows["own"]], reports)
         case ["reported", paper] if paper in PAPERS:
             rows = comparison().query("paper == @paper")
-            return reported_block(rows[rows["own"] | study.in_one_grid(rows, judged())], reports)
+            return reported_block(rows[rows["own"] | study.in_one_grid(rows, judged())], reports, read_reduced())
         case ["paired", first, second]:
             return paired_block({grid: read_table(grid, "results") for grid in (first, second)})
         case ["verdicts"]:
@@ -178,7 +180,8 @@ def block(name: str, page: Path) -> str:
                 link(WINS, page),
             )
         case ["gaps"]:
-            return gaps_block(gaps(), link(GAPS, page))
+            cells = every_gap()["cell"]
+            return gaps_block(gaps(), link(GAPS, page), Counter(cells[cells.isin([*read_reduced()])]))
         case ["goes", "with"]:
             return factors_block(described(), link(GOES_WITH, page))
         case ["impossible"]:
@@ -250,8 +253,13 @@ def contest() -> study.Contest:
     return study.contest(ranks(CONTEST))
 
 
-@cache
 def gaps() -> pd.DataFrame:
+    """Return the papers' numbers minus ours, but for methods that are not their papers' in full."""
+    return every_gap()[~every_gap()["cell"].isin([*read_reduced()])].reset_index(drop=True)
+
+
+@cache
+def every_gap() -> pd.DataFrame:
     """Return the papers' numbers minus ours."""
     cells = {
         (grid, cell): method

@@ -97,6 +97,18 @@ def test_reported_block_sets_ours_beside_each_published_number_of_what_finished(
     assert "Any other" not in reported_block(own, {name: name for name in ("one", "two")})
 
 
+def test_blocks_name_what_a_method_lacks_of_its_paper(summary: pd.DataFrame, comparison: pd.DataFrame) -> None:
+    reduced = {name: coverage.Reason("told K", "It is told K.") for name in ("DEC", "dec", "pc_x")}
+    lines = results_block(summary, "reports/demo", reduced).splitlines()
+    assert lines[2].startswith("| `dec` (told K) | 75.0 ± 5.0")
+    assert lines[3].startswith("| `idec` | ")
+    assert lines[-1].endswith("/README.md). It is told K.")
+    block = reported_block(comparison.assign(grid="one"), {"one": "one"}, reduced)
+    assert "| `dec` (told K) | `one` |" in block
+    assert "| `idec` | `one` |" in block
+    assert block.endswith("no score chooses. It is told K.")
+
+
 def test_the_best_of_each_family_stands_with_what_papers_report_for_it(
     results: pd.DataFrame, comparison: pd.DataFrame
 ) -> None:

@@ -288,6 +288,11 @@ def test_the_finding_follows_the_numbers(further: float, said: str, pairs: Calla
     assert said in block
     assert f"is the larger one in {10 if further > 5 else 6 if further > 0 else 0} of 10 pairs" in block
     assert "| Hybrid | 4, 2 |" in block
+    assert "Left out" not in block
+    assert study_page.gaps_block(gaps, "figures/gaps.svg", {"deepdpm": 4, "senet": 1}).endswith(
+        "Left out of all gaps are 5 numbers of methods that are reduced here, or told the number of clusters, because "
+        "ours are not of the same method: `deepdpm` (4), `senet` (1)."
+    )
 
 
 def test_what_is_told_and_what_is_one_paper_is_said(pairs: Callable) -> None:

@@ -54,11 +54,11 @@ def replace_block(text: str, name: str, body: str) -> str:
     return f"{before}{start}\n{body.strip()}\n{_END}{after}"
 
 
-def results_block(summary: pd.DataFrame, reports: str) -> str:
+def results_block(summary: pd.DataFrame, reports: str, reduced: Mapping[str, coverage.Reason] | None = None) -> str:
     """Return a grid's results: rows = cells, columns = data sets, each ACC / NMI / ARI in percent.
 
     A cell without a finished seed shows its status, a cell with failed seeds how many finished. A data set's heading
-    links to its table under `reports`.
+    links to its table under `reports`. A method in `reduced` has its word beside it.
     """
     metrics = ["acc", "nmi", "ari"]
     datasets, cells = summary["dataset"].unique(), list(summary["cell"].unique())
@@ -76,7 +76,9 @@ def results_block(summary: pd.DataFrame, reports: str) -> str:
         return text + _survivors(scores[0]["n"], scores[0]["failed"])
 
     heads = ["method", *(f"[{dataset}]({reports}/tables/{dataset}.md)" for dataset in datasets)]
-    rows = [[f"`{cell}`", *(show(dataset, cell) for dataset in datasets)] for cell in cells]
+    own = summary[~summary["cell"].str.contains("/")]  # a read-out of a reduced method may be whole
+    marks = _Marks(dict(zip(own["cell"], own["method"], strict=True)), reduced)
+    rows = [[marks.named(cell), *(show(dataset, cell) for dataset in datasets)] for cell in cells]
     finished = summary.loc[summary["status"] == "ok", "n"]
     seeds = (
         "no seed finished"
@@ -88,7 +90,7 @@ def results_block(summary: pd.DataFrame, reports: str) -> str:
         f"{' / '.join(HEADINGS[metric] for metric in metrics)} in percent: mean ± std over seeds ({seeds}), final "
         "epoch; labels train nothing and choose no run or epoch. NMI is normalised by the mean of the entropies. "
         f"{some}Every seed, failed runs with their reasons and what the papers report: "
-        f"[{reports.lstrip('./')}]({reports}/README.md)."
+        f"[{reports.lstrip('./')}]({reports}/README.md).{marks.said}"
     )
     return f"{_grid(heads, rows, numeric=True)}\n\n{caption}"
 
@@ -128,17 +130,20 @@ def best_block(results: pd.DataFrame, comparison: pd.DataFrame, families: Mappin
     return f"{_grid(heads, rows)}\n\n{caption}"
 
 
-def reported_block(comparison: pd.DataFrame, reports: Mapping[str, str]) -> str:
+def reported_block(
+    comparison: pd.DataFrame, reports: Mapping[str, str], reduced: Mapping[str, coverage.Reason] | None = None
+) -> str:
     """Return published numbers beside ours: a row for each paper's table, data set, method and grid.
 
     `comparison` is the result of `aggregate.compare` for one or more grids, each named in the column `grid`. `reports`
     has the folder of each grid's reports. Methods without a finished seed and sweeps have no row. With baselines among
-    the rows the caption says which grid they are from: that of `study.in_one_grid`.
+    the rows the caption says which grid they are from: that of `study.in_one_grid`. A method in `reduced` has its word
+    beside it.
     """
     metrics = ["acc", "nmi", "ari"]
     ours = comparison[comparison["status"] == "ok"]
     ours = ours.assign(order=ours.groupby(["paper", "table", "dataset", "cell"], sort=False).ngroup())
-    rows = []
+    rows, marks = [], _Marks({cell: cell for cell in ours["cell"]}, reduced)
     for (_, paper, table, dataset, cell, grid), group in ours.groupby(
         ["order", "paper", "table", "dataset", "cell", "grid"]
     ):
@@ -149,7 +154,7 @@ def reported_block(comparison: pd.DataFrame, reports: Mapping[str, str]) -> str:
         ]
         name, stem = f"{PAPERS[str(paper)].title}, {numbered(str(table))}", paper_stem(str(paper), str(table))
         link = f"[{name}]({reports[str(grid)]}/tables/{stem}.md)"
-        rows.append([link, str(dataset), f"`{cell}`", f"`{grid}`", *scores, str(group["n"].max())])
+        rows.append([link, str(dataset), marks.named(str(cell)), f"`{grid}`", *scores, str(group["n"].max())])
     heads = ["paper", "data set", "method", "grid", *(HEADINGS[metric] for metric in metrics), "seeds"]
     caption = (
         "Percent, *reported* → *ours* (mean ± std over seeds, final epoch); NMI with each paper's normaliser. The "
@@ -160,7 +165,7 @@ def reported_block(comparison: pd.DataFrame, reports: Mapping[str, str]) -> str:
             " The paper's own methods are from every grid that has them. Any other method is from one grid: that of "
             "the verdict on this data set, else the first with three seeds, else the first; no score chooses."
         )
-    return f"{_grid(heads, rows, numeric=True)}\n\n{caption}"
+    return f"{_grid(heads, rows, numeric=True)}\n\n{caption}{marks.said}"
 
 
 def paired_block(results: Mapping[str, pd.DataFrame]) -> str:
@@ -483,6 +488,20 @@ def _varied(points: Iterable[str], base: Mapping[str, Any]) -> str:
     varied = "; ".join(f"{setting}: {', '.join(found)}" for setting, found in values.items())
     fixed = ", ".join(f"{setting} = {value}" for setting, value in base.items())
     return f"{varied} (with {fixed})" if fixed else varied
+
+
+class _Marks:
+    """The names of cells for a table, those of reduced methods with their word, and the sentences on these."""
+
+    def __init__(self, methods: Mapping[str, str], reduced: Mapping[str, coverage.Reason] | None) -> None:
+        self.found = {cell: reduced[method] for cell, method in methods.items() if reduced and method in reduced}
+
+    def named(self, cell: str) -> str:
+        return f"`{cell}` ({self.found[cell].word})" if cell in self.found else f"`{cell}`"
+
+    @property
+    def said(self) -> str:
+        return "".join(f" {reason}" for reason in dict.fromkeys(one.reason for one in self.found.values()))
 
 
 def _survivors(finished: int, failed: int) -> str:

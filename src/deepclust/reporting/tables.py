@@ -4,7 +4,7 @@ import itertools
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ OURS = (
 
 Evaluated = tuple[Mapping[str, Any], pd.DataFrame]  # a sweep in the index, and the rows of its results.csv
 
+_REDUCED = Path(__file__).with_name("reduced.yaml")
 _DASH, _MINUS, _UNDER = "\N{EM DASH}", "\N{MINUS SIGN}", "\N{DOWNWARDS ARROW WITH TIP RIGHTWARDS} "
 INTERNAL_HEADINGS = {
     "silhouette": "Silhouette",
@@ -146,13 +147,20 @@ def write(tables: Sequence[Table], stem: Path | str) -> None:
     write_csv(f"{stem}.csv", pd.concat([table.data for table in tables]))
 
 
-def dataset_table(dataset: str, summary: pd.DataFrame, comparison: pd.DataFrame) -> Table:
+def read_reduced() -> dict[str, Reason]:
+    """Return the methods that are not their papers' in full, each with the word for pages and the sentence on it."""
+    return {method: Reason(**entry) for method, entry in files.read_yaml(_REDUCED).items()}
+
+
+def dataset_table(
+    dataset: str, summary: pd.DataFrame, comparison: pd.DataFrame, reduced: Mapping[str, Reason] | None = None
+) -> Table:
     """Return every cell's row on one data set and, under it, a line for each paper's table that has this method.
 
     A paper's line stands in the columns that its metrics are comparable with: the value as reported and, in brackets,
     ours minus reported. A paper's sweep has no lines: its points are in the paper's own table. Unlabelled data have the
     columns of the internal metrics instead, and no papers. `comparison` is the result of `compare` for this summary, or
-    of `swept.place`. Raises UserError for an unknown data set.
+    of `swept.place`. A cell of a method in `reduced` has a footnote. Raises UserError for an unknown data set.
     """
     ours = summary[summary["dataset"] == dataset]
     if ours.empty:
@@ -164,7 +172,8 @@ def dataset_table(dataset: str, summary: pd.DataFrame, comparison: pd.DataFrame)
     rows = []
     for cell, group in ours.groupby("cell", sort=False):
         by_metric = {record["metric"]: record for record in group.to_dict("records")}
-        name = Entry(str(cell), _link(dataset, str(cell)))
+        note = _reduction(group["method"].iloc[0], reduced) if "/" not in str(cell) else ""  # a read-out may be whole
+        name = Entry(str(cell), _link(dataset, str(cell)), note)
         scores = [_score(by_metric[metric], "mean", 100) for metric in EXTERNAL]
         rows.append([name, *scores, *_counts(by_metric["acc"])])
         for (paper, table), lines in published[published["cell"] == cell].groupby(["paper", "table"], sort=False):
@@ -184,18 +193,22 @@ def dataset_table(dataset: str, summary: pd.DataFrame, comparison: pd.DataFrame)
 
 
 def paper_tables(
-    comparison: pd.DataFrame, absent: Absent | None = None, sweeps: Sequence[Evaluated] = ()
+    comparison: pd.DataFrame,
+    absent: Absent | None = None,
+    sweeps: Sequence[Evaluated] = (),
+    reduced: Mapping[str, Reason] | None = None,
 ) -> dict[str, list[Table]]:
     """Return, by file stem, each table of a paper: one part per data set that was run, in the paper's own order.
 
     Every method the paper lists has its row. Where there is none of ours, the word of `absent` for the method, or for
     its sweep, stands in its place, with the reason as a footnote; `not run` if there is no such word. The caption names
-    those of the grid's `sweeps`, the result of `read_sweeps`, that stand beside points of the paper's.
+    those of the grid's `sweeps`, the result of `read_sweeps`, that stand beside points of the paper's. Ours have a
+    footnote for a method in `reduced`.
     """
     tables = {}
     for (paper, table), rows in comparison.groupby(["paper", "table"], sort=False):
         tables[paper_stem(str(paper), str(table))] = [
-            _paper_part(str(paper), str(table), str(dataset), part, absent or Absent(), sweeps)
+            _paper_part(str(paper), str(table), str(dataset), part, absent or Absent(), sweeps, reduced)
             for dataset, part in rows.groupby("dataset", sort=False)
         ]
     return tables
@@ -253,7 +266,13 @@ def _unlabelled_table(dataset: str, ours: pd.DataFrame) -> Table:
 
 
 def _paper_part(
-    paper: str, table: str, dataset: str, comparison: pd.DataFrame, absent: Absent, sweeps: Sequence[Evaluated]
+    paper: str,
+    table: str,
+    dataset: str,
+    comparison: pd.DataFrame,
+    absent: Absent,
+    sweeps: Sequence[Evaluated],
+    reduced: Mapping[str, Reason] | None,
 ) -> Table:
     metrics = [metric for metric in EXTERNAL if metric in set(comparison["metric"])]
     rows = []
@@ -267,8 +286,10 @@ def _paper_part(
             else:
                 reported = Entry(spread(record["reported"], record["reported_std"]), note=record["note"])
                 difference = Entry(number(record["difference"], signed=True))
-                none = record["status"] == NOT_RUN
-                row += [reported, _missing(record, absent) if none else _score(record, "reproduced", 1), difference]
+                ours = _missing(record, absent) if record["status"] == NOT_RUN else _score(record, "reproduced", 1)
+                if record["status"] == "ok":
+                    ours = replace(ours, note=_reduction(record["cell"], reduced))
+                row += [reported, ours, difference]
         rows.append(row + _counts(next(iter(by_metric.values()))))
     known = PAPERS[paper]
     caption = (
@@ -292,6 +313,11 @@ def _score(record: Mapping[Any, Any], value: str, scale: float, decimals: int = 
     if math.isnan(record[value]):
         return Entry(_DASH)  # the cell ran, but the metric is not defined
     return Entry(spread(scale * record[value], scale * record["std"], decimals=decimals), link)
+
+
+def _reduction(method: str, reduced: Mapping[str, Reason] | None) -> str:
+    """Return the footnote of a method that is not its paper's in full, or nothing."""
+    return f"{reduced[method].word}: {reduced[method].reason}" if reduced and method in reduced else ""
 
 
 def _missing(record: Mapping[Any, Any], absent: Absent) -> Entry:
