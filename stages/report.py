@@ -40,8 +40,9 @@ def main() -> None:
     aggregate.write_csv(root / "results.csv", results)
     aggregate.write_csv(root / "summary.csv", summary, digits=10)  # pages round it once more
 
-    by_dataset = {name: tables.dataset_table(name, summary, comparison) for name in datasets}
-    by_paper = tables.paper_tables(comparison, absent)
+    reduced = tables.read_reduced()
+    by_dataset = {name: tables.dataset_table(name, summary, comparison, reduced) for name in datasets}
+    by_paper = tables.paper_tables(comparison, absent, sweeps, reduced)
     for stem, parts in ({name: [table] for name, table in by_dataset.items()} | by_paper).items():
         tables.write(parts, root / "tables" / stem)
     captions = {dataset: draw(dataset, summary, reported) for dataset in datasets}

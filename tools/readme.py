@@ -8,7 +8,7 @@ A block's first line names its content:
 - `best GRID`: the best method of each family on each of a grid's data sets.
 - `results GRID`: the results of a grid, without the further read-outs of its cells; `results GRID with read-outs`.
 - `reported`: the papers' numbers for their own methods beside ours.
-- `reported PAPER`: all numbers of one paper, with baselines from the first grid that has them.
+- `reported PAPER`: all numbers of one paper, with each baseline from one grid.
 - `paired GRID OTHER`: two grids of the same cells, seed against seed.
 - `verdicts`, `impossible`, `labels`: what src/deepclust/reporting/verdicts.yaml and the numbers say of the papers.
 - `wins`, `gaps`, `goes with`: who wins, reported minus ours, and what that goes with, each with its picture.
@@ -27,9 +27,11 @@ import inspect
 import logging
 import os
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -55,6 +57,7 @@ from deepclust.reporting.readme import (
     reported_block,
     reported_figure,
     results_block,
+    swept_sentence,
     verdicts_block,
 )
 from deepclust.reporting.study_page import (
@@ -66,6 +69,7 @@ from deepclust.reporting.study_page import (
     wins_figure,
 )
 from deepclust.reporting.swept import place, read_sweeps
+from deepclust.reporting.tables import read_reduced
 from deepclust.reporting.verdicts import impossible, judge, read_judgements
 from deepclust.script import run_as_script
 
@@ -155,14 +159,13 @@ def block(name: str, page: Path) -> str:
         case ["results", grid, *rest] if rest in ([], ["with read-outs"]):
             summary = read_table(grid, "summary")
             kept = summary if rest else summary[~summary["cell"].str.contains("/")]
-            return results_block(kept, reports[grid])
+            return results_block(kept, reports[grid], read_reduced())
         case ["reported"]:
             rows = comparison()
             return reported_block(rows[rows["own"]], reports)
         case ["reported", paper] if paper in PAPERS:
-            rows = comparison()
-            first = rows.groupby(["paper", "table", "dataset", "cell"])["grid"].transform("first")
-            return reported_block(rows[(rows["paper"] == paper) & (rows["own"] | (rows["grid"] == first))], reports)
+            rows = comparison().query("paper == @paper")
+            return reported_block(rows[rows["own"] | study.in_one_grid(rows, judged())], reports, read_reduced())
         case ["paired", first, second]:
             return paired_block({grid: read_table(grid, "results") for grid in (first, second)})
         case ["verdicts"]:
@@ -177,7 +180,8 @@ def block(name: str, page: Path) -> str:
                 link(WINS, page),
             )
         case ["gaps"]:
-            return gaps_block(gaps(), link(GAPS, page))
+            cells = every_gap()["cell"]
+            return gaps_block(gaps(), link(GAPS, page), Counter(cells[cells.isin([*read_reduced()])]))
         case ["goes", "with"]:
             return factors_block(described(), link(GOES_WITH, page))
         case ["impossible"]:
@@ -191,7 +195,8 @@ def block(name: str, page: Path) -> str:
             absent, stale = read_absent(layout.ABSENT).without(built, datasets.names())
             for line in stale:
                 _log.warning("%s", line)
-            return coverage_block(coverage(read_reported(layout.REPORTED), all_rows(), absent, commands))
+            covered = coverage(read_reported(layout.REPORTED), all_rows(), absent, commands)
+            return coverage_block(covered, swept_sentence(all_rows(), sweeps()))
     raise UserError(f"{page}: nothing writes a block named '{name}'; tools/readme.py says which there are")
 
 
@@ -227,10 +232,16 @@ def all_rows() -> pd.DataFrame:
     rows = []
     for grid in GRIDS:
         summary, reports = read_table(grid, "summary"), grids.folder(grid) / layout.REPORTS
-        placed = place(compare(summary, reported), read_sweeps(reports))
+        placed = place(compare(summary, reported), sweeps()[grid])
         named = shares.compare(reports, summary["dataset"].unique(), reported)
         rows.append(pd.concat([placed, named]).assign(grid=grid))
     return pd.concat(rows)
+
+
+@cache
+def sweeps() -> dict[str, list[tuple[dict[str, Any], pd.DataFrame]]]:
+    """Return the evaluated sweeps of every grid."""
+    return {grid: read_sweeps(grids.folder(grid) / layout.REPORTS) for grid in GRIDS}
 
 
 def ranks(grid: str) -> dict[str, pd.DataFrame]:
@@ -246,24 +257,26 @@ def contest() -> study.Contest:
     return study.contest(ranks(CONTEST))
 
 
-@cache
 def gaps() -> pd.DataFrame:
+    """Return the papers' numbers minus ours, but for methods that are not their papers' in full."""
+    return every_gap()[~every_gap()["cell"].isin([*read_reduced()])].reset_index(drop=True)
+
+
+@cache
+def every_gap() -> pd.DataFrame:
     """Return the papers' numbers minus ours."""
     cells = {
         (grid, cell): method
         for grid in GRIDS
         for cell, method in read_table(grid, "summary")[["cell", "method"]].drop_duplicates().to_numpy()
     }
-    return study.differences(judged(), all_rows(), cells, families())
+    return study.differences(judged(), all_rows().query("setting == ''"), cells, families())
 
 
 @cache
 def described() -> pd.DataFrame:
     """Return the papers' accuracies minus ours, with what study.yaml says of each."""
     facts = read_yaml(layout.STUDY)
-    for grid in facts["pretrained"]:
-        if (grids.folder(grid) / "dvc.lock").exists():
-            _log.warning("grid %s has run again: remove its entry under pretrained in reporting/study.yaml", grid)
     sizes = {name: sum(of) for name, of in read_yaml(layout.VERDICTS)["class_sizes"].items()}
     own = gaps().query("own and metric == 'acc'")[["grid", "dataset", "cell"]].itertuples(index=False, name=None)
     ours = {
@@ -271,13 +284,17 @@ def described() -> pd.DataFrame:
         for grid, name, cell in own
         if cell in facts["lengths"]
     }
+    for grid in facts["pretrained"]:
+        if all(has_run_again(*place) for place in ours if place[0] == grid):
+            _log.warning("grid %s has run again: remove its entry under pretrained in reporting/study.yaml", grid)
     return study.described(gaps(), facts, ours, sizes)
 
 
 def trained(grid: str, dataset: str, cell: str, n_samples: int, older: Mapping[str, Mapping[str, float]]) -> float:
     """Return the passes over the data behind a committed result: pretraining and, the mean over seeds, clustering.
 
-    The length of a pretraining is in no record: it is that of params.yaml, or of `older` for a grid without dvc.lock.
+    The length of a pretraining is in no record. It is that of params.yaml, or of `older` for a result that dvc.lock
+    does not have.
     """
     folder = grids.folder(grid)
     records = [
@@ -286,12 +303,24 @@ def trained(grid: str, dataset: str, cell: str, n_samples: int, older: Mapping[s
         if one["status"] == "ok"
     ]
     name, batch = records[0]["network"], records[0]["settings"]["batch_size"]
-    if (folder / "dvc.lock").exists():
+    if has_run_again(grid, dataset, cell):
         network = config.resolve(config.load(folder / layout.PARAMS), dataset).networks[name].settings
         pretrained = study.passes(network["epochs"], n_samples, network["batch_size"])
     else:
         pretrained = older.get(grid, {}).get(name, float("nan"))
     return float(pretrained + sum(one["n_iter"] for one in records) / len(records) * batch / n_samples)
+
+
+def has_run_again(grid: str, dataset: str, cell: str) -> bool:
+    """Return whether dvc.lock has the cell: it is of the settings in params.yaml then, and of older ones if not."""
+    return f"cluster@{dataset}-{cell}" in locked(grid)
+
+
+@cache
+def locked(grid: str) -> frozenset[str]:
+    """Return the names of the stages in a grid's dvc.lock, none for a grid without one."""
+    path = grids.folder(grid) / "dvc.lock"
+    return frozenset(read_yaml(path)["stages"]) if path.exists() else frozenset()
 
 
 def read_table(grid: str, name: str) -> pd.DataFrame:

@@ -16,7 +16,7 @@ import pytest
 from deepclust import files
 from deepclust.metrics import EXTERNAL
 from deepclust.reporting.aggregate import NOT_RUN, compare, read_results, read_run, run_record, summarise
-from deepclust.reporting.coverage import Absent, coverage
+from deepclust.reporting.coverage import Absent, Reason, coverage
 from deepclust.reporting.html import fit_page, page
 from deepclust.reporting.readme import sweeps_table
 from deepclust.reporting.tables import HEADINGS, INTERNAL_HEADINGS, dataset_table, number, paper_tables, spread, write
@@ -328,6 +328,18 @@ def test_a_readout_has_its_row_and_shares_the_section_of_its_cell(
     ]
 
 
+def test_a_method_that_is_not_its_papers_in_full_has_a_note_at_its_name(
+    grid: Path, results: pd.DataFrame, summary: pd.DataFrame, comparison: pd.DataFrame
+) -> None:
+    reduced = {"DEC": Reason("told K", "It is told K.")}
+    tables = {name: dataset_table(name, summary, comparison, reduced) for name in DATASETS}
+    document = read(page("demo", grid, results, summary, tables, {}, {}))
+    (table,) = document.all("table", id="all")
+    marked = {row.texts[0] for row in table.all("tr") if row.all("th")[0].all("sup")}
+    assert marked == {"dec1"}
+    assert "told K: It is told K." in document.all("section", id="results")[0].text
+
+
 def test_a_seed_with_clusters_without_samples_says_so(grid: Path, reported: pd.DataFrame, write_cell: Callable) -> None:
     write_cell(grid, "toy", "dec", {"0": 0.5, "1": 0.7}, found={"0": 4, "1": 3})
     document = read(page_of(grid, reported))
@@ -462,9 +474,10 @@ def test_data_without_labels_show_internal_metrics_and_lead_to_the_clusters(
     (box,) = [div for div in first.all("div") if div.attributes.get("aria-label") == "Shape on toy"]
     (table,) = box.all("table")
     rows = [row.texts for row in table.all("tr")]
-    assert rows[0] == ["method", *INTERNAL_HEADINGS.values(), "clusters"]
+    assert rows[0] == ["method", *INTERNAL_HEADINGS.values(), "n", "clusters"]
     (mean,) = summary.query("dataset == 'toy' and cell == 'dec' and metric == 'silhouette'").to_dict("records")
     assert rows[1][:2] == ["dec", spread(mean["mean"], mean["std"], decimals=3)]
+    assert [row[-2] for row in rows[1:3]] == ["3", "2"]
     assert rows[3][:2] == ["hybrid", "failed"]
     assert [a.attributes["href"] for a in table.all("tr")[1].all("a")][1] == "files/toy/dec/assignments.csv"
     assert "No labels, so nothing says which is best" in first.text

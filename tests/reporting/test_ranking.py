@@ -1,5 +1,6 @@
 """Ranks, and which differences the seeds tell, on numbers small enough to check by hand."""
 
+import itertools
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,15 @@ def test_cells_are_told_apart_by_disjoint_seeds_if_there_are_enough() -> None:
 def test_the_rule_says_how_often_chance_alone_parts_two_cells(n: int, one_in: int) -> None:
     assert math.comb(2 * n, n) / 2 == one_in  # of all orders of their seeds, two have them apart
     assert f"in {one_in}" in RULE
+
+
+@pytest.mark.parametrize(("n", "one_in"), [(SEEDS, 4), (5, 16)])
+def test_the_rule_says_how_often_chance_parts_a_cell_from_one_without_spread(n: int, one_in: int) -> None:
+    level = [0.5] * n  # each seed of the other is above or below it, as by a coin
+    tossed = [[0.5 + sign / 10 for sign in signs] for signs in itertools.product((-1, 1), repeat=n)]
+    apart = sum(bool(told_apart([level, other])[0, 1]) for other in tossed)
+    assert len(tossed) / apart == one_in
+    assert f"in {one_in} with {'three' if n == SEEDS else 'five'}" in RULE
 
 
 def test_a_data_set_ranks_its_finished_cells_by_their_mean(results: pd.DataFrame) -> None:

@@ -8,10 +8,12 @@ import pandas as pd
 import pytest
 
 from deepclust.errors import UserError
+from deepclust.reporting import coverage
 from deepclust.reporting.aggregate import compare, read_results, summarise
 from deepclust.reporting.readme import (
     best_block,
     block_names,
+    coverage_block,
     datasets_block,
     figure_block,
     index,
@@ -67,7 +69,10 @@ def test_results_block_has_cells_as_rows_and_datasets_as_columns(summary: pd.Dat
     assert lines[0] == "| method | [usps](reports/demo/tables/usps.md) | [toy](reports/demo/tables/toy.md) |"
     assert lines[2] == "| `dec` | 75.0 ± 5.0 / 74.0 ± 5.0 / 72.0 ± 5.0 | 75.0 ± 5.0 / 74.0 ± 5.0 / 72.0 ± 5.0 |"
     assert lines[4:6] == ["| `hybrid` | failed | failed |", "| `vade` | skipped | skipped |"]
+    assert lines[3].startswith("| `idec` | 91.0 ± 1.4 / 90.0 ± 1.4 / 88.0 ± 1.4 (2 of 3) |")
     assert "(n = 2-3)" in lines[-1]
+    assert "In brackets: how many of the seeds finished" in lines[-1]
+    assert "In brackets" not in results_block(summary[summary["cell"] == "dec"], "reports/demo")
     assert "[reports/demo](../../reports/demo/README.md)" in results_block(summary, "../../reports/demo")
 
 
@@ -87,6 +92,21 @@ def test_reported_block_sets_ours_beside_each_published_number_of_what_finished(
     assert not any("`hybrid`" in line or "`kmeans`" in line for line in lines)  # failed, not run
     for table in paper_tables(comparison):
         assert any(f"(../two/reports/tables/{table}.md)" in line for line in lines)
+    assert "Any other method is from one grid: that of the verdict on this data set" in lines[-1]
+    own = grids[grids["cell"] == "hybrid"].assign(status="ok")
+    assert "Any other" not in reported_block(own, {name: name for name in ("one", "two")})
+
+
+def test_blocks_name_what_a_method_lacks_of_its_paper(summary: pd.DataFrame, comparison: pd.DataFrame) -> None:
+    reduced = {name: coverage.Reason("told K", "It is told K.") for name in ("DEC", "dec", "pc_x")}
+    lines = results_block(summary, "reports/demo", reduced).splitlines()
+    assert lines[2].startswith("| `dec` (told K) | 75.0 ± 5.0")
+    assert lines[3].startswith("| `idec` | ")
+    assert lines[-1].endswith("/README.md). It is told K.")
+    block = reported_block(comparison.assign(grid="one"), {"one": "one"}, reduced)
+    assert "| `dec` (told K) | `one` |" in block
+    assert "| `idec` | `one` |" in block
+    assert block.endswith("no score chooses. It is told K.")
 
 
 def test_the_best_of_each_family_stands_with_what_papers_report_for_it(
@@ -206,6 +226,14 @@ def test_paired_block_compares_the_seeds_that_finished_in_both_grids() -> None:
     lines = paired_block({"one": first, "two": second}).splitlines()
     assert lines[0].startswith("| data set | method | ACC `one` | ACC `two` | ACC difference |")
     assert lines[2:] == ["| toy | `dec` | 60.0 | 60.0 | 0.0 ± 14.1 | 60.0 | 60.0 | 0.0 ± 14.1 | 2 |"]
+
+
+@pytest.mark.parametrize("command", ["make repro", "make repro GRID=large"])
+def test_a_command_that_runs_more_than_it_names_is_still_marked_as_one(command: str) -> None:
+    covered = pd.DataFrame(
+        [{"paper": "decs", "kind": coverage.NOT_RUN, "subject": "har/dec", "reason": f"{command}, with har among them"}]
+    )
+    assert coverage_block(covered).endswith(f"| not run | `har/dec` | 1 | `{command}`, with har among them |")
 
 
 def test_methods_block_lists_the_methods_by_family() -> None:

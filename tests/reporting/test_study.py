@@ -167,6 +167,22 @@ def test_each_published_number_counts_once_and_no_score_chooses_ours() -> None:
     ]
 
 
+def test_one_grid_stands_for_a_method_on_a_data_set_in_all_tables_of_a_paper() -> None:
+    rows = pd.DataFrame(
+        [
+            compared("first", "dec", 79.0, 5),
+            compared("first", "dec", 79.0, 5, table="3"),
+            compared("first", "dec", 79.0, 2, dataset="mnist"),
+            compared("second", "dec", 60.0, 1),
+            compared("second", "dec", 60.0, 1, table="3"),
+            compared("second", "dec", 60.0, 3, dataset="mnist"),
+        ]
+    )
+    verdicts = pd.DataFrame([judged(), judged(dataset="mnist", verdict=NOT_RUN, grid="", ours={})])
+    assert study.in_one_grid(rows, verdicts).tolist() == [False, False, False, True, True, True]
+    assert study.in_one_grid(rows, verdicts.iloc[1:]).tolist() == [True, True, False, False, False, True]
+
+
 def test_three_seeds_come_before_the_order_of_the_grids() -> None:
     rows = [compared("first", "dec", 10.0, 2), compared("second", "dec", 30.0, 3)]
     found = study.differences(pd.DataFrame([judged(dataset="mnist")]), pd.DataFrame(rows), METHODS, FAMILIES)
@@ -272,6 +288,11 @@ def test_the_finding_follows_the_numbers(further: float, said: str, pairs: Calla
     assert said in block
     assert f"is the larger one in {10 if further > 5 else 6 if further > 0 else 0} of 10 pairs" in block
     assert "| Hybrid | 4, 2 |" in block
+    assert "Left out" not in block
+    assert study_page.gaps_block(gaps, "figures/gaps.svg", {"deepdpm": 4, "senet": 1}).endswith(
+        "Left out of all gaps are 5 numbers of methods that are reduced here, or told the number of clusters, because "
+        "ours are not of the same method: `deepdpm` (4), `senet` (1)."
+    )
 
 
 def test_what_is_told_and_what_is_one_paper_is_said(pairs: Callable) -> None:

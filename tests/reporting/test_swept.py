@@ -6,10 +6,12 @@ import pandas as pd
 import pytest
 
 from deepclust.files import write_json, write_text
-from deepclust.reporting import coverage
+from deepclust.metrics import EXTERNAL, INTERNAL
+from deepclust.reporting import coverage, overview
 from deepclust.reporting.aggregate import compare, summarise
+from deepclust.reporting.readme import best_block, swept_sentence
 from deepclust.reporting.swept import place, read_sweeps
-from deepclust.reporting.tables import paper_tables
+from deepclust.reporting.tables import dataset_table, paper_tables, sweeps_beside, write
 
 POINT = {"paper": "ulhe_dc", "table": "3", "dataset": "usps", "method": "ULHE-DC", "method_id": "ulhe_dc"}
 GRID = {"lambda_unif": [0.02, 0.1], "lambda_cmpt": [1]}
@@ -75,6 +77,46 @@ def test_a_sweep_of_another_cell_or_data_set_stands_beside_nothing(
 def test_points_with_ours_count(placed: pd.DataFrame, reported: pd.DataFrame) -> None:
     covered = coverage.coverage(reported, placed, coverage.Absent())
     assert covered["kind"].tolist() == [coverage.OURS, coverage.DID_NOT_FINISH, coverage.SWEEP, coverage.NOT_RUN]
+
+
+def test_points_are_no_number_of_the_method_itself(root: Path, reported: pd.DataFrame, tmp_path: Path) -> None:
+    one = {"dataset": "usps", "cell": "ulhe_dc", "method": "ulhe_dc", "seed": 0, "status": "ok", "reason": ""}
+    results = pd.DataFrame([one | {"metric": metric, "value": 0.5} for metric in (*EXTERNAL, *INTERNAL)])
+    summary, families = summarise(results), {"ulhe_dc": "centroids"}
+    placed = place(compare(summary, reported), read_sweeps(root))
+    assert placed["difference"].notna().tolist() == [True, False, False, True]
+
+    table = dataset_table("usps", summary, placed)
+    assert [[row[0].text, row[1].text] for row in table.rows] == [
+        ["ulhe_dc", "50.0"],
+        ["\u21b3 ULHE-DC, Table 1", "95.0 (\u221245.0)"],
+    ]
+    write([table], tmp_path / "usps")
+    data = pd.read_csv(tmp_path / "usps.csv")
+    assert data.loc[data["source"] != "ours", ["source", "value"]].to_numpy().tolist() == [["ulhe_dc: Table 1", 95.0]]
+    assert not data.duplicated(["cell", "metric", "source"]).any()
+    assert "**50.0** (95.0) `ulhe_dc`" in best_block(results, placed, families, "reports")
+    papers = paper_tables(placed)
+    (ranks,) = overview.best(results, summary, ["usps"], papers, families)[1].split("<tbody>")[1:]
+    assert ranks.count("<td>95.0</td>") == 1
+    assert "1 accuracies that papers print" in overview.reported(summary, papers, families, None)[0]
+
+
+def test_a_papers_sweep_says_which_of_ours_stands_beside_it(root: Path, placed: pd.DataFrame) -> None:
+    sweeps = [(index | {"base": {"epochs": 6}}, found) for index, found in read_sweeps(root)]
+    later = [(index | {"name": "later", "base": {}}, found) for index, found in sweeps]
+    other = [(index | {"name": "other", "dataset": "digits"}, found) for index, found in sweeps]
+    tables = paper_tables(placed, sweeps=[*other, *sweeps, *later])
+    assert tables["ulhe_dc_table_3"][0].caption.endswith(
+        " Ours at the points of the paper's sweep are from sweeps of this grid: weights (2 seeds a point, epochs = 6)."
+    )
+    assert "sweep" not in tables["ulhe_dc_table_1"][0].caption
+    (one,) = later
+    assert sweeps_beside(placed, [(one[0], one[1][one[1]["seed"] == 1])]) == ["later (1 seed a point)"]
+    said = swept_sentence(pd.concat([placed.assign(grid="first"), placed.assign(grid="second")]), {"first": sweeps})
+    assert said.startswith("1 of the numbers with ours are points of the papers' sweeps.")
+    assert said.endswith(": `first`: weights (2 seeds a point, epochs = 6).")
+    assert swept_sentence(placed.assign(grid="first", setting=""), {"first": sweeps}) == ""
 
 
 def test_a_point_links_to_no_run_record_of_its_cell(placed: pd.DataFrame) -> None:

@@ -10,11 +10,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from deepclust import methods
 from deepclust.errors import UserError
 from deepclust.files import write_json
 from deepclust.reporting.aggregate import compare, read_results, summarise
 from deepclust.reporting.coverage import Absent, Reason
-from deepclust.reporting.tables import Table, dataset_table, number, paper_tables, spread, write
+from deepclust.reporting.papers import PAPERS
+from deepclust.reporting.tables import Table, dataset_table, number, paper_tables, read_reduced, spread, write
 
 NAN = "loss_kl is nan at epoch 3 | lower a_b by 50%"
 
@@ -72,6 +74,7 @@ def test_a_table_of_unlabelled_data_has_internal_metrics_and_says_which_need_lab
         "vade": ["failed"] * 4 + ["0", "1"],
     }
     assert "ACC, NMI, ARI and purity need them" in table.caption
+    assert "A seed for which a metric is not defined, as for a single cluster, counts in n" in table.caption
     write([table], tmp_path / "own")
     data = pd.read_csv(tmp_path / "own.csv")
     assert set(data["metric"]) == {"silhouette", "davies_bouldin", "modularity", "stability"}
@@ -229,6 +232,33 @@ def test_a_word_says_why_there_is_none_of_ours_and_a_footnote_the_rest(
     assert [shown[name][1] for name in ("JULE", "HYBRID", "PC_X")] == ["too long", "failed", "not run"]
     assert shown["DEC (lambda=0)"][4] == "sweep"
     assert part.footnotes == ["JULE is long.", f"hybrid on usps: {NAN}", "Not swept."]
+
+
+def test_ours_of_a_method_that_is_not_its_papers_in_full_has_a_footnote(
+    grid: Path, write_cell: Callable, published: Callable
+) -> None:
+    write_cell(grid, "usps", "deepdpm", {"0": 0.5, "1": 0.5}, readouts=("own",))
+    summary = summarise(read_results(grid, ["usps"], ["deepdpm", "dec", "hybrid"]))
+    summary["method"] = summary["method"].str.lower()
+    reported = published(*(("decs", "1", "usps", name, "acc", 90.0, "") for name in ("deepdpm", "dec", "hybrid")))
+    reduced = {name: Reason("told K", "It is told K.") for name in ("deepdpm", "hybrid")}
+    comparison = compare(summary, reported)
+    (part,) = paper_tables(comparison, reduced=reduced)["decs_table_1"]
+    assert [(row[2].text, row[2].note) for row in part.rows] == [
+        ("50.0 ± 0.0", "told K: It is told K."),
+        ("75.0 ± 5.0", ""),
+        ("failed", f"hybrid on usps: {NAN}"),
+    ]
+    table = dataset_table("usps", summary, comparison, reduced)
+    marked = [row[0].text for row in table.rows if row[0].note == "told K: It is told K."]
+    assert marked == ["deepdpm", "hybrid"]  # its own number of clusters is the read-out's
+
+
+def test_methods_not_their_papers_in_full_are_built_and_none_is_a_papers_own() -> None:
+    reduced = read_reduced()
+    assert set(reduced) <= set(methods.names())
+    assert not set(reduced) & {own for paper in PAPERS.values() for own in paper.methods}
+    assert reduced["deepdpm"].word == "reduced, told K"
 
 
 def test_notes_on_published_numbers_become_footnotes(comparison: pd.DataFrame) -> None:

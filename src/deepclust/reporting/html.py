@@ -406,6 +406,7 @@ class _Notes:
 
 def _row(name: Entry, entries: Iterable[Entry], notes: _Notes, class_: str | None = None) -> Html:
     """Return a row. The name links to its cell; if the name has no cell, the entries link to theirs."""
+    mark = notes.mark(name.note) if name.note else ""
     places = [
         tag(
             "td",
@@ -414,7 +415,7 @@ def _row(name: Entry, entries: Iterable[Entry], notes: _Notes, class_: str | Non
         )
         for entry in entries
     ]
-    return tag("tr", tag("th", _linked(name), scope="row"), *places, class_=class_)
+    return tag("tr", tag("th", _linked(name), mark, scope="row"), *places, class_=class_)
 
 
 def _linked(entry: Entry) -> str:

@@ -11,7 +11,7 @@ from deepclust.reporting.coverage import OURS as WITH_OURS
 from deepclust.reporting.coverage import counts
 from deepclust.reporting.markup import Html, cell_id, header_cell, scrolling, status, tag
 from deepclust.reporting.papers import PAPERS
-from deepclust.reporting.tables import INTERNAL_HEADINGS, OURS, Table, number, numbered, spread
+from deepclust.reporting.tables import INTERNAL_HEADINGS, OURS, UNDEFINED, Table, number, numbered, spread
 
 _IN_CACHE = "The clusters of all samples are in DVC's cache (dvc pull brings them)."
 
@@ -60,10 +60,10 @@ def _styles(summary: pd.DataFrame, families: Mapping[str, str]) -> tuple[Callabl
 
 
 def _published(papers: Mapping[str, Sequence[Table]]) -> pd.DataFrame:
-    """Return the accuracies that papers print, beside ours: the rows of `aggregate.compare`."""
+    """Return the accuracies that papers print for a method, no sweeps, beside ours: rows of `aggregate.compare`."""
     rows = [part.data for parts in papers.values() for part in parts]
-    found = pd.concat(rows) if rows else pd.DataFrame(columns=["dataset", "metric", "status"])
-    return found[(found["metric"] == "acc") & (found["status"] != NOT_RUN)]
+    found = pd.concat(rows) if rows else pd.DataFrame(columns=["dataset", "metric", "status", "setting"])
+    return found[(found["metric"] == "acc") & (found["status"] != NOT_RUN) & (found["setting"] == "")]
 
 
 def _ranks(
@@ -124,15 +124,15 @@ def _shapes(dataset: str, summary: pd.DataFrame, style: Callable[[str], int]) ->
         entries: list[str] = [status(record["status"])]
         if record["status"] == "ok":
             entries = [spread(*of_metric.loc[name, ["mean", "std"]], decimals=3) for name in INTERNAL_HEADINGS]
-            entries.append(tag("a", "CSV", href=f"files/{dataset}/{cell}/assignments.csv"))
+            entries += [str(record["n"]), tag("a", "CSV", href=f"files/{dataset}/{cell}/assignments.csv")]
         name = tag("th", charts.mark(style(record["method"])), _to_cell(dataset, cell), scope="row")
         lines.append(tag("tr", name, *(tag("td", entry) for entry in entries)))
-    heads = ["method", *INTERNAL_HEADINGS.values(), "clusters"]
+    heads = ["method", *INTERNAL_HEADINGS.values(), "n", "clusters"]
     head = tag("thead", tag("tr", *map(header_cell, heads)))
     return tag(
         "div",
         tag("h3", dataset),
-        tag("p", "No labels, so nothing says which is best: these numbers measure shape. ", _IN_CACHE),
+        tag("p", f"No labels, so nothing says which is best: these numbers measure shape. {UNDEFINED} {_IN_CACHE}"),
         scrolling(f"Shape on {dataset}", tag("table", head, *(tag("tbody", line) for line in lines))),
     )
 

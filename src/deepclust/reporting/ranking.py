@@ -7,10 +7,11 @@ import pandas as pd
 
 SEEDS = 3  # the fewest that tell anything: of two, one is above the other in one case of two
 RULE = (
-    "Cells are ranked by their mean ACC over seeds. Two are told apart where every seed of one is better than every "
-    f"seed of the other, and each has {SEEDS} seeds or more. Without any difference that happens by chance to one pair "
-    "in 10 with three seeds each, to one in 126 with five; nothing is corrected for the number of pairs. Read-outs, "
-    "other labels of the same fit, have no rank."
+    "Cells are ranked by their mean ACC over finished seeds. Two are told apart where every seed of one is better than "
+    f"every seed of the other, and each has {SEEDS} seeds or more. Without any difference that happens by chance to "
+    "one pair in 10 with three seeds each, to one in 126 with five. If the seeds of one cell all end alike, it happens "
+    "more often: to one pair in 4 with three seeds, to one in 16 with five. Nothing is corrected for the number of "
+    "pairs. Read-outs, other labels of the same fit, have no rank."
 )
 
 

@@ -13,7 +13,18 @@ from deepclust.errors import UserError
 from deepclust.reporting import charts, coverage, ranking, verdicts
 from deepclust.reporting.markup import markdown_grid as _grid
 from deepclust.reporting.papers import PAPERS
-from deepclust.reporting.tables import HEADINGS, Entry, Table, markdown_text, number, numbered, paper_stem, spread
+from deepclust.reporting.tables import (
+    HEADINGS,
+    Entry,
+    Evaluated,
+    Table,
+    markdown_text,
+    number,
+    numbered,
+    paper_stem,
+    spread,
+    sweeps_beside,
+)
 
 _START, _END = "<!-- generated: {} -->", "<!-- /generated -->"
 
@@ -43,10 +54,11 @@ def replace_block(text: str, name: str, body: str) -> str:
     return f"{before}{start}\n{body.strip()}\n{_END}{after}"
 
 
-def results_block(summary: pd.DataFrame, reports: str) -> str:
+def results_block(summary: pd.DataFrame, reports: str, reduced: Mapping[str, coverage.Reason] | None = None) -> str:
     """Return a grid's results: rows = cells, columns = data sets, each ACC / NMI / ARI in percent.
 
-    A cell without a finished seed shows its status. A data set's heading links to its table under `reports`.
+    A cell without a finished seed shows its status, a cell with failed seeds how many finished. A data set's heading
+    links to its table under `reports`. A method in `reduced` has its word beside it.
     """
     metrics = ["acc", "nmi", "ari"]
     datasets, cells = summary["dataset"].unique(), list(summary["cell"].unique())
@@ -60,21 +72,25 @@ def results_block(summary: pd.DataFrame, reports: str) -> str:
         scores = [records[dataset, cell, metric] for metric in metrics]
         if scores[0]["status"] != "ok":
             return str(scores[0]["status"])
-        return " / ".join(spread(100 * score["mean"], 100 * score["std"]) for score in scores)
+        text = " / ".join(spread(100 * score["mean"], 100 * score["std"]) for score in scores)
+        return text + _survivors(scores[0]["n"], scores[0]["failed"])
 
     heads = ["method", *(f"[{dataset}]({reports}/tables/{dataset}.md)" for dataset in datasets)]
-    rows = [[f"`{cell}`", *(show(dataset, cell) for dataset in datasets)] for cell in cells]
+    own = summary[~summary["cell"].str.contains("/")]  # a read-out of a reduced method may be whole
+    marks = _Marks(dict(zip(own["cell"], own["method"], strict=True)), reduced)
+    rows = [[marks.named(cell), *(show(dataset, cell) for dataset in datasets)] for cell in cells]
     finished = summary.loc[summary["status"] == "ok", "n"]
     seeds = (
         "no seed finished"
         if finished.empty
         else "n = " + "-".join(str(n) for n in sorted({*finished.agg(["min", "max"])}))
     )
+    some = "In brackets: how many of the seeds finished, where some failed. " if (summary["failed"] > 0).any() else ""
     caption = (
         f"{' / '.join(HEADINGS[metric] for metric in metrics)} in percent: mean ± std over seeds ({seeds}), final "
-        "epoch; labels train nothing and choose no run or epoch. NMI is normalised by the mean of the entropies. Every "
-        "seed, failed runs with their reasons and what the papers report: "
-        f"[{reports.lstrip('./')}]({reports}/README.md)."
+        "epoch; labels train nothing and choose no run or epoch. NMI is normalised by the mean of the entropies. "
+        f"{some}Every seed, failed runs with their reasons and what the papers report: "
+        f"[{reports.lstrip('./')}]({reports}/README.md).{marks.said}"
     )
     return f"{_grid(heads, rows, numeric=True)}\n\n{caption}"
 
@@ -85,7 +101,8 @@ def best_block(results: pd.DataFrame, comparison: pd.DataFrame, families: Mappin
     `results` has the rows of the grid's `results.csv`, `comparison` is the result of `aggregate.compare`. A method
     that is not in `families` has no row. The best of all on a data set is bold.
     """
-    accuracies = comparison[comparison["metric"] == "acc"].groupby(["dataset", "cell"])["reported"]
+    of_methods = (comparison["metric"] == "acc") & (comparison["setting"] == "")  # no points of a paper's sweep
+    accuracies = comparison[of_methods].groupby(["dataset", "cell"])["reported"]
     published = {place: dict.fromkeys([number(of.min()), number(of.max())]) for place, of in accuracies}
     datasets = list(results["dataset"].unique())
     by_dataset = {name: ranking.ranked(results, name) for name in datasets}
@@ -113,16 +130,20 @@ def best_block(results: pd.DataFrame, comparison: pd.DataFrame, families: Mappin
     return f"{_grid(heads, rows)}\n\n{caption}"
 
 
-def reported_block(comparison: pd.DataFrame, reports: Mapping[str, str]) -> str:
+def reported_block(
+    comparison: pd.DataFrame, reports: Mapping[str, str], reduced: Mapping[str, coverage.Reason] | None = None
+) -> str:
     """Return published numbers beside ours: a row for each paper's table, data set, method and grid.
 
     `comparison` is the result of `aggregate.compare` for one or more grids, each named in the column `grid`. `reports`
-    has the folder of each grid's reports. Methods without a finished seed and sweeps have no row.
+    has the folder of each grid's reports. Methods without a finished seed and sweeps have no row. With baselines among
+    the rows the caption says which grid they are from: that of `study.in_one_grid`. A method in `reduced` has its word
+    beside it.
     """
     metrics = ["acc", "nmi", "ari"]
     ours = comparison[comparison["status"] == "ok"]
     ours = ours.assign(order=ours.groupby(["paper", "table", "dataset", "cell"], sort=False).ngroup())
-    rows = []
+    rows, marks = [], _Marks({cell: cell for cell in ours["cell"]}, reduced)
     for (_, paper, table, dataset, cell, grid), group in ours.groupby(
         ["order", "paper", "table", "dataset", "cell", "grid"]
     ):
@@ -133,13 +154,18 @@ def reported_block(comparison: pd.DataFrame, reports: Mapping[str, str]) -> str:
         ]
         name, stem = f"{PAPERS[str(paper)].title}, {numbered(str(table))}", paper_stem(str(paper), str(table))
         link = f"[{name}]({reports[str(grid)]}/tables/{stem}.md)"
-        rows.append([link, str(dataset), f"`{cell}`", f"`{grid}`", *scores, str(group["n"].max())])
+        rows.append([link, str(dataset), marks.named(str(cell)), f"`{grid}`", *scores, str(group["n"].max())])
     heads = ["paper", "data set", "method", "grid", *(HEADINGS[metric] for metric in metrics), "seeds"]
     caption = (
         "Percent, *reported* → *ours* (mean ± std over seeds, final epoch); NMI with each paper's normaliser. The "
         "linked tables have the rows that were not run, the differences, and how each paper chose what it reports."
     )
-    return f"{_grid(heads, rows, numeric=True)}\n\n{caption}"
+    if any(cell not in PAPERS[paper].methods for paper, cell in ours[["paper", "cell"]].to_numpy()):
+        caption += (
+            " The paper's own methods are from every grid that has them. Any other method is from one grid: that of "
+            "the verdict on this data set, else the first with three seeds, else the first; no score chooses."
+        )
+    return f"{_grid(heads, rows, numeric=True)}\n\n{caption}{marks.said}"
 
 
 def paired_block(results: Mapping[str, pd.DataFrame]) -> str:
@@ -265,15 +291,15 @@ def labels_block(entries: Sequence[Mapping[str, Any]]) -> str:
     return _grid(["methods", "code read", "how labels enter"], rows)
 
 
-def coverage_block(covered: pd.DataFrame) -> str:
-    """Return the result of `coverage.coverage`: numbers of each kind by paper, then each reason."""
+def coverage_block(covered: pd.DataFrame, swept: str = "") -> str:
+    """Return the result of `coverage.coverage`: numbers of each kind by paper, `swept_sentence`, then each reason."""
     table = coverage.counts(covered)
     table["numbers"] = table.sum(axis=1)
     table.loc["all"] = table.sum()
     table = table[["numbers", *table.columns.drop("numbers")]]
     titles = {name: paper.title for name, paper in PAPERS.items()}
     rows = [[titles.get(name, name), *map(str, table.loc[name])] for name in table.index]
-    blocks = [_grid(["paper", *table.columns], rows, numeric=True)]
+    blocks = [_grid(["paper", *table.columns], rows, numeric=True), *([swept] if swept else [])]
     without = covered[covered["kind"] != coverage.OURS]
     lines = []
     for kind in coverage.KINDS:
@@ -281,10 +307,30 @@ def coverage_block(covered: pd.DataFrame) -> str:
             without[without["kind"] == kind].groupby("reason", sort=False), key=lambda item: (-len(item[1]), item[0])
         ):
             subjects = ", ".join(f"`{name}`" for name in sorted(part["subject"].unique()))
-            said = re.sub("^make repro GRID=[a-z0-9_]+", r"`\g<0>`", markdown_text(str(reason)))
+            said = re.sub("^make repro( GRID=[a-z0-9_]+)?", r"`\g<0>`", markdown_text(str(reason)))
             lines.append([kind, subjects, str(len(part)), said])
     blocks.append(_grid(["why none", "of what", "numbers", "reason, or what runs it"], lines))
     return "\n\n".join(blocks)
+
+
+def swept_sentence(comparison: pd.DataFrame, sweeps: Mapping[str, Sequence[Evaluated]]) -> str:
+    """Return how many numbers with ours are points of the papers' sweeps, and what ours are; empty for none.
+
+    `comparison` has the results of `swept.place` for grids named in the column `grid`, `sweeps` the grids' own.
+    """
+    rows = comparison[(comparison["setting"] != "") & comparison["difference"].notna()]
+    points = rows[["paper", "table", "dataset", "cell", "metric", "setting"]].drop_duplicates()
+    if points.empty:
+        return ""
+    ours = [
+        f"`{grid}`: {text}"
+        for grid, of_grid in sweeps.items()
+        for text in sweeps_beside(rows[rows["grid"] == grid], of_grid)
+    ]
+    return (
+        f"{len(points)} of the numbers with ours are points of the papers' sweeps. Ours are points of these sweeps, "
+        f"whose trainings may be shorter than those of the grid's cells: {'; '.join(ours)}."
+    )
 
 
 def methods_block(methods: Iterable[tuple[str, str, str, Sequence[str]]]) -> str:
@@ -442,6 +488,25 @@ def _varied(points: Iterable[str], base: Mapping[str, Any]) -> str:
     varied = "; ".join(f"{setting}: {', '.join(found)}" for setting, found in values.items())
     fixed = ", ".join(f"{setting} = {value}" for setting, value in base.items())
     return f"{varied} (with {fixed})" if fixed else varied
+
+
+class _Marks:
+    """The names of cells for a table, those of reduced methods with their word, and the sentences on these."""
+
+    def __init__(self, methods: Mapping[str, str], reduced: Mapping[str, coverage.Reason] | None) -> None:
+        self.found = {cell: reduced[method] for cell, method in methods.items() if reduced and method in reduced}
+
+    def named(self, cell: str) -> str:
+        return f"`{cell}` ({self.found[cell].word})" if cell in self.found else f"`{cell}`"
+
+    @property
+    def said(self) -> str:
+        return "".join(f" {reason}" for reason in dict.fromkeys(one.reason for one in self.found.values()))
+
+
+def _survivors(finished: int, failed: int) -> str:
+    """Return ` (4 of 5)` where seeds failed, so that a mean is over the others alone."""
+    return f" ({finished} of {finished + failed})" if failed else ""
 
 
 def _triple(values: Mapping[str, float], std: Mapping[str, float]) -> str:

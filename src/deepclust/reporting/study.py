@@ -228,16 +228,16 @@ def differences(
     """Return each published number that has ours beside it, once: paper, dataset, cell, metric, gap, own, family.
 
     `gap` is reported minus ours, in points. Where a paper prints a method twice, the first table counts. Ours are, for
-    the paper's own methods, those of the verdicts. For a baseline they are from the grid of the verdict on the same
-    paper and data set, if that grid has it; else from the first grid with `ranking.SEEDS` seeds, else from the first.
-    Sweeps and a paper's ablations are left out.
+    the paper's own methods, those of the verdicts, and for a baseline those `in_one_grid`. A paper's ablations are left
+    out.
 
     Parameters
     ----------
     judged
         The result of `verdicts.judge`.
     rows
-        The results of `aggregate.compare` below each other, each with its `grid`, in the order of preference.
+        The results of `aggregate.compare` below each other, each with its `grid`, in the order of preference; no
+        sweeps.
     methods, families
         The method of a cell by grid and cell, and the family of a method.
     """
@@ -257,33 +257,43 @@ def differences(
             }
             for metric, value in printed.items()
         ]
-    preferred = {(row["paper"], row["dataset"]): row["grid"] for row in judged.to_dict("records")}
     rows = rows[rows["metric"].isin(verdicts.METRICS) & rows["difference"].notna()]
-    for (paper, dataset, cell), part in rows.groupby(["paper", "dataset", "cell"], sort=False):
-        own = PAPERS[str(paper)].methods
-        if methods[part["grid"].iloc[0], str(cell)] in own:
+    rows = rows.assign(chosen=in_one_grid(rows, judged))
+    for (paper, _, cell), of_grids in rows.groupby(["paper", "dataset", "cell"], sort=False):
+        part = of_grids[of_grids["chosen"]]
+        table, grid = part[["table", "grid"]].iloc[0]
+        method = methods[grid, str(cell)]
+        if method in PAPERS[str(paper)].methods:
             continue
-        first = part[part["table"] == part["table"].iloc[0]]
-        by_choice = sorted(
-            dict.fromkeys(first["grid"]),
-            key=lambda grid: (
-                grid != preferred.get((paper, dataset)),
-                first.loc[first["grid"] == grid, "n"].max() < ranking.SEEDS,
-            ),
-        )
-        chosen = first[first["grid"] == by_choice[0]]
         found += [
             {
                 **{key: row[key] for key in ("paper", "dataset", "grid", "n", "cell", "metric", "reported")},
                 "gap": -row["difference"],
                 "own": False,
-                "family": families[methods[by_choice[0], str(cell)]],
+                "family": families[method],
             }
-            for row in chosen.to_dict("records")
+            for row in part[part["table"] == table].to_dict("records")
         ]
     table = pd.DataFrame(found)
     order = [list(PAPERS).index(paper) for paper in table["paper"]]
     return table.iloc[np.argsort(order, kind="stable")].reset_index(drop=True)
+
+
+def in_one_grid(rows: pd.DataFrame, judged: pd.DataFrame) -> np.ndarray:
+    """Return which rows have the grid that stands for their method on a data set of a paper, (R,) bool.
+
+    It is the grid of the verdict on this paper and data set, if that grid has the method; else the first grid with
+    `ranking.SEEDS` seeds, else the first. No score chooses. `rows` and `judged` are as in `differences`.
+    """
+    preferred = {(row["paper"], row["dataset"]): row["grid"] for row in judged.to_dict("records") if row["grid"]}
+    chosen = {}
+    for (paper, dataset, cell), part in rows.groupby(["paper", "dataset", "cell"], sort=False):
+        seeds = part.groupby("grid", sort=False)["n"].max()
+        judged_one = preferred.get((paper, dataset))
+        order = [(grid != judged_one, n < ranking.SEEDS) for grid, n in seeds.items()]
+        chosen[paper, dataset, cell] = seeds.index[order.index(min(order))]
+    places = zip(rows["paper"], rows["dataset"], rows["cell"], strict=True)
+    return np.array([chosen[place] == grid for place, grid in zip(places, rows["grid"], strict=True)], dtype=bool)
 
 
 def described(

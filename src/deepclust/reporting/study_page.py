@@ -127,8 +127,11 @@ def gaps_figure(gaps: pd.DataFrame) -> str:
     return charts.strips(groups, title, keys, "points of ACC, reported minus ours")
 
 
-def gaps_block(gaps: pd.DataFrame, picture: str) -> str:
-    """Return the picture with its finding, and medians by paper, by family and by data set."""
+def gaps_block(gaps: pd.DataFrame, picture: str, left_out: Mapping[str, int] | None = None) -> str:
+    """Return the picture with its finding, and medians by paper, by family and by data set.
+
+    `left_out` has the number of published numbers beside ours that are of methods which are not their papers' in full.
+    """
     accuracy = gaps[gaps["metric"] == "acc"].reset_index(drop=True)
     own = accuracy["own"].to_numpy(bool)
     found, _ = medians(accuracy, {"own": own, "baselines": ~own})
@@ -166,7 +169,16 @@ def gaps_block(gaps: pd.DataFrame, picture: str) -> str:
             + (", and the interval says otherwise." if len(agreed) > 1 else ".")
             + " Pairs that share a data set are not independent, so that both are surer than they should be.",
             markdown_grid(heads, lines, numeric=True),
+            *([_left_out(left_out)] if left_out else []),
         ]
+    )
+
+
+def _left_out(numbers: Mapping[str, int]) -> str:
+    said = ", ".join(f"`{cell}` ({n})" for cell, n in numbers.items())
+    return (
+        f"Left out of all gaps are {sum(numbers.values())} numbers of methods that are reduced here, or told the "
+        f"number of clusters, because ours are not of the same method: {said}."
     )
 
 

@@ -4,7 +4,7 @@ import itertools
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,9 @@ OURS = (
     "final epoch, mean ± std (ddof 1) over n finished seeds, percent; labels train nothing and choose no run or epoch"
 )
 
+Evaluated = tuple[Mapping[str, Any], pd.DataFrame]  # a sweep in the index, and the rows of its results.csv
+
+_REDUCED = Path(__file__).with_name("reduced.yaml")
 _DASH, _MINUS, _UNDER = "\N{EM DASH}", "\N{MINUS SIGN}", "\N{DOWNWARDS ARROW WITH TIP RIGHTWARDS} "
 INTERNAL_HEADINGS = {
     "silhouette": "Silhouette",
@@ -36,12 +39,13 @@ CRITERIA_HEADINGS = {  # of a choice of K, for which Calinski-Harabasz was made
     "modularity": INTERNAL_HEADINGS["modularity"],
     "stability": INTERNAL_HEADINGS["stability"],
 }
+UNDEFINED = "A seed for which a metric is not defined, as for a single cluster, counts in n and not in that mean."
 _UNLABELLED = (
     "This data set has no labels. ACC, NMI, ARI and purity need them and are absent, as are confusion matrices. "
     "Silhouette (of at most 5,000 samples) and Davies-Bouldin look at the samples as the methods were given them, "
     "modularity at their nearest-neighbour graph; stability is the mean ARI of one seed's clusters with the others'. "
     "They measure shape: a high one does not make clusters true. Final epoch, mean ± std (ddof 1) over n finished "
-    f"seeds; {_DASH}: not defined, as for a single cluster or a single seed."
+    f"seeds. {UNDEFINED} {_DASH}: not defined for any."
 )
 _LATEX = {character: f"\\{character}" for character in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
@@ -143,23 +147,33 @@ def write(tables: Sequence[Table], stem: Path | str) -> None:
     write_csv(f"{stem}.csv", pd.concat([table.data for table in tables]))
 
 
-def dataset_table(dataset: str, summary: pd.DataFrame, comparison: pd.DataFrame) -> Table:
+def read_reduced() -> dict[str, Reason]:
+    """Return the methods that are not their papers' in full, each with the word for pages and the sentence on it."""
+    return {method: Reason(**entry) for method, entry in files.read_yaml(_REDUCED).items()}
+
+
+def dataset_table(
+    dataset: str, summary: pd.DataFrame, comparison: pd.DataFrame, reduced: Mapping[str, Reason] | None = None
+) -> Table:
     """Return every cell's row on one data set and, under it, a line for each paper's table that has this method.
 
     A paper's line stands in the columns that its metrics are comparable with: the value as reported and, in brackets,
-    ours minus reported. Unlabelled data have the columns of the internal metrics instead, and no papers. `comparison`
-    is the result of `compare` for this summary. Raises UserError for an unknown data set.
+    ours minus reported. A paper's sweep has no lines: its points are in the paper's own table. Unlabelled data have the
+    columns of the internal metrics instead, and no papers. `comparison` is the result of `compare` for this summary, or
+    of `swept.place`. A cell of a method in `reduced` has a footnote. Raises UserError for an unknown data set.
     """
     ours = summary[summary["dataset"] == dataset]
     if ours.empty:
         raise UserError(f"dataset must be one of {', '.join(summary['dataset'].unique())}, got {dataset!r}")
     if is_unlabelled(summary, dataset):
         return _unlabelled_table(dataset, ours)
-    published = comparison[(comparison["dataset"] == dataset) & (comparison["status"] != NOT_RUN)]
+    compared = (comparison["status"] != NOT_RUN) & (comparison["setting"] == "")  # no points of a paper's sweep
+    published = comparison[compared & (comparison["dataset"] == dataset)]
     rows = []
     for cell, group in ours.groupby("cell", sort=False):
         by_metric = {record["metric"]: record for record in group.to_dict("records")}
-        name = Entry(str(cell), _link(dataset, str(cell)))
+        note = _reduction(group["method"].iloc[0], reduced) if "/" not in str(cell) else ""  # a read-out may be whole
+        name = Entry(str(cell), _link(dataset, str(cell)), note)
         scores = [_score(by_metric[metric], "mean", 100) for metric in EXTERNAL]
         rows.append([name, *scores, *_counts(by_metric["acc"])])
         for (paper, table), lines in published[published["cell"] == cell].groupby(["paper", "table"], sort=False):
@@ -178,19 +192,42 @@ def dataset_table(dataset: str, summary: pd.DataFrame, comparison: pd.DataFrame)
     return Table(f"Results on {dataset}", caption, columns, rows, _tidy(ours[ours["metric"].isin(EXTERNAL)], published))
 
 
-def paper_tables(comparison: pd.DataFrame, absent: Absent | None = None) -> dict[str, list[Table]]:
+def paper_tables(
+    comparison: pd.DataFrame,
+    absent: Absent | None = None,
+    sweeps: Sequence[Evaluated] = (),
+    reduced: Mapping[str, Reason] | None = None,
+) -> dict[str, list[Table]]:
     """Return, by file stem, each table of a paper: one part per data set that was run, in the paper's own order.
 
     Every method the paper lists has its row. Where there is none of ours, the word of `absent` for the method, or for
-    its sweep, stands in its place, with the reason as a footnote; `not run` if there is no such word.
+    its sweep, stands in its place, with the reason as a footnote; `not run` if there is no such word. The caption names
+    those of the grid's `sweeps`, the result of `read_sweeps`, that stand beside points of the paper's. Ours have a
+    footnote for a method in `reduced`.
     """
     tables = {}
     for (paper, table), rows in comparison.groupby(["paper", "table"], sort=False):
         tables[paper_stem(str(paper), str(table))] = [
-            _paper_part(str(paper), str(table), str(dataset), part, absent or Absent())
+            _paper_part(str(paper), str(table), str(dataset), part, absent or Absent(), sweeps, reduced)
             for dataset, part in rows.groupby("dataset", sort=False)
         ]
     return tables
+
+
+def sweeps_beside(comparison: pd.DataFrame, sweeps: Sequence[Evaluated]) -> list[str]:
+    """Return name, seeds and shared settings of each sweep with points in a result of `swept.place`, as text."""
+    rows = comparison[(comparison["setting"] != "") & (comparison["status"] != NOT_RUN)]
+    points = {(row["dataset"], row["cell"], frozenset(row["setting"].split())) for row in rows.to_dict("records")}
+    found = []
+    for sweep, results in sweeps:
+        own = {(sweep["dataset"], sweep["cell"], frozenset(point.split(","))) for point in results["point"]}
+        if own & points:
+            points -= own  # the first sweep that has a point stands beside it
+            n_seeds = results["seed"].nunique()
+            base = ", ".join(f"{name} = {value}" for name, value in sweep["base"].items())
+            seeds = f"{n_seeds} seed{'s' if n_seeds > 1 else ''} a point"
+            found.append(f"{sweep['name']} ({', '.join(filter(None, [seeds, base]))})")
+    return found
 
 
 def paper_stem(paper: str, table: str) -> str:
@@ -228,7 +265,15 @@ def _unlabelled_table(dataset: str, ours: pd.DataFrame) -> Table:
     return Table(f"Results on {dataset}", _UNLABELLED, columns, rows, data.drop(columns="method"))
 
 
-def _paper_part(paper: str, table: str, dataset: str, comparison: pd.DataFrame, absent: Absent) -> Table:
+def _paper_part(
+    paper: str,
+    table: str,
+    dataset: str,
+    comparison: pd.DataFrame,
+    absent: Absent,
+    sweeps: Sequence[Evaluated],
+    reduced: Mapping[str, Reason] | None,
+) -> Table:
     there = set(comparison["metric"])
     metrics = [metric for metric in EXTERNAL if metric in there] or sorted(there)  # a table of one metric of its own
     rows = []
@@ -242,8 +287,10 @@ def _paper_part(paper: str, table: str, dataset: str, comparison: pd.DataFrame, 
             else:
                 reported = Entry(spread(record["reported"], record["reported_std"]), note=record["note"])
                 difference = Entry(number(record["difference"], signed=True))
-                none = record["status"] == NOT_RUN
-                row += [reported, _missing(record, absent) if none else _score(record, "reproduced", 1), difference]
+                ours = _missing(record, absent) if record["status"] == NOT_RUN else _score(record, "reproduced", 1)
+                if record["status"] == "ok":
+                    ours = replace(ours, note=_reduction(record["cell"], reduced))
+                row += [reported, ours, difference]
         rows.append(row + _counts(next(iter(by_metric.values()))))
     known = PAPERS[paper]
     caption = (
@@ -251,6 +298,8 @@ def _paper_part(paper: str, table: str, dataset: str, comparison: pd.DataFrame, 
         f"Difference: ours minus reported, in points. A word in place of ours says why there is none. {_DASH}: not "
         "in the paper, or nothing to compare."
     )
+    if beside := sweeps_beside(comparison, sweeps):
+        caption += f" Ours at the points of the paper's sweep are from sweeps of this grid: {', '.join(beside)}."
     columns = ["method", *["reported", "ours", "diff."] * len(metrics), "n", "failed"]
     groups = [("", 1), *((HEADINGS.get(metric, metric.capitalize()), 3) for metric in metrics), ("", 2)]
     title = f"{known.title}, {numbered(table)}, on {dataset}"
@@ -265,6 +314,11 @@ def _score(record: Mapping[Any, Any], value: str, scale: float, decimals: int = 
     if math.isnan(record[value]):
         return Entry(_DASH)  # the cell ran, but the metric is not defined
     return Entry(spread(scale * record[value], scale * record["std"], decimals=decimals), link)
+
+
+def _reduction(method: str, reduced: Mapping[str, Reason] | None) -> str:
+    """Return the footnote of a method that is not its paper's in full, or nothing."""
+    return f"{reduced[method].word}: {reduced[method].reason}" if reduced and method in reduced else ""
 
 
 def _missing(record: Mapping[Any, Any], absent: Absent) -> Entry:
