@@ -116,9 +116,9 @@ def prepare(
     ------
     UserError
         One line naming file, row and column: values that are no finite numbers, fewer than two rows, K out of range,
-        images of several shapes or unreadable, or of another than `image_shape` in an array, labels missing, of another number than the rows or of other classes;
-        whatever may not be what it seems: an index among the features, a header of numbers, images that hold more than
-        would be read.
+        images of several shapes or unreadable, those of an array of another than `image_shape`, labels missing, of
+        another number than the rows or of other classes; whatever may not be what it seems: an index among the
+        features, a header of numbers, images that hold more than would be read.
     """
     at = f"own.{name}"
     shape = tuple(image_shape) if image_shape else None
