@@ -1,8 +1,10 @@
 """The command `deepclust`: own data from the file to the page, what there is, and thin commands for a clone."""
 
+import errno
 import importlib.util
 import json
 import logging
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -184,13 +186,91 @@ def test_results_are_replaced_where_that_is_asked_for_and_nothing_else_ever(flow
     cluster(*TABLE)
     with pytest.raises(UserError, match=r"out is there already; .* --out \(--force replaces results of this command\)"):
         cluster(*TABLE)
-    Path("out/labels.csv").unlink()
+    Path("out/labels.csv").write_text("")
     assert len(cluster(*TABLE, "--force")) == 60
     Path("mine").mkdir()
     Path("mine/notes.txt").write_text("mine")
     with pytest.raises(UserError, match="mine is there already; name another place"):
         cluster(*TABLE, "--force", out="mine")
     assert [path.name for path in Path("mine").iterdir()] == ["notes.txt"]
+    Path("out/files/notes.txt").write_text("mine")
+    with pytest.raises(UserError, match=r"out is there already; .* \(this command did not make files/notes.txt\)$"):
+        cluster(*TABLE, "--force")
+    assert Path("out/files/notes.txt").read_text() == "mine"
+
+
+@pytest.mark.usefixtures("flowers", "undrawn")
+def test_a_folder_with_the_data_is_never_replaced(here: Path) -> None:
+    cluster(*TABLE)
+    shutil.copy("flowers.csv", "out/flowers.csv")
+    for data, out, what in (
+        ("out/flowers.csv", "out", "the data"),
+        ("out/flowers.csv", "out/.", "the data"),
+        ("out", "out", "the data"),
+        ("flowers.csv", ".", "the data"),
+        ("out/flowers.csv", str(here), "the data"),
+    ):
+        with pytest.raises(UserError, match=f" is or holds {what}; name another place for the results with --out$"):
+            cluster(data, *TABLE[1:], "--force", out=out)
+    assert pd.read_csv("out/flowers.csv").shape == (60, 4)
+
+
+@pytest.mark.usefixtures("flowers", "undrawn")
+def test_results_go_where_a_name_leads(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (here / "there").mkdir()
+    (here / "link").symlink_to("there")
+    (here / "to_nothing").symlink_to("made")
+    (here / "circle").symlink_to("circle")
+    (here / "empty").mkdir()
+    assert len(cluster(*TABLE, out="link")) == 60
+    assert len(cluster(*TABLE, "--force", out="link")) == 60
+    assert len(cluster(*TABLE, out="to_nothing")) == 60
+    assert (here / "there/run.json").exists()
+    assert (here / "made/run.json").exists()
+    assert (here / "link").is_symlink()
+    with pytest.raises(UserError, match=r"circle cannot be made: .*circle is no folder to write in"):
+        cluster(*TABLE, out="circle")
+    with pytest.raises(UserError, match=r"^the name a{20}\.\.\. is longer than 240 bytes"):
+        cluster(*TABLE, out="a" * 250)
+    assert len(cluster(*TABLE, out="a" * 240)) == 60
+    monkeypatch.chdir(here / "empty")
+    with pytest.raises(UserError, match="/empty is or holds the current folder"):
+        cluster("../flowers.csv", *TABLE[1:], out=".")
+    assert (here / "empty").is_dir()
+
+
+@pytest.mark.usefixtures("flowers")
+def test_a_name_with_dollars_is_no_formula(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("flowers.csv").rename("$a_$.csv")
+    cluster("$a_$.csv", *TABLE[1:])
+    assert Path("out/figures/tsne.png").exists()
+    assert "no more figures" not in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("flowers")
+def test_a_fit_outlives_its_figures(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def draw(*_: Any) -> None:
+        raise ValueError("no such\nfont")
+
+    monkeypatch.setattr(own, "_draw", draw)
+    assert len(cluster(*TABLE)) == 60
+    assert "no more figures: ValueError: no such font\n" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("flowers")
+def test_a_full_disk_is_one_line_and_nothing_is_written(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def draw(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(own, "_draw", draw)
+    monkeypatch.setattr(sys, "argv", ["deepclust", "cluster", *TABLE, "--method", "kmeans"])
+    with pytest.raises(SystemExit):
+        run()
+    said = f"error: [Errno {errno.ENOSPC}] No space left on device (nothing was written); mend that and run the same"
+    assert capsys.readouterr().err == f"{said} command again\n"
+    assert [path.name for path in Path().iterdir()] == ["flowers.csv"]
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -330,6 +410,7 @@ def test_without_a_graph_there_is_no_auto(flowers: pd.DataFrame, monkeypatch: py
 
 
 K3 = ("cluster", "flowers.csv", "-k", "3")
+NONE = ("cluster", "none.csv", "-k", "3")  # settings are judged before any file
 
 
 @pytest.mark.parametrize(
@@ -350,7 +431,7 @@ K3 = ("cluster", "flowers.csv", "-k", "3")
         (("cluster", "flowers.csv", "-k", "2-4", "--seeds", "0"), "^--seeds must be at least 1, .* got 0 from 0$"),
         (
             ("cluster", "flowers.csv", "-k", "2-4", "--columns", "petal", "--set", "alpha=0"),
-            "^alpha: Input should be greater than 0, got 0$",
+            "^--set alpha: Input should be greater than 0, got 0$",
         ),
         ((*K3, "--labls", "kind"), "unrecognized arguments: --labls"),
         (("cluster", "none.csv", "-k", "3"), "none.csv does not exist; correct the path$"),
@@ -369,12 +450,23 @@ K3 = ("cluster", "flowers.csv", "-k", "3")
             (*K3, "--out", "flowers.csv/out"),
             "^flowers.csv/out cannot be made: .*flowers.csv is no folder to write in",
         ),
-        ((*K3, "--out", "/"), "^/ is there already; name another place for the results with --out "),
+        ((*K3, "--out", "/"), "^/ is or holds the data; name another place for the results with --out$"),
         ((*K3, "--method", "kmean"), "^unknown method 'kmean'; the methods are ac_gdl, "),
         ((*K3, "--set", "epochs"), "^--set takes NAME=VALUE, .* got epochs$"),
         ((*K3, "--set", "epoch=3"), "^'epoch' is not a setting of hybrid; it takes pretraining, alpha, "),
         ((*K3, "--set", "network.epochs=3"), "^--set takes NAME=VALUE, or pretraining.NAME=VALUE"),
-        ((*K3, "--columns", "petal", "--set", "alpha=0"), "^Hybrid: alpha: Input should be greater than 0, got 0$"),
+        ((*NONE, "--set", "alpha=0"), "^--set alpha: Input should be greater than 0, got 0$"),
+        ((*NONE, "--method", "idec", "--set", "gamma=NaN"), "^--set gamma: Input should be a finite number, got nan$"),
+        ((*NONE, "--set", "pretraining=5"), "^--set pretraining: Input should be a valid dictionary, got 5$"),
+        ((*NONE, "--set", "pretraining.foo=1"), "^--set pretraining: 'foo' is not a setting of network 'mlpbn'; it ta"),
+        ((*NONE, "--set", "pretraining.network=mpl"), "^--set pretraining: unknown network 'mpl'; the networks are"),
+        ((*NONE, "--method", "decs", "--set", "pretraining.foo=1"), "^--set pretraining: 'foo' is not a setting of ne"),
+        (
+            (*K3, "--set", "pretraining=null", "--set", "pretraining.epochs=1"),
+            "^--set pretraining=null and --set pretraining.epochs=1 are two ways to say one thing; take one of them$",
+        ),
+        ((*NONE, "--device", "gpu"), "^--device: Input should be 'auto', 'cpu', 'cuda', 'cuda:N' or 'mps', got 'gpu'$"),
+        ((*NONE, "--device", "cuda:99"), "^device is cuda:99, but torch sees "),
         ((*K3, "--columns", "petal", "--threads", "0"), "^--threads must be at least 1"),
         (("methods", "kmean"), "^unknown method 'kmean'"),
         (("run", "benchmrk"), "^there is no grid 'benchmrk'; the grids are demo, "),
@@ -387,6 +479,29 @@ def test_errors_are_one_line(words: tuple[str, ...], message: str, flowers: pd.D
         main(*words)
     assert "\n" not in str(caught.value)
     assert sorted(path.name for path in Path().iterdir()) == ["flowers.csv"]
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_names_of_the_users_stay_as_they_are(here: Path) -> None:
+    path = here / "scale: x"
+    path.mkdir()
+    (path / "t.csv").write_text("n_clusters,image_shape,scale\na,1,2\nb,3,4\n")
+    words = (str(path / "t.csv"), "-k", "2", "--labels", "kind")
+    with pytest.raises(UserError, match=r"^t.csv has no column 'kind'; it has n_clusters, image_shape, scale$"):
+        cluster(*words)
+    with pytest.raises(UserError, match=r"^t.csv, row 1, column 'n_clusters': 'a' is no number; .* under --columns$"):
+        cluster(*words[:3])
+    path.rename(here / "n_clusters: 4")
+    with pytest.raises(UserError, match=r"^n_clusters: 4 holds no images; correct the path$"):
+        cluster("n_clusters: 4", "-k", "2")
+    np.save("n_clusters: 4/x.npy", np.eye(3))
+    with pytest.raises(UserError, match=r"^x.npy is no readable image .*; .* say under --array which file holds"):
+        cluster("n_clusters: 4", "-k", "2")
+    np.save("image_shape.npy", np.random.default_rng(0).random((4, 2, 2)))
+    with pytest.raises(
+        UserError, match=r"^--image-shape \(1, 4, 1\) is .* in image_shape.npy, .*; leave --image-shape"
+    ):
+        cluster("image_shape.npy", "-k", "2", "--image-shape", "1,4,1")
 
 
 @pytest.mark.parametrize(

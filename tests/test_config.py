@@ -210,6 +210,18 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], None], list[str]]] = {
                 {"path": "x.npy", "n_clusters": 2, "scale": "none", "labels": "y.npy"},
                 ["make path the folder of both"],
             ),
+            "array_from_elsewhere": (
+                {"path": "x", "n_clusters": 2, "scale": "none", "array": "/x/X.npy"},
+                ["array and labels are files below path", "not hidden; move them there"],
+            ),
+            "labels_from_above": (
+                {"path": "x", "n_clusters": 2, "scale": "none", "array": "X.npy", "labels": "../y.npy"},
+                ["array and labels are files below path"],
+            ),
+            "hidden_labels": (
+                {"path": "x", "n_clusters": 2, "scale": "none", "array": "a/X.npy", "labels": ".y.npy"},
+                ["array and labels are files below path"],
+            ),
             "labels_of_images": ({"path": "x", "n_clusters": 2, "labels": "y"}, ["'folders' or absent"]),
             "shape_of_images": ({"path": "x", "n_clusters": 2, "image_shape": [2, 8, 8]}, ["1 or 3 channels"]),
             "shape_of_channels_last": (
@@ -304,11 +316,19 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], None], list[str]]] = {
     ),
     "network_of_a_method_that_reads_none": (
         change({"network": "mlp"}, "methods", "kmeans"),
-        ["methods.kmeans.network='mlp'", "'kmeans' reads none network", "correct it"],
+        ["params.yaml: methods.kmeans.network='mlp'", "'kmeans' reads no network", "take it out"],
     ),
     "no_network_of_a_method_that_reads_one": (
         change("", "methods", "idec", "network"),
         ["methods.idec.network=''", "'idec' reads 'mlp'", "correct it"],
+    ),
+    "networks_of_a_cell": (
+        change(["mlp"], "methods", "idec", "network"),
+        ["params.yaml: methods.idec.network=['mlp']", "'idec' reads 'mlp' or another network", "correct it"],
+    ),
+    "no_network_by_default": (
+        override(defaults={"network": None}),
+        ["params.yaml: overrides.digits.defaults.network=None", "reads 'mlp' or another network"],
     ),
     "unknown_network_of_a_cell": (
         change("mpl", "methods", "idec", "network"),
@@ -624,6 +644,15 @@ def test_defaults_reach_what_has_such_a_setting_and_yield_to_its_own_entry(proje
     assert found.cells["idec"].settings["epochs"] == 9
     assert [found.cells["decs"].settings[name] for name in ("epochs", "batch_size", "n_init")] == [7, 16, 4]
     assert found.cells["kmeans"].settings == {"n_init": 20}  # its entry says so
+
+
+def test_a_network_by_default_is_that_of_the_methods_that_read_one(project: Path) -> None:
+    def edit(content: dict[str, Any]) -> None:
+        content["defaults"] = {"network": "conv"}
+        content["methods"] = {"kmeans": {}, "idec": {}, "dec": {"network": "mlp"}}
+
+    cells = config.resolve(planned(edit), "digits").cells
+    assert {name: cell.network for name, cell in cells.items()} == {"kmeans": None, "idec": "conv", "dec": "mlp"}
 
 
 def test_lengths_in_iterations_and_in_epochs_yield_to_each_other_as_other_settings_do(project: Path) -> None:

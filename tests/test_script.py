@@ -51,7 +51,9 @@ def test_wrong_number_of_arguments_is_one_line(capsys: pytest.CaptureFixture[str
 ADVICE = "; mend that and run the same command again: what was finished is kept\n"
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES])
+@pytest.mark.parametrize(
+    "number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.ENOTDIR, errno.ENAMETOOLONG]
+)
 def test_storage_that_takes_no_more_is_one_line(number: int, capsys: pytest.CaptureFixture[str]) -> None:
     error = OSError(number, os.strerror(number))
     error.add_note("while writing x")

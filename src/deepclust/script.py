@@ -20,6 +20,7 @@ _log = logging.getLogger(__name__)
 
 # Storage is full, over quota, too large, or read-only. None: NumPy's and shutil's errors, which carry no number
 _STORAGE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, None}
+_STORAGE |= {errno.ENOTDIR, errno.ENAMETOOLONG}  # or takes no such name
 
 
 def run_as_script(main: Callable[..., None], *, is_stage: bool = True) -> None:
@@ -50,7 +51,8 @@ def run_as_script(main: Callable[..., None], *, is_stage: bool = True) -> None:
             raise
         what = error.args[0][0][-1] if isinstance(error, shutil.Error) else error  # copytree lists every file
         line = " ".join([str(what), *getattr(error, "__notes__", [])])
-        sys.exit(_complain(f"{line}; mend that and run the same command again: what was finished is kept"))
+        kept = ": what was finished is kept" if is_stage else ""
+        sys.exit(_complain(f"{line}; mend that and run the same command again{kept}"))
 
 
 def _hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:

@@ -102,6 +102,30 @@ def test_channels_that_come_last_are_warned_of(
         assert caplog.messages[0].endswith("save np.moveaxis(X, 3, 1) instead")
 
 
+@pytest.mark.parametrize("shape", [(6, 8, 8, 3), (6, 8, 24)])
+def test_a_shape_that_contradicts_the_images_of_an_array_is_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    path = save(tmp_path, np.random.default_rng(0).random(shape))
+    with pytest.raises(UserError, match=r"^own\.mine\.image_shape: \(3, 8, 8\) is not .*; leave image_shape out, or"):
+        read(path, image_shape=[3, 8, 8])
+    as_it_is = (1, *shape[1:])[-3:]
+    assert read(path, image_shape=list(as_it_is)).image_shape == read(path).image_shape == as_it_is
+    rows = save(tmp_path, np.random.default_rng(0).random((6, 192)))
+    assert read(rows, image_shape=[3, 8, 8]).image_shape == (3, 8, 8)
+
+
+@pytest.mark.parametrize("labels", [["a", "", "b"], [1, np.nan, 2]], ids=["text", "numbers"])
+def test_a_label_that_is_missing_in_an_array_is_named(tmp_path: Path, labels: list[Any]) -> None:
+    np.savez(tmp_path / "x.npz", X=np.eye(3), y=labels)
+    with pytest.raises(UserError, match=r"^own\.mine: x\.npz, y, row 2: the label is missing; add it$"):
+        read(tmp_path / "x.npz", array="X", labels="y")
+
+
+def test_arrays_among_images_are_asked_for_by_name(tmp_path: Path) -> None:
+    save(tmp_path, np.eye(3))
+    with pytest.raises(UserError, match=r"^own\.mine: x\.npy is no readable image .*, or say under array whi"):
+        read(tmp_path)
+
+
 # ------------------------------------------------------------------------------------------------------ sparse matrices
 
 

@@ -82,6 +82,7 @@ def test_labels_that_are_none_are_refused(tmp_path: Path, text: str, message: st
         ),
         ("a,i\n" + rows(10, lambda i: i * i, lambda i: i + 1), {}, "column 'i' counts the rows from 1"),
         ("0,0\n1,2\n2,4\n", {}, "the first row is numbers, 0, 0; set header: false if it is data, or header: true if"),
+        ("u,0,3\nv,2,5\nw,4,4\n", {"index": True}, "the first row is numbers, 0, 3; set header: false if it is data"),
         ("a,b,a\n1,2,3\n4,5,6\n", {}, "t.csv has several columns 'a'; rename all but one"),
         ("1,1\n1,2\n2,4\n", {"header": True}, "t.csv has several columns '1'"),
         ("a,b\n1,2\n2,4\n", {"index": "c"}, "t.csv has no column 'c'; it has a, b"),
@@ -89,6 +90,9 @@ def test_labels_that_are_none_are_refused(tmp_path: Path, text: str, message: st
         ("a,b\n1,2\n3,NA\n", {}, "t.csv, row 2, column 'b': nan is missing or infinite"),
         ("a,b\n1,2\n3,nan\n", {}, "t.csv, row 2, column 'b': nan is missing or infinite"),
         ("a,b\n1,2\n3,1e400\n", {}, "t.csv, row 2, column 'b': inf is missing or infinite"),
+        (f"a,b\n1,2\n3,{'9' * 400}\n", {}, "t.csv, row 2, column 'b': inf is missing or infinite"),
+        ("a,b\n1,2,3\n4,5,6\n", {}, "row 1 has more cells than the first line; name every column, take out"),
+        ("a,b\n1,2\n4,5,\n", {}, "line 3 has more cells than the first line; name every column, take out separat"),
     ],
 )
 def test_what_may_be_mistaken_is_refused(tmp_path: Path, text: str, settings: Any, message: str) -> None:
@@ -100,6 +104,9 @@ def test_what_may_be_mistaken_is_refused(tmp_path: Path, text: str, settings: An
     ("text", "settings", "expected", "samples"),
     [
         (",a\n007,1\n7,3\nNA,2\n", {"index": True}, [[0], [1], [0.5]], ("007", "7", "NA")),
+        (",0\nu,1\nv,3\nw,2\n", {"index": True}, [[0], [1], [0.5]], ("u", "v", "w")),
+        ("id,0\nu,1\nv,3\nw,2\n", {"index": True, "header": True}, [[0], [1], [0.5]], ("u", "v", "w")),
+        ("id,0\nu,1\nv,3\nw,2\n", {"index": "id"}, [[0], [1], [0.5]], ("u", "v", "w")),
         ("a,who\n1,u\n3,v\n2,w\n", {"index": "who"}, [[0], [1], [0.5]], ("u", "v", "w")),
         (",a\n0,1\n1,3\n2,2\n", {"columns": ["a"]}, [[0], [1], [0.5]], ()),
         ("1,10\n2,30\n3,20\n", {"header": False}, EXPECTED, ()),
@@ -250,6 +257,12 @@ def test_labels_of_parquet_are_of_their_type(tmp_path: Path) -> None:
         y = read(tmp_path / "t.parquet", 4 if label == "w" else 3, columns=["a"], labels=label).y
         assert y is not None
         assert y.tolist() == expected * 2
+
+
+def test_dates_of_parquet_are_told_from_numbers(tmp_path: Path) -> None:
+    pd.DataFrame({"a": [1.0, 2], "day": pd.to_datetime(["2020", "2021"])}).to_parquet(tmp_path / "t.parquet")
+    with pytest.raises(UserError, match=r"column 'day': datetime.* is no number; list the numeric columns under colu"):
+        read(tmp_path / "t.parquet")
 
 
 def test_damaged_parquet_is_refused(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import inspect
 import json
 import logging
 import math
-import os
 import re
 import secrets
 import shutil
@@ -21,16 +20,18 @@ import numpy as np
 
 from deepclust import __version__, execution, methods, nets
 from deepclust.cli._lines import aligned, say
+from deepclust.cli._room import room
 from deepclust.cli.catalogue import APART
 from deepclust.closure import code_of, digest_of
 from deepclust.errors import NotApplicable, SeedFailed, UserError
 from deepclust.files import read_array, read_json, write_array, write_json, write_text
-from deepclust.settings import as_plain, names_of
+from deepclust.settings import as_plain, checked, names_of
 
 _NAME = "data"  # in messages of the reader, which speak of own.NAME
 _N_SEEDS = 3  # for each K of a range
 _SHOWN = 20  # values of K in the table on the screen
 _DRAWN_WITH = ("matplotlib", "openTSNE")
+_SPOKEN = "n_clusters|image_shape|columns|index|header|separator|encoding|compression|scale|array"  # by the reader
 _PLAIN = {"null": None, "none": None, "true": True, "false": False}
 
 
@@ -43,9 +44,10 @@ def cluster(asked: argparse.Namespace) -> None:
         raise UserError(f"--threads must be at least 1 and --seed in [0, 2^32), got {asked.threads} and {asked.seed}")
     wanted = _clusters(asked.n_clusters)
     seeds = _seeds(asked, wanted)
+    _require_settings(cls, given, asked.device)
     folder = Path(asked.out or f"{Path(asked.data).name.split('.')[0] or 'data'}-{asked.method}")
-    _require_room(folder, force=asked.force)
-    half = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
+    folder = room(folder, Path(asked.data), force=asked.force)
+    half = folder.with_name(f".{secrets.token_hex(4)}.tmp")
     kept = None
     try:
         data, read = _read(asked, wanted)
@@ -75,11 +77,14 @@ def cluster(asked: argparse.Namespace) -> None:
         half.rename(folder)
         if kept is not None:
             kept.discard()
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, OSError) as error:
+        done = "nothing was written"
         if kept:
             done = f"{len(kept)} fits are kept in {kept.folder}, and the same command goes on from there"
+        if isinstance(error, KeyboardInterrupt):
             raise KeyboardInterrupt(done) from None
-        raise KeyboardInterrupt("nothing was written") from None
+        error.add_note(f"({done})")
+        raise
     finally:
         shutil.rmtree(half, ignore_errors=True)
     _summarise(folder, asked, method.labels_, scores)
@@ -198,12 +203,15 @@ def _looks_like_a_graph(X: np.ndarray) -> bool:
 def _in_options(message: str) -> str:
     """Return a message of the reader, whose settings are keys of params.yaml, with the options of this command."""
     message = re.sub(r", got \{.*\}$", "", message)  # all options at once
-    message = re.sub(rf"^(data set '{_NAME}'|own\.{_NAME}): ", "", message).replace(f"own.{_NAME}.", "")
-    message = re.sub(r"\bn_clusters(=|: )(\d+)", r"-k \2", message).replace("n_clusters", "-k")
-    message = re.sub(r"\b(index|header|separator|encoding|compression|scale): (\S+)", r"--\1 \2", message)
-    names = "columns|index|header|separator|encoding|compression|array|labels"
-    message = re.sub(rf"\b(under|set) ({names})\b", r"\1 --\2", message)
-    return message.replace("image_shape", "--image-shape").replace("set scale", "set --scale")
+    message = re.sub(rf"^own\.{_NAME}: ", "", message)
+    ahead = rf"^own\.{_NAME}\.|^data set '{_NAME}': |^(?=image_shape(?: is| of|\.\d))|\b(?:under|set|smaller|or|leave) "
+    return re.sub(rf"({ahead})({_SPOKEN})\b(: |=)?", _as_option, message)
+
+
+def _as_option(found: re.Match[str]) -> str:
+    ahead = "" if found[1].startswith(("own.", "data set")) else found[1]
+    option = "-k" if found[2] == "n_clusters" else f"--{found[2].replace('_', '-')}"
+    return f"{ahead}{option}{' ' if found[3] else ''}"
 
 
 # ------------------------------------------------------------------------------------------------------------- fitting
@@ -214,6 +222,9 @@ def _settings(method: str, words: list[str]) -> dict[str, Any]:
     cls = methods.describe(method)
     allowed = [name for name in names_of(cls) if name not in APART]
     found: dict[str, Any] = {}
+    ways = [next((word for word in words if word.startswith(f"pretraining{sign}")), None) for sign in "=."]
+    if all(ways):
+        raise UserError(f"--set {' and --set '.join(map(str, ways))} are two ways to say one thing; take one of them")
     for word in words:
         name, equals, text = word.partition("=")
         owner, dot, key = name.partition(".")
@@ -226,6 +237,33 @@ def _settings(method: str, words: list[str]) -> dict[str, Any]:
         else:
             found[name] = _value(text)
     return found
+
+
+def _require_settings(cls: Any, given: dict[str, Any], device: str) -> None:
+    """Raise UserError, before anything is read, for a value that the fit would refuse."""
+    for option, name, value in [("--", "device", device), *(("--set ", *item) for item in given.items())]:
+        try:
+            checked(cls, name, value)
+        except UserError as error:
+            raise UserError(f"{option}{error}") from None
+    if device not in ("auto", "cpu") and execution.trains(cls):
+        from deepclust.training.runtime import resolve_device
+
+        resolve_device(device)
+    if of_network := dict(given.get("pretraining") or {}):
+        default = cls.default_network  # in whose place mlp reads what is no image
+        usual = [default, "mlp"] if nets.describe(default).needs_images else [default]
+        names = [of_network.pop("network")] if "network" in of_network else usual
+        if all(faults := [_fault_of_network(name, of_network) for name in names]):
+            raise UserError(f"--set pretraining: {faults[0]}")
+
+
+def _fault_of_network(name: str, settings: dict[str, Any]) -> str | None:
+    try:
+        nets.make(name, settings)
+    except UserError as error:
+        return str(error)
+    return None
 
 
 def _value(text: str) -> Any:
@@ -386,22 +424,6 @@ def _scores(data: Any, labels: np.ndarray, graph: Any) -> dict[str, float]:
 # ------------------------------------------------------------------------------------------------------------- writing
 
 
-def _require_room(folder: Path, *, force: bool) -> None:
-    """Raise UserError for a folder in which something stands, unless it may be replaced and is of this command.
-
-    The same for a folder that cannot be made: no fit is lost to its last line.
-    """
-    if not folder.exists():
-        above = next(parent for parent in folder.absolute().parents if parent.exists())
-        if not above.is_dir() or not os.access(above, os.W_OK):
-            raise UserError(f"{folder} cannot be made: {above} is no folder to write in; name another place with --out")
-        return
-    own = (folder / "run.json").exists()
-    if not folder.is_dir() or (any(folder.iterdir()) and not (force and own)):
-        remedy = "--force replaces results of this command" if own else "this command did not make what is there"
-        raise UserError(f"{folder} is there already; name another place for the results with --out ({remedy})")
-
-
 def _write(
     folder: Path,
     asked: argparse.Namespace,
@@ -435,7 +457,13 @@ def _write(
     }
     if swept:
         write_csv(folder / "sweep.csv", swept.table)
-    captions = _draw(folder, asked, data, method, swept)
+    try:
+        captions = _draw(folder, asked, data, method, swept)
+    except OSError:
+        raise
+    except Exception as error:  # the fit is worth more than its figures
+        captions = {}
+        say(f"no more figures: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
     write_json(folder / "run.json", record)
     sizes = np.bincount(labels, minlength=asked.n_clusters)
     title = f"{Path(asked.data).name}: {asked.n_clusters} clusters by {asked.method}"
@@ -476,7 +504,7 @@ def _draw(folder: Path, asked: argparse.Namespace, data: Any, method: Any, swept
     from deepclust.reporting.finished import Cell
 
     traces = {asked.seed: pd.DataFrame(method.trace_)} if getattr(method, "trace_", None) else {}
-    name = Path(asked.data).name
+    name = Path(asked.data).name.replace("$", r"\$")  # which begins a formula in a title
     run = Cell(
         name, asked.method, data.X, data.y, data.image_shape, asked.n_clusters, asked.seed, folder / "files", traces
     )

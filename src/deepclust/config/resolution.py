@@ -103,7 +103,7 @@ def resolve(config: Config, dataset: str) -> Resolved:
             raise UserError(f"{at}.networks.{name} is not among networks: {known}; correct the name")
     networks = {name: _network(config, dataset, name) for name in dict.fromkeys([*read, *config.networks])}
     settings = [cell.settings for cell in cells.values()] + [network.settings for network in networks.values()]
-    reached = set[str]().union(*settings)
+    reached = set[str]({"network"} if read else ()).union(*settings)
     for key, given in (("params.yaml: defaults", config.defaults), (f"{at}.defaults", changes.defaults)):
         if unknown := [setting for setting in given if setting not in reached]:
             raise UserError(f"{key}.{unknown[0]} is a setting of no method and no network here; correct the name")
@@ -155,11 +155,17 @@ def _cell(config: Config, dataset: str, name: str) -> Cell:
         cls = methods.describe(method)
     except UserError as error:
         raise UserError(f"{entries[1][0]}: {error}; name a method, or say which with `uses`") from None
-    named = [given["network"] for _, given, _ in entries if "network" in given]
-    network = named[-1] if named else cls.default_network
-    if bool(network) != bool(cls.default_network):
-        reads = f"'{cls.default_network}' or another" if cls.default_network else "none"
-        raise UserError(f"{entries[1][0]}.network={network!r}: '{method}' reads {reads} network; correct it")
+    place, network = "", cls.default_network
+    for key, given, is_default in entries:
+        if "network" in given and (cls.default_network or not is_default):
+            place, network = key, given["network"]
+    if bool(network) != bool(cls.default_network) or not isinstance(network, str | None):
+        reads = (
+            f"'{cls.default_network}' or another network; correct it"
+            if cls.default_network
+            else "no network; take it out"
+        )
+        raise UserError(f"{place}.network={network!r}: '{method}' reads {reads}")
     settings = {key: value for key, value in defaults_of(cls).items() if key not in cls.not_in_params}
     for key, given, is_default in entries:
         own = {

@@ -59,6 +59,10 @@ def _one_character(separator: str) -> str:
     return separator
 
 
+def _lies_below(name: str) -> bool:
+    return not Path(name).is_absolute() and not any(part.startswith(".") for part in Path(name).parts)
+
+
 def _known_encoding(encoding: str) -> str:
     try:
         "".encode(encoding)
@@ -134,6 +138,7 @@ class Own(Strict):
         kind = _own.format_of(self.path)
         images = not kind and self.array is None
         of_text = (self.header, self.separator, self.encoding, self.compression)
+        in_folder = [name for name in (self.array, self.labels) if self.array is not None and not kind and name]
         aside = {name for name in (self.labels, self.index) if isinstance(name, str)}
         rules = [
             (Path(self.path).name in ("", ".."), "path must end in the name of a file or a folder"),
@@ -150,6 +155,10 @@ class Own(Strict):
                 "header, separator, encoding and compression are for .csv and .tsv files",
             ),
             (self.array is not None and kind in (*_own.TABLES, ".npy"), "array is for .npz files and folders"),
+            (
+                not all(map(_lies_below, in_folder)),  # others would be read and not watched
+                "array and labels are files below path, without .. and not hidden; move them there",
+            ),
             (
                 self.labels is not None and kind == ".npy",
                 "labels of a .npy file lie beside it: make path the folder of both, array and labels their names in it",

@@ -116,9 +116,9 @@ def prepare(
     ------
     UserError
         One line naming file, row and column: values that are no finite numbers, fewer than two rows, K out of range,
-        images of several shapes or unreadable, labels missing, of another number than the rows or of other classes;
-        whatever may not be what it seems: an index among the features, a header of numbers, images that hold more than
-        would be read.
+        images of several shapes or unreadable, those of an array of another than `image_shape`, labels missing, of
+        another number than the rows or of other classes; whatever may not be what it seems: an index among the
+        features, a header of numbers, images that hold more than would be read.
     """
     at = f"own.{name}"
     shape = tuple(image_shape) if image_shape else None
@@ -136,6 +136,12 @@ def prepare(
         from deepclust.datasets._own import arrays
 
         found = arrays.read(at, path, array, labels, edges=edges)
+    own_shape = found.image_shape or shape
+    if shape not in (None, own_shape):
+        raise UserError(
+            f"{at}.image_shape: {shape} is not the shape of the images in {path.name}, {own_shape} (channels, height, "
+            "width); leave image_shape out, or save np.moveaxis(X, 3, 1) where the channels come last"
+        )
     N = found.parts[0].shape[0]
     if N < 2:
         raise UserError(f"{at}: {path.name} has {N} row{'' if N else 's'}; at least 2 are needed, give more samples")
@@ -168,7 +174,7 @@ def prepare(
         X=X,
         y=y,
         n_clusters=n_clusters,
-        image_shape=shape or found.image_shape,  # type: ignore[arg-type]  # of three, as the Dataset checks
+        image_shape=own_shape,  # type: ignore[arg-type]  # of three, as the Dataset checks
         source=f"own data, {path.name}",
         samples=found.samples,
         ignored=found.ignored,

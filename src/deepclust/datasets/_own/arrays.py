@@ -79,8 +79,9 @@ def _labels(
         raise UserError(f"{at}: {name} in {path.name} must be one label a row, shape ({N},), got {got}")
     if y.dtype.kind not in "biufU":
         raise UserError(f"{at}: {name} in {path.name} must hold numbers or text, got {y.dtype}")
-    if y.dtype.kind == "f" and np.isnan(y).any():
-        raise UserError(f"{at}: {path.name}, {name}, row {np.isnan(y).argmax() + 1}: the label is missing; add it")
+    missing = y == "" if y.dtype.kind == "U" else np.isnan(y)
+    if missing.any():
+        raise UserError(f"{at}: {path.name}, {name}, row {missing.argmax() + 1}: the label is missing; add it")
     return np.unique(y, return_inverse=True)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from deepclust.datasets._own.content import Read, files_of, require_memory
+from deepclust.datasets._own.content import ARRAYS, Read, files_of, require_memory
 from deepclust.errors import UserError
 
 # What a file can hold of these is known: `_bits` tells how deep it is. Others are refused.
@@ -70,7 +70,9 @@ def _pixels(where: str, path: Path, shape: tuple[int, ...] | None) -> np.ndarray
     except UserError:
         raise
     except Exception as error:  # decoders of damaged files raise anything
-        raise UserError(f"{where} is no readable image ({' '.join(str(error).split())}); repair or remove it") from None
+        remedy = "repair or remove it"
+        remedy += ", or say under array which file holds the features" if path.suffix.lower() in ARRAYS else ""
+        raise UserError(f"{where} is no readable image ({' '.join(str(error).split())}); {remedy}") from None
     pixels = np.asarray(image, dtype=np.uint8)
     return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
 

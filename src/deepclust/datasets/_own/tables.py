@@ -3,6 +3,7 @@
 import codecs
 import contextlib
 import math
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from deepclust.errors import UserError
 _MISSING = ["", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "<NA>"]  # among numbers; others are text
 _FEW = 10  # rows: a column of fewer may count them by chance
 _SEPARATORS = (";", "\t", "|", ",")
+_LONGER = re.compile(r"Length of header|Expected \d+ fields in line (\d+)")  # pandas of rows longer than the first
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\xfd7zXZ": "xz", b"PK": "zip"}  # as such a file begins
 
 
@@ -39,7 +41,7 @@ def read(at: str, path: Path, columns: Sequence[str] | None, labels: str | None,
         table, n_features = _parquet(where, path)
         names, hint = list(table.columns), ""
     else:
-        file = _File(where, path, text)
+        file = _File(where, path, text, index)
         names, hint = file.names, file.hint
         n_features = len(names)
     if repeated := sorted({name for name in names if name and names.count(name) > 1}):
@@ -79,7 +81,7 @@ def read(at: str, path: Path, columns: Sequence[str] | None, labels: str | None,
 class _File:
     """A table in a text file: the names of its columns, and a hint where it may be separated by another character."""
 
-    def __init__(self, where: str, path: Path, text: Text) -> None:
+    def __init__(self, where: str, path: Path, text: Text, index: bool | str) -> None:
         self._where, self._path, self._text = where, path, text
         self._separator = text.separator or ("\t" if format_of(path) == ".tsv" else ",")
         encoding = text.encoding or "utf-8"
@@ -98,8 +100,9 @@ class _File:
             others := [other for other in _SEPARATORS if other in cells[0].replace(self._separator, "")]
         ):
             self.hint = f"; it looks separated by {max(others, key=cells[0].count)!r}: set separator"
-        elif text.header is None and all(map(_is_number, cells)):
-            shown = ", ".join(cells[:5]) + (", ..." if len(cells) > 5 else "")
+        told = cells[1:] if index is True and cells[0] else cells  # a sample's name; pandas leaves a header's empty
+        if not self.hint and text.header is None and told and all(map(_is_number, told)):
+            shown = ", ".join(told[:5]) + (", ..." if len(told) > 5 else "")
             raise UserError(
                 f"{where}: the first row is numbers, {shown}; set header: false if it is data, or header: true "
                 "if these are names"
@@ -131,6 +134,8 @@ class _File:
                 yield
         except Exception as error:  # decompressors of damaged files raise anything
             encoding, reason = self._text.encoding or "UTF-8", " ".join(str(error).split())
+            if longer := _LONGER.search(reason):
+                reason = f"{f'line {longer[1]}' if longer[1] else 'row 1'} has more cells than the first line"
             raise UserError(
                 f"{self._where} cannot be read as CSV in {encoding} separated by {self._separator!r}: {reason}"
                 f"{self.hint or self._remedy(error)}"
@@ -146,6 +151,8 @@ class _File:
                 return f"; it looks compressed: set compression: {compression}"
         if start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
             return "; it looks like UTF-16: set encoding: utf-16"
+        if _LONGER.search(str(error)):
+            return "; name every column, take out separators that end rows, or quote text that holds one"
         return "; set encoding, such as cp1252" if isinstance(error, UnicodeError) else ""
 
 
@@ -169,7 +176,11 @@ def _numbers(where: str, name: str, column: pd.Series, hint: str) -> np.ndarray:
     Whole numbers are of a NumPy type or, beyond all of these, Python's own.
     """
     if isinstance(column.dtype, pd.StringDtype) or column.dtype == object:
-        numbers = pd.to_numeric(column, errors="coerce")
+        try:
+            numbers = pd.to_numeric(column, errors="coerce")
+        except OverflowError:  # a whole number beyond all floats
+            words = column.astype(str).str.replace(r"\s*[+-]?\d{309,}\s*", "inf", regex=True)
+            numbers = pd.to_numeric(words, errors="coerce")
         text = (numbers.isna() & column.notna()).to_numpy()
         if text.any():
             row = int(text.argmax())
@@ -182,7 +193,9 @@ def _numbers(where: str, name: str, column: pd.Series, hint: str) -> np.ndarray:
             return np.array([int(word) for word in words], dtype=object)
         column = numbers
     elif not (pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column)):
-        raise UserError(f"{where}, row 1, column {name!r}: {column.dtype} is no number; leave it out of columns")
+        raise UserError(
+            f"{where}, row 1, column {name!r}: {column.dtype} is no number; list the numeric columns under columns"
+        )
     if column.dtype.kind in "iu" and not column.isna().any():
         return column.to_numpy(dtype=f"{column.dtype.kind}8")
     return column.to_numpy(dtype=np.float64, na_value=np.nan)
