@@ -58,4 +58,5 @@ def test_they_are_a_table_and_count_as_numbers_with_ours(compared: pd.DataFrame)
 
 def test_a_grid_without_them_has_no_such_table(tmp_path: Path) -> None:
     write_json(tmp_path / "scores/mnist/pc_x.json", {"pc_x": {"0": {"acc": 0.5}}})
-    assert shares.compare(tmp_path, ["mnist"], read_reported(layout.REPORTED)).empty
+    for datasets in (["mnist"], ["usps"]):
+        assert shares.compare(tmp_path, datasets, read_reported(layout.REPORTED)).empty

@@ -48,8 +48,8 @@ def compare(root: Path | str, datasets: Collection[str], reported: pd.DataFrame)
     rows = reported[(reported["metric"] == METRIC) & reported["dataset"].isin(list(datasets))]
     rows = rows.rename(columns={"value": "reported", "std": "reported_std", "method_id": "cell", "note": "setting"})
     ours = [_ours(Path(root, "scores"), row) for row in rows.to_dict("records")]
-    there = [bool(values) for values in ours]
-    rows, ours = rows[there], [values for values in ours if values]
+    rows = rows.loc[np.array([bool(values) for values in ours], dtype=bool)]
+    ours = [values for values in ours if values]
     rows["reproduced"] = [np.mean(values) for values in ours]
     rows["std"] = [np.std(values, ddof=1) if len(values) > 1 else np.nan for values in ours]
     rows["n"] = [len(values) for values in ours]
