@@ -76,6 +76,7 @@ from deepclust.script import run_as_script
 # grids whose numbers stand beside the papers'
 GRIDS = ["benchmark", "training_free", "training_free_70k", "hybrid", "heldout", "large", "admm", "admm_rbm"]
 GRIDS += [
+    "admm_mnist",
     "benchmark_70k",
     "once_70k",
     "decs",

@@ -59,4 +59,6 @@ def test_they_are_a_table_and_count_as_numbers_with_ours(compared: pd.DataFrame)
 def test_a_grid_without_them_has_no_such_table(tmp_path: Path) -> None:
     write_json(tmp_path / "scores/mnist/pc_x.json", {"pc_x": {"0": {"acc": 0.5}}})
     for datasets in (["mnist"], ["usps"]):
-        assert shares.compare(tmp_path, datasets, read_reported(layout.REPORTED)).empty
+        found = shares.compare(tmp_path, datasets, read_reported(layout.REPORTED))
+        assert found.empty
+        assert (found["n"].dtype, found["failed"].dtype) == (int, int)

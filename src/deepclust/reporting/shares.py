@@ -54,7 +54,8 @@ def compare(root: Path | str, datasets: Collection[str], reported: pd.DataFrame)
     rows["std"] = [np.std(values, ddof=1) if len(values) > 1 else np.nan for values in ours]
     rows["n"] = [len(values) for values in ours]
     rows["difference"] = rows["reproduced"] - rows["reported"]
-    return rows.assign(failed=0, status="ok", reason="", note="").drop(columns="unit")
+    rows = rows.assign(failed=0, status="ok", reason="", note="").drop(columns="unit")
+    return rows.astype({"n": int, "failed": int})  # without rows, too, so that counts stay counts beside others
 
 
 def _ours(scores: Path, row: Mapping[Any, Any]) -> list[float]:
