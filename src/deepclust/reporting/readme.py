@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from deepclust.errors import UserError
-from deepclust.reporting import charts, coverage, ranking, verdicts
+from deepclust.reporting import charts, coverage, ranking, shares, verdicts
 from deepclust.reporting.markup import markdown_grid as _grid
 from deepclust.reporting.papers import PAPERS
 from deepclust.reporting.tables import (
@@ -318,7 +318,8 @@ def swept_sentence(comparison: pd.DataFrame, sweeps: Mapping[str, Sequence[Evalu
 
     `comparison` has the results of `swept.place` for grids named in the column `grid`, `sweeps` the grids' own.
     """
-    rows = comparison[(comparison["setting"] != "") & comparison["difference"].notna()]
+    of_sweeps = (comparison["setting"] != "") & (comparison["metric"] != shares.METRIC)
+    rows = comparison[of_sweeps & comparison["difference"].notna()]
     points = rows[["paper", "table", "dataset", "cell", "metric", "setting"]].drop_duplicates()
     if points.empty:
         return ""

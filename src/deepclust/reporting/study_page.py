@@ -67,7 +67,8 @@ def wins_block(found: Contest, within: Mapping[tuple[str, str], Seen], picture: 
         f"The lead over {', '.join(unclear)} is not told from 0" if unclear else "No interval of its lead has 0 in it"
     )
     friedman = "finds" if found.friedman < LEVEL else "does not find"
-    pass_ = "no two methods are" if not found.told_by_rank else f"{found.told_by_rank} pairs of methods are"
+    few = {0: "no two methods are", 1: "one pair of methods is"}
+    pass_ = few.get(found.told_by_rank, f"{found.told_by_rank} pairs of methods are")
     bullets = [
         f"- **To other data sets, {pass_} told apart.** The unit is the data set, and there are {n}. Wilcoxon's signed "
         f"ranks, or signs, cannot go below p = {found.least_p:g}, whatever the results; with Holm's correction for "
