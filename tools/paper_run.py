@@ -60,7 +60,7 @@ NEXT = "cd {folder} && dvc commit -f plan fetch prepare graph pretrain cluster &
 
 def main(*words: str) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=["run", "work", "import"], help=argparse.SUPPRESS)
+    parser.add_argument("command", choices=["run", "work", "import"], metavar="{run,import}")
     parser.add_argument("archive", type=Path)
     parser.add_argument("--budget", type=float, default=540, help="seconds, packing included")
     parser.add_argument("--grid", default="paper")
@@ -78,6 +78,10 @@ def main(*words: str) -> None:
         asked.archive = asked.archive.absolute()
         os.chdir(grids.folder(asked.grid))
         named(asked.cells, config.load().methods)
+        rounds(asked.rounds)
+        for option, value in (("jobs", asked.jobs), ("budget", asked.budget), ("limit", asked.limit)):
+            if value <= 0:
+                raise UserError(f"--{option} must be above 0, got {value:g}")
         run(asked)
 
 
@@ -120,6 +124,13 @@ def named(cells: str | None, known: Iterable[str]) -> list[str]:
     return found
 
 
+def rounds(text: str) -> list[int]:
+    """Return the numbers of seeds that `--rounds` says."""
+    if not all(part.isdecimal() and int(part) for part in text.split(",")):
+        raise UserError(f"--rounds takes numbers of seeds from 1 on, by commas, as in 1,3,10; got {text!r}")
+    return [int(part) for part in text.split(",")]
+
+
 def work(asked: argparse.Namespace) -> None:
     """Run the grid of the current folder, round after round."""
     content = read_yaml(layout.PARAMS) | {"sweeps": {}}
@@ -129,7 +140,7 @@ def work(asked: argparse.Namespace) -> None:
     seeds = {name: changed.get("seeds") for name, changed in overrides.items()}
     prepared = set[Task]()
     with ProcessPoolExecutor(asked.jobs, multiprocessing.get_context("spawn")) as pool:
-        for count in map(int, asked.rounds.split(",")):
+        for count in rounds(asked.rounds):
             for dataset in content["datasets"]:
                 allowed = seeds.get(dataset) or content["seeds"]
                 overrides.setdefault(dataset, {})["seeds"] = allowed[:count]

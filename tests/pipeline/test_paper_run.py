@@ -115,6 +115,20 @@ def test_an_unknown_cell_is_refused_with_those_there_are(tiny: Workspace) -> Non
     assert not (tiny.root / "results.zip").exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("--rounds 1,x", "--rounds takes numbers of seeds from 1 on, by commas, as in 1,3,10; got '1,x'"),
+        ("--rounds 0", "--rounds takes numbers of seeds from 1 on, by commas, as in 1,3,10; got '0'"),
+        ("--jobs 0", "--jobs must be above 0, got 0"),
+        ("--budget -5", "--budget must be above 0, got -5"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options: str, said: str, tiny: Workspace) -> None:
+    assert f"error: {said}" in tiny.run("sh", "-c", f"{' '.join(RUN)} {options} || true")
+    assert not (tiny.root / "results.zip").exists()
+
+
 def test_wanted_cells_come_in_their_order_each_after_its_network(tmp_path: Path) -> None:
     script = runpy.run_path(str(ROOT / "tools/paper_run.py"))
     YAML().dump(TINY | {"datasets": ["digits"], "sweeps": {}}, tmp_path / "params.yaml")

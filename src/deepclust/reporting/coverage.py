@@ -25,12 +25,16 @@ class Reason:
 
 @dataclass(frozen=True)
 class Absent:
-    """The reasons of what is not built or not at hand, by the names of `reported.csv`; of sweeps, by the method."""
+    """The reasons of what is not built, not at hand or too long, by the names of `reported.csv`.
+
+    `sweeps` is by method, `cells` by data set and method: DATASET/METHOD.
+    """
 
     methods: Mapping[str, Reason] = field(default_factory=dict)
     datasets: Mapping[str, Reason] = field(default_factory=dict)
     metrics: Mapping[str, Reason] = field(default_factory=dict)
     sweeps: Mapping[str, Reason] = field(default_factory=dict)
+    cells: Mapping[str, Reason] = field(default_factory=dict)
 
     def without(self, methods: Collection[str], datasets: Collection[str]) -> tuple["Absent", list[str]]:
         """Return the reasons but for methods and data sets that there are, and a line for each stale reason."""
@@ -99,6 +103,8 @@ def coverage(
                 where,
                 absent.sweeps[cell].reason if cell in absent.sweeps else "a sweep in a grid of your own",
             )
+        if where in absent.cells:
+            return NOT_RUN, where, absent.cells[where].reason
         return NOT_RUN, where, _command(dataset, cell, commands or {})
 
     numbers = reported[_ONE].assign(setting=reported["note"].where(swept, ""))

@@ -324,8 +324,10 @@ def _reduction(method: str, reduced: Mapping[str, Reason] | None) -> str:
 def _missing(record: Mapping[Any, Any], absent: Absent) -> Entry:
     """Return the word for a number that was not run, and why as its note."""
     cell = record["cell"]
-    why = absent.methods.get(cell) or (absent.sweeps.get(cell) if record["setting"] else None) or Reason(NOT_RUN, "")
-    return Entry(why.word, note=why.reason)
+    why = absent.methods.get(cell) or (
+        absent.sweeps.get(cell) if record["setting"] else absent.cells.get(f"{record['dataset']}/{cell}")
+    )
+    return Entry(why.word, note=why.reason) if why else Entry(NOT_RUN)
 
 
 def _counts(record: Mapping[Any, Any]) -> list[Entry]:

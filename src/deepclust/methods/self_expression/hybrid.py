@@ -53,9 +53,9 @@ class Hybrid(DeepClusterer):
        which random neighbourhood graphs become connected.
     2. `code: whitened`: H is the code affinely mapped to mean 0 and H'H / N = I over all data. `standardized` maps each
        feature by itself, `unit` divides by each row's norm, `plain` leaves the code as it is. The map of the first two
-       is a constant of the theta-step, made anew after it: the step's gradient is not that of F.
+       is made anew after each theta-step.
     3. `edges: bank`: the theta-step's gradient of both global terms uses the codes of all samples as last seen, not
-       only the few edges inside a batch (`batch`).
+       only the few edges inside a batch, and goes through the map to H. `batch` takes this map as a constant.
     4. `safeguard`: BatchNorm statistics are frozen, and a theta-step that does not lower F is undone and the learning
        rate halved, so that F never rises.
 
@@ -233,10 +233,13 @@ class _Problem:
         self.columns = self.update_z()
         if self.settings.safeguard and self.columns["z_objective"] > self.reached * (1 + _ROUNDING):
             raise SeedFailed(f"the Z-step raised F from {self.reached} to {self.columns['z_objective']}")
-        identity = sp.eye_array(len(self.data), format="csr")
-        difference = identity - self.state.affinity()
-        M = sp.csr_matrix(difference.T @ difference + self.settings.beta * self.laplacian)
-        self.rows = _Rows(M if self.settings.edges == "bank" else self.laplacian, self.state.bank)
+        if self.settings.edges == "bank":
+            difference = sp.eye_array(len(self.data), format="csr") - self.state.affinity()
+            M = sp.csr_matrix(difference.T @ difference + self.settings.beta * self.laplacian)
+            self.rows = _Rows(M, self.state.bank)
+            self.mean, self.moments = self._through_the_map(M)
+        else:
+            self.rows = _Rows(self.laplacian, self.state.bank)
         if self.settings.safeguard:
             self.before = copy.deepcopy((self.state.state_dict(), self.optimizer.state_dict()))
 
@@ -267,15 +270,30 @@ class _Problem:
         }
 
     def _from_bank(self, h: Tensor, index: Tensor) -> Tensor:
-        """Return the batch's part of Tr(H' M H) / N; its gradient in h is exact for the bank's other rows.
+        """Return the batch's part of Tr(H' M H) / N. Its gradient is exact at the bank's other rows, the map included.
 
-        The gradient in the weights is that at a fixed map from codes to H, without the derivative of whitening.
+        d Tr(H'MH) = 2 <dH, MH> at a fixed map. The map follows the mean and the covariance of all codes; by its
+        derivative the rows of MH lose their mean and, with S = H'MH / N, the rows of HS. Mean and S are of the Z-step.
         """
         with torch.no_grad():
-            self.state.bank[index] = h.detach()
+            self.state.bank[index] = h
             product = self.rows.times(self.state.bank, index)
-        # d Tr(H'MH) = 2 <dH, MH>: twice the gradient of <h, product>, at its value
-        return ((2 * h - h.detach()) * product).sum(dim=1).mean()
+            gradient = 2 * (product - self.mean - h @ self.moments)
+        return (h.detach() * product + (h - h.detach()) * gradient).sum(dim=1).mean()
+
+    def _through_the_map(self, M: sp.csr_matrix) -> tuple[Tensor, Tensor]:
+        """Return the mean (P,) of MH's rows and S (P, P), as `_from_bank` needs them; 0 where the map is a row's own.
+
+        Standardized codes have the diagonal of S: each feature's variance alone is kept.
+        """
+        H = self.state.bank.double().cpu().numpy()
+        product = M @ H
+        mean, moments = product.mean(axis=0), H.T @ product / len(H)
+        if self.settings.code == "standardized":
+            moments = np.diag(moments.diagonal())
+        elif self.settings.code != "whitened":
+            mean, moments = np.zeros_like(mean), np.zeros_like(moments)
+        return torch.from_numpy(mean).to(self.state.bank), torch.from_numpy(moments).to(self.state.bank)
 
     def _from_batch(self, h: Tensor, index: Tensor) -> Tensor:
         """Return both terms over the edges inside the batch alone, as a plain mini-batch implementation has them."""
