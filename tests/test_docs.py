@@ -31,6 +31,19 @@ def test_blocks_print_what_the_page_says(page: Path, tmp_path: Path, monkeypatch
         assert out.getvalue() == expected, code
 
 
+FENCE = re.compile(r"^ *```.*?^ *```$", re.MULTILINE | re.DOTALL)
+SHALLOW = re.compile(r"^ {1,3}(?:- |\d+\. )|(?<=\n\n) {1,3}\S", re.MULTILINE)
+ABSORBED = re.compile(r"(?<=\n\n)    \S.*\n(?:.+\n)*?((?:\d+\.|-) .*)")
+
+
+@pytest.mark.parametrize("page", [README, *sorted(DOCS.rglob("*.md"))], ids=lambda page: page.stem)
+def test_what_is_nested_in_a_list_is_so_on_the_site(page: Path) -> None:
+    """The site's Markdown, unlike GitHub's, wants four spaces, and a blank line before the item that follows."""
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
+    assert SHALLOW.findall(text) == []
+    assert ABSORBED.findall(text) == []
+
+
 LINK = re.compile(r"\]\((?!https?:)([^)#\s]+)")
 
 
