@@ -686,9 +686,8 @@ def test_graph_handed_in_is_the_one_used(name: str) -> None:
         own = make(name).fit(X)
         assert not all(np.array_equal(getattr(given, part), getattr(own, part)) for part in ("labels_", "embedding_"))
         return
-    assert (
-        len({(a, b) for a, b in zip(y, given.labels_, strict=True)}) == K
-    )  # another name for every class, and no mixture
+    pairs = {(a, b) for a, b in zip(y, given.labels_, strict=True)}
+    assert len(pairs) == K  # another name for every class, and no mixture
 
 
 @every_method
