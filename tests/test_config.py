@@ -389,6 +389,14 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], None], list[str]]] = {
         override(graph={"n_neighbors": 0}),
         ["overrides.digits.graph", "n_neighbors", "greater than or equal to 1", "got 0"],
     ),
+    "override_of_the_precision_out_of_range": (
+        override(compute={"precision": "float16"}),
+        ["overrides.digits.compute", "precision", "'float32', 'bfloat16' or 'onednn_bfloat16'", "float16"],
+    ),
+    "override_of_the_instructions": (
+        override(compute={"instructions": "avx2"}),
+        ["overrides.digits.compute.instructions", "the same for all data sets", "set compute.instructions"],
+    ),
     "override_of_a_network_out_of_range": (
         override(networks={"mlp": {"epochs": -1}}),
         ["overrides.digits.networks.mlp.epochs", "greater than or equal to 0", "got -1"],
@@ -676,6 +684,7 @@ def test_overrides_stand_over_everything_for_their_data_set_alone(project: Path)
     def edit(content: dict[str, Any]) -> None:
         content["overrides"] = {
             "usps": {
+                "compute": {"threads": 1},
                 "graph": {"n_neighbors": 4},
                 "networks": {"conv": {"augmentation": {"rotation": 5}}, "mlp": {"epochs": 3}},
                 "methods": {"idec": {"learning_rate": 0.5}},
@@ -685,6 +694,7 @@ def test_overrides_stand_over_everything_for_their_data_set_alone(project: Path)
     params = planned(edit)
     plain, changed = config.resolve(params, "digits"), config.resolve(params, "usps")
     assert plain == config.resolve(config.load(ROOT / "params.yaml"), "digits")
+    assert changed.compute.model_dump() == plain.compute.model_dump() | {"threads": 1}
     assert changed.graph.model_dump() == plain.graph.model_dump() | {"n_neighbors": 4}
     assert changed.networks["mlp"].settings == plain.networks["mlp"].settings | {"epochs": 3}
     assert changed.networks["conv"].settings["augmentation"]["rotation"] == 5
@@ -790,17 +800,20 @@ def test_the_plan_of_a_data_set_has_one_file_per_unit(project: Path, monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("compute", "flags", "warned"),
+    ("compute", "digits", "flags", "warned"),
     [
-        ({"precision": "bfloat16", "device": "cpu"}, "avx2 fma", "takes about ten times as long"),
-        ({"precision": "onednn_bfloat16"}, "avx2 avx512f", "products stay as in float32"),
-        ({"precision": "bfloat16"}, "avx512f avx512_bf16", None),
-        ({"precision": "bfloat16", "device": "cuda"}, "avx2 fma", None),
-        ({"precision": "float32"}, "avx2 fma", None),
+        ({"precision": "bfloat16", "device": "cpu"}, {}, "avx2 fma", "takes about ten times as long"),
+        ({"precision": "onednn_bfloat16"}, {}, "avx2 avx512f", "products stay as in float32"),
+        ({"precision": "bfloat16"}, {}, "avx512f avx512_bf16", None),
+        ({"precision": "bfloat16", "device": "cuda"}, {}, "avx2 fma", None),
+        ({"precision": "float32"}, {}, "avx2 fma", None),
+        ({}, {"precision": "bfloat16"}, "avx2 fma", "takes about ten times as long"),
+        ({"precision": "bfloat16"}, {"precision": "float32"}, "avx2 fma", None),
     ],
 )
 def test_a_precision_that_the_processor_lacks_is_warned_of(
     compute: dict[str, Any],
+    digits: dict[str, Any],
     flags: str,
     warned: str | None,
     project: Path,
@@ -810,7 +823,7 @@ def test_a_precision_that_the_processor_lacks_is_warned_of(
     (project / "cpuinfo").write_text(f"processor\t: 0\nflags\t\t: {flags}\n")
     monkeypatch.setattr(resolution, "_CPU", project / "cpuinfo")
     monkeypatch.setattr(resolution, "_GPU", project / "none")
-    content = committed() | {"compute": compute}
+    content = committed() | {"datasets": ["digits"], "compute": compute, "overrides": {"digits": {"compute": digits}}}
     YAML().dump(content, Path("params.yaml"))
     config.check(config.load())
     said = [record.getMessage() for record in caplog.records]

@@ -25,7 +25,7 @@ def units(config: Config, dataset: str) -> Iterator[Unit]:
     """Yield the plan of every unit of one data set."""
     resolved = resolve(config, dataset)
     seeds = {"seeds": config.seeds_of(dataset)}
-    compute = config.compute.model_dump()
+    compute = resolved.compute.model_dump()
     unit = partial(_unit, dataset)
     if own := config.own.get(dataset):
         settings = own.model_dump(exclude={"path"})

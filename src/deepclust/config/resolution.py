@@ -8,13 +8,13 @@ import itertools
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from deepclust import datasets, instructions, methods, nets
-from deepclust.config.schema import Config, Graph, validated
+from deepclust.config.schema import Compute, Config, Graph, validated
 from deepclust.datasets import _own
 from deepclust.errors import UserError
 from deepclust.settings import checked, defaults_of
@@ -42,6 +42,7 @@ class Cell:
 class Resolved:
     """All units of one data set; `networks` are those that some cell reads."""
 
+    compute: Compute
     graph: Graph
     networks: dict[str, Network]
     cells: dict[str, Cell]
@@ -59,7 +60,6 @@ def check(config: Config) -> None:
         instructions.require(config.compute.instructions)
     except UserError as error:
         raise UserError(f"params.yaml: {error}") from None
-    _warn_of_precision(config)
     published = datasets.names()
     for name, own in config.own.items():
         if name in published:
@@ -80,16 +80,19 @@ def check(config: Config) -> None:
             raise UserError(
                 f"params.yaml: unknown data set '{name}'; the data sets are {', '.join(known)}{datasets.hint(name)}"
             )
-    for dataset in dict.fromkeys([*config.datasets, *config.overrides]):
-        resolve(config, dataset)
+    resolved = {name: resolve(config, name) for name in dict.fromkeys([*config.datasets, *config.overrides])}
+    _warn_of_precision([resolved[name].compute for name in config.datasets])
     for name in config.sweeps:
         points(config, name)
 
 
 def resolve(config: Config, dataset: str) -> Resolved:
-    """Return the graph, the networks and the cells of one data set, every setting checked."""
+    """Return the units of one data set and where they run, every setting checked."""
     changes = config.changes_of(dataset)
     at = f"params.yaml: overrides.{dataset}"
+    if "instructions" in changes.compute:
+        raise UserError(f"{at}.compute.instructions: a grid has the same for all data sets; set compute.instructions")
+    compute = validated(Compute, config.compute.model_dump() | changes.compute, f"{at}.compute")
     graph = validated(Graph, config.graph.model_dump() | changes.graph, f"{at}.graph")
     for cell in changes.methods:
         if cell not in config.methods:
@@ -107,7 +110,7 @@ def resolve(config: Config, dataset: str) -> Resolved:
     for key, given in (("params.yaml: defaults", config.defaults), (f"{at}.defaults", changes.defaults)):
         if unknown := [setting for setting in given if setting not in reached]:
             raise UserError(f"{key}.{unknown[0]} is a setting of no method and no network here; correct the name")
-    return Resolved(graph, {name: networks[name] for name in read}, cells)
+    return Resolved(compute, graph, {name: networks[name] for name in read}, cells)
 
 
 def points(config: Config, sweep: str) -> dict[str, Cell]:
@@ -238,17 +241,21 @@ def _checked_one(key: str, cls: Any, owner: str, setting: str, value: Any) -> di
         raise UserError(f"{key}.{error}; correct it there") from None
 
 
-def _warn_of_precision(config: Config) -> None:
+def _warn_of_precision(computes: Iterable[Compute]) -> None:
     """Warn where a training in bfloat16 would run on a processor without products in it (docs/precision.md)."""
-    asked, device = config.compute.precision, config.compute.device
-    on_gpu = device not in {"auto", "cpu"} or (device == "auto" and _GPU.exists())
-    if asked == "float32" or on_gpu or not _CPU.exists():
+    asked = {
+        compute.precision
+        for compute in computes
+        if compute.device == "cpu" or (compute.device == "auto" and not _GPU.exists())
+    }
+    if asked <= {"float32"} or not _CPU.exists():
         return
     if not re.search(r"\b(avx512_bf16|amx_bf16|bf16)\b", _CPU.read_text(encoding="utf-8", errors="replace")):
-        effect = "a training takes about ten times as long as" if asked == "bfloat16" else "products stay as"
-        _log.warning(
-            "params.yaml: compute.precision: %s, but this processor has no products in bfloat16 (AVX512_BF16, AMX): "
-            "%s in float32; set precision: float32",
-            asked,
-            effect,
-        )
+        for precision in sorted(asked - {"float32"}):
+            effect = "a training takes about ten times as long as" if precision == "bfloat16" else "products stay as"
+            _log.warning(
+                "params.yaml: compute.precision: %s, but this processor has no products in bfloat16 (AVX512_BF16, "
+                "AMX): %s in float32; set precision: float32",
+                precision,
+                effect,
+            )

@@ -190,6 +190,7 @@ class Overrides(Strict):
     """Changes for one data set, which stand over the grid's sections of the same names."""
 
     seeds: Seeds | None = Field(None, description="instead of the grid's")
+    compute: Given = Field(default_factory=dict, description="all but instructions, which are the grid's")
     graph: Given = Field(default_factory=dict)
     defaults: Given = Field(default_factory=dict)
     networks: dict[Name, Given] = Field(default_factory=dict)
