@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 
 BENCH = Path(__file__).parents[1] / "bench"
+ELSEWHERE = ["pipeline"]  # runs on a small grid, in tests/pipeline/test_grids.py
 SMALLEST = {
     "autoencoder": ["--samples", "512", "--turns", "1", "--threads", "1"],
     "convex_clustering": ["--n", "60", "--rows", "30"],
     "gpu": ["--device", "cpu", "--samples", "512", "--epochs", "1", "--turns", "1", "--threads", "1"],
-    "knn": ["--dataset", "synthetic", "--n", "500", "--threads", "1"],
+    # not pynndescent, which compiles for a minute; tests/graph/test_knn.py has its search
+    "knn": ["--dataset", "synthetic", "--n", "500", "--threads", "1", "--peers", "faiss", "deepclust", "sklearn"],
     "methods": ["--samples", "256", "--turns", "1", "--threads", "1"],
     "partition": ["--dataset", "synthetic", "--n", "500"],
-    "pipeline": ["--grid", "smoke"],
     "same_bits": ["--pairs", "1", "--threads", "1", "--only", "exact graph"],
     "scale": ["--sizes", "2000,4000", "--clusters", "10", "--only", "prepare,graph,graph_modularity", "--threads", "1"],
     "self_expression": ["--n", "200", "--large", "300", "--rows", "20", "--turns", "1"],
@@ -25,7 +26,7 @@ SMALLEST = {
 
 
 def test_each_benchmark_has_a_smallest_size() -> None:
-    assert sorted(SMALLEST) == sorted(path.stem for path in BENCH.glob("*.py"))
+    assert sorted([*SMALLEST, *ELSEWHERE]) == sorted(path.stem for path in BENCH.glob("*.py"))
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from tests.pipeline.conftest import TINY, Repro, Workspace, grid_environment
+from tests.pipeline.conftest import ROOT, TINY, Repro, Workspace, grid_environment
 
 pytestmark = pytest.mark.xdist_group("grids")
 
@@ -188,3 +188,18 @@ def test_an_unknown_grid_is_refused_with_those_there_are(tiny: Workspace) -> Non
     assert done.returncode == 2
     assert re.fullmatch(r"error: there is no grid 'bench'; the grids are tiny, .*benchmark.*\n", done.stderr)
     assert TINY["grid"] == "tiny"
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_the_pipeline_times_a_small_grid(
+    tiny: Workspace, warm: dict[str, str], tmp_path: Path
+) -> None:
+    project = tiny.copy(tmp_path / "project", **warm)
+    add_grid(project, SMALL)
+    (project.root / "bench").mkdir()
+    shutil.copy2(ROOT / "bench/pipeline.py", project.root / "bench/pipeline.py")
+    project.commit()
+    rows = project.run("python", "bench/pipeline.py", "--grid", "one").splitlines()[4:]
+    names, seconds, ratios = zip(*(row.strip("| ").split(" | ") for row in rows), strict=True)
+    assert [name.split(",")[0] for name in names] == [*["dvc repro"] * 2, "JOBS=2", "dvc push", "dvc pull", "dvc repro"]
+    assert all(float(text) >= 0 for text in (*seconds, *ratios))
