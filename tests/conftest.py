@@ -22,6 +22,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason="takes minutes; run with --slow"))
 
 
+def pytest_make_parametrize_id(val: Any) -> None:
+    """Refuse a name made of a file's bytes: an archive holds its second, and two workers would name two tests."""
+    assert not (isinstance(val, bytes) and len(val) > 30), "name long bytes of a parameter by ids=[...]"
+
+
 @pytest.fixture(scope="session")
 def mirror() -> Path | None:
     """Return the folder with the real files: DEEPCLUST_MIRROR, or shared/data beside the repository."""

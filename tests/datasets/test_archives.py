@@ -58,7 +58,9 @@ def test_har_is_taken_out_of_the_archive_around_it() -> None:
 OTHER = zipped(other=b"content")
 
 
-@pytest.mark.parametrize("page", [b"<html>Please log in</html>", OTHER[:-30], OTHER])
+@pytest.mark.parametrize(
+    "page", [b"<html>Please log in</html>", OTHER[:-30], OTHER], ids=["page", "half_archive", "other_archive"]
+)
 def test_an_archive_that_is_none_or_another_is_a_failed_source(tmp_path: Path, site: Site, page: bytes) -> None:
     file = datasets.spec("har").files[0]
     site.pages["/har.zip"] = page

@@ -102,7 +102,7 @@ def test_verified_file_is_not_fetched_again(tmp_path: Path, site: Site) -> None:
     assert len(site.requests) == 1
 
 
-@pytest.mark.parametrize("damaged", [CONTENT[:-1], b"", OTHER])
+@pytest.mark.parametrize("damaged", [CONTENT[:-1], b"", OTHER], ids=["cut", "empty", "another"])
 def test_damaged_file_is_replaced(tmp_path: Path, site: Site, damaged: bytes) -> None:
     (tmp_path / "digits.bin").write_bytes(damaged)
     fetch(published(serve_good(site)), tmp_path)
@@ -116,7 +116,9 @@ def test_damaged_file_is_removed_where_no_source_helps(tmp_path: Path, site: Sit
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("name", "stored"), [("digits.bin.gz", PACKED), ("digits.bin", CONTENT)])
+@pytest.mark.parametrize(
+    ("name", "stored"), [("digits.bin.gz", PACKED), ("digits.bin", CONTENT)], ids=["packed", "plain"]
+)
 @pytest.mark.parametrize("kind", ["folder", "url", "url with slash"])
 def test_mirror_comes_before_the_sources(tmp_path: Path, site: Site, kind: str, name: str, stored: bytes) -> None:
     held = tmp_path / "a mirror" / "toy" / name  # the space must survive the way through a URL
