@@ -29,6 +29,7 @@ ALLOWED = {
     "methods": {"nets", "losses", "graph", "solvers", "training"},
     "reporting": {"metrics"},
     "config": {"datasets", "instructions", "methods", "nets"},
+    "consensus": {"metrics"},
     "cli": {"closure", "config", "datasets", "execution", "grids", "methods", "metrics", "nets", "reporting", "results"}
     | {"script", "selection", "training", "_version"},
 }

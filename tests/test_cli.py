@@ -340,7 +340,8 @@ def test_a_range_is_swept_shown_and_the_best_k_written(
     record = json.loads(Path("out/run.json").read_text())
     assert record["settings"]["n_clusters"] == 3
     assert record["settings"]["random_state"] == 7
-    assert record["selection"] == {"by": "silhouette", "range": "2-5", "seeds": [7, 8]}
+    assert record["selection"] == {"by": "silhouette", "range": "2-5", "seeds": [7, 8], "agreed": 1}
+    assert (found["agreement"] == 1).all()
     assert record["scores"]["silhouette"] == pytest.approx(table["silhouette"].max(), rel=1e-5)
     with Image.open("out/figures/criteria.png") as image:
         assert min(image.size) > 200
@@ -381,6 +382,66 @@ def test_an_interrupted_range_goes_on_from_what_is_kept(flowers: pd.DataFrame, k
     ks_fitted[:] = [0] * 4
     cluster(*UNKNOWN, "--seeds", "1", "--set", "n_init=3", out="other")  # other settings: nothing of it is used
     assert ks_fitted[4:] == [2, 3, 4, 5, 3]
+
+
+@pytest.fixture
+def planted(monkeypatch: pytest.MonkeyPatch) -> dict[int, np.ndarray]:
+    """Let fits of k-means find the labels planted here by their seed, and break down where none are."""
+    labels: dict[int, np.ndarray] = {}
+    cls = methods.load("kmeans")
+    fit = cls._fit
+
+    def find(self: Any, *given: Any, **inputs: Any) -> None:
+        fit(self, *given, **inputs)
+        if self.random_state not in labels:
+            raise SeedFailed("the loss is not finite")
+        self.labels_ = labels[self.random_state]
+
+    monkeypatch.setattr(cls, "_fit", find)
+    return labels
+
+
+@pytest.mark.parametrize("K", ["3", "auto"])
+def test_several_seeds_of_one_k_are_written_as_their_consensus(
+    K: str, flowers: pd.DataFrame, planted: dict[int, np.ndarray], capsys: pytest.CaptureFixture[str]
+) -> None:
+    truth = flowers["kind"].map({"iris": 2, "lily": 0, "rose": 1}).to_numpy()
+    for seed, samples in enumerate([[5, 6], [], [9]]):
+        planted[seed] = np.roll([0, 1, 2], seed)[truth]
+        planted[seed][samples] = (planted[seed][samples] + 1) % 3
+    found = cluster("flowers.csv", "-k", K, "--index", "name", "--labels", "kind", "--seeds", "4")
+    assert found["cluster"].tolist() == planted[1].tolist()  # the flawless one is nearest to the others
+    assert found["agreement"].tolist() == pytest.approx([2 / 3 if i in (5, 6, 9) else 1 for i in range(60)], abs=1e-6)
+    record = json.loads(Path("out/run.json").read_text())
+    assert record["settings"]["random_state"] == 1
+    assert record["selection"]["seeds"] == [0, 1, 2, 3]
+    assert record["selection"]["agreed"] == 0.95
+    assert record["scores"]["acc"] == 1
+    assert pd.read_csv("out/sweep.csv")["failed"].fillna("").tolist() == ["", "", "", "the loss is not finite"]
+    said = capsys.readouterr().out
+    assert "1 of 4 seeds broke down: the loss is not finite\n" in said
+    assert "the clusters are the consensus of 3 seeds, which agree on 95.0% of the samples" in said
+    assert not Path("out/figures/criteria.png").exists()
+    assert Path("out/figures/tsne.png").exists()
+    assert not Path(".out.sweep").exists()
+
+
+@pytest.mark.usefixtures("flowers", "undrawn")
+def test_one_seed_that_is_left_has_no_agreement(planted: dict[int, np.ndarray]) -> None:
+    planted[1] = np.arange(60) % 3
+    found = cluster("flowers.csv", "-k", "3", "--columns", "petal", "--seeds", "2")
+    assert found.columns.tolist() == ["sample", "cluster"]
+    assert "agreed" not in json.loads(Path("out/run.json").read_text())["selection"]
+
+
+@pytest.mark.usefixtures("flowers", "undrawn")
+def test_interrupted_seeds_go_on_from_what_is_kept(ks_fitted: list[int]) -> None:
+    words = ("flowers.csv", "-k", "3", "--columns", "petal,sepal", "--seeds", "5")
+    with pytest.raises(KeyboardInterrupt, match=r"^3 fits are kept in \.out\.sweep, and the same command goes on"):
+        cluster(*words)
+    ks_fitted[:] = [0] * 4
+    cluster(*words)
+    assert ks_fitted[4:] == [3] * 3  # two more seeds, and the one that is written
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -427,7 +488,10 @@ NONE = ("cluster", "none.csv", "-k", "3")  # settings are judged before any file
             ("cluster", "flowers.csv", "-k", "2-100000", "--columns", "petal"),
             r"^-k 2-100000: a range ends at 59 for flowers.csv at most, its 60 samples less one$",
         ),
-        ((*K3, "--seeds", "2"), "^--seeds is for a range of K, such as -k 2-12; one K is fitted once, with --seed$"),
+        (
+            ("cluster", "flowers.csv", "-k", "1", "--columns", "petal", "--seeds", "2"),
+            "^--seeds 2 is for -k from 2 to 59, all but one of the samples, and not for 1, .*; leave --seeds out$",
+        ),
         (("cluster", "flowers.csv", "-k", "2-4", "--seeds", "0"), "^--seeds must be at least 1, .* got 0 from 0$"),
         (
             ("cluster", "flowers.csv", "-k", "2-4", "--columns", "petal", "--set", "alpha=0"),

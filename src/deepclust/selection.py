@@ -18,6 +18,7 @@ from sklearn.base import clone
 from sklearn.utils import check_random_state
 
 from deepclust import nets
+from deepclust.consensus import Consensus, consensus
 from deepclust.errors import SeedFailed, UserError
 from deepclust.graph.adjacency import edge_weights
 from deepclust.graph.partition import partition
@@ -140,12 +141,15 @@ class Sweep:
     n_clusters
         The K of `choose`.
     method
-        The fit at that K with the first seed that did not break down there.
+        The fit at that K whose labels are nearest to those of the other seeds.
+    consensus
+        What the fits at that K, of all seeds that did not break down there, have in common.
     """
 
     table: pd.DataFrame
     n_clusters: int
     method: Any
+    consensus: Consensus
 
     @property
     def best(self) -> dict[str, int]:
@@ -230,7 +234,9 @@ def sweep(
             _log.info("K = %d, seed %d: fit %d of %d", K, seed, number, len(seeds) * len(counts))
     table = judged(X, {key: found[key] for key in found if key[0] in counts and key[1] in seeds}, failed, graph)
     best = choose(table)
-    return Sweep(table, best, fit(best, next(seed for seed in seeds if (best, seed) in found)))
+    ended = [seed for seed in seeds if (best, seed) in found]
+    common = consensus([found[best, seed] for seed in ended])
+    return Sweep(table, best, fit(best, ended[common.nearest]), common)
 
 
 def pretrained(method: Any, X: np.ndarray, image_shape: Sequence[int] | None = None) -> Any:

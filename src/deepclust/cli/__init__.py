@@ -115,7 +115,12 @@ def _describe_cluster(parser: argparse.ArgumentParser) -> None:
     )
     add("--labels", metavar="NAME", help="true classes, for scores: a column, an array, a file, or `folders` of images")
     add("--seed", type=int, default=0, metavar="N", help="of everything random (default: %(default)s)")
-    add("--seeds", type=int, metavar="N", help="how many for each K of a range, from --seed on (default: 3)")
+    add(
+        "--seeds",
+        type=int,
+        metavar="N",
+        help="how many, from --seed on, of which the clusters are the consensus (default: 1; 3 for each K of a range)",
+    )
     add("--out", metavar="FOLDER", help="default: DATA's name and the method's, in the current folder")
     add("--force", action="store_true", help="replace the results in FOLDER")
     add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)")

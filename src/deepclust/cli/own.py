@@ -58,17 +58,22 @@ def cluster(asked: argparse.Namespace) -> None:
             say("  symmetric, with one value on the diagonal, as distances or a graph's weights are; rows are read as")
             say("  samples. A graph needs a grid, with `edges: true` (docs/own-data.md)")
         graph = _graph(data.X) if cls.reads_graph or len(data.X) <= selection.LARGEST_GRAPH else None
-        swept, selected = None, {}
-        if isinstance(wanted, range):
-            kept = _Kept(folder.with_name(f".{folder.name}.sweep"), lambda: _key(asked, data, given))
-            swept = _sweep(asked, data, given, graph, wanted, seeds, kept)
-            selected = {"by": selection.RULE, "range": f"{wanted[0]}-{wanted[-1]}", "seeds": list(seeds)}
-            asked.n_clusters, method = swept.n_clusters, swept.method
+        swept, selected = None, dict[str, Any]()
+        counts = wanted if isinstance(wanted, range) else range(0)
+        if counts:
+            selected = {"by": selection.RULE, "range": f"{counts[0]}-{counts[-1]}"}
+        elif wanted == "auto":
+            found = _suggest(data, graph)
+            asked.n_clusters, selected = found.n_clusters, {"by": "modularity", "tried": found.tried}
         else:
-            if wanted == "auto":
-                found = _suggest(data, graph)
-                selected = {"by": "modularity", "tried": found.tried}
-            asked.n_clusters = found.n_clusters if wanted == "auto" else wanted
+            asked.n_clusters = wanted
+        if counts or len(seeds) > 1:
+            kept = _Kept(folder.with_name(f".{folder.name}.sweep"), lambda: _key(asked, data, given))
+            swept = _sweep(asked, data, given, graph, counts, seeds, kept)
+            asked.n_clusters, method = swept.n_clusters, swept.method
+            selected |= {"seeds": list(seeds)} | _show_consensus(swept)
+            method.labels_ = swept.consensus.labels
+        else:
             method = _fit(asked, data, given, graph)
         scores = _scores(data, method.labels_, graph)
         _write(half, asked, data, read, method, scores, selected, swept)
@@ -111,10 +116,8 @@ def _clusters(text: str) -> int | range | str:
 
 
 def _seeds(asked: argparse.Namespace, wanted: int | range | str) -> range:
-    """Return the seeds of each K."""
-    if asked.seeds is not None and not isinstance(wanted, range):
-        raise UserError("--seeds is for a range of K, such as -k 2-12; one K is fitted once, with --seed")
-    count = _N_SEEDS if asked.seeds is None else asked.seeds
+    """Return the seeds of each K: of a range several unless told otherwise, of one K a single one."""
+    count = (_N_SEEDS if isinstance(wanted, range) else 1) if asked.seeds is None else asked.seeds
     if count < 1 or asked.seed + count > 2**32:
         raise UserError(f"--seeds must be at least 1, and --seed + --seeds at most 2^32, got {count} from {asked.seed}")
     return range(asked.seed, asked.seed + count)
@@ -327,17 +330,24 @@ def _sweep(
     data: Any,
     given: dict[str, Any],
     graph: Any,
-    wanted: range,
+    counts: range,
     seeds: range,
     kept: "_Kept",
 ) -> Any:
-    """Return the `Sweep` over a range of K, and show it."""
+    """Return the `Sweep` over a range of K, which is shown, or over the seeds of one K where the range is empty."""
     from deepclust.selection import sweep
 
+    if not counts and not 2 <= asked.n_clusters < len(data.X):
+        raise UserError(
+            f"--seeds {len(seeds)} is for -k from 2 to {len(data.X) - 1}, all but one of the samples, and not for "
+            f"{asked.n_clusters}, where seeds cannot differ; leave --seeds out"
+        )
     with _fitting(asked, data, given, graph) as (method, inputs):
         W = inputs.get("graph") if method.reads_graph else graph
-        found = sweep(method, data.X, wanted, seeds=seeds, graph=W, image_shape=data.image_shape, finished=kept)
-    _show(found, f"{wanted[0]}-{wanted[-1]}", len(seeds))
+        tried = counts or [asked.n_clusters]
+        found = sweep(method, data.X, tried, seeds=seeds, graph=W, image_shape=data.image_shape, finished=kept)
+    if counts:
+        _show(found, f"{counts[0]}-{counts[-1]}", len(seeds))
     return found
 
 
@@ -360,6 +370,24 @@ def _show(swept: Any, counts: str, n_seeds: int) -> None:
     notes += ["the other K are in sweep.csv"] if len(means) > _SHOWN else []
     notes += [f"{broken} fits broke down"] if broken else []
     say(f"  {'; '.join(notes)}")
+
+
+def _show_consensus(swept: Any) -> dict[str, float]:
+    """Say how far the seeds at the chosen K agree, and return the share of samples on which all of them do.
+
+    Nothing is said, and nothing returned, of a single seed.
+    """
+    here = swept.table[swept.table["n_clusters"] == swept.n_clusters]
+    broken = here["failed"][here["failed"] != ""]
+    if len(broken):
+        say(f"{len(broken)} of {len(here)} seeds broke down: {broken.iloc[0]}")
+    n_seeds = len(here) - len(broken)
+    if n_seeds < 2:
+        return {}
+    agreed = float((swept.consensus.agreement == 1).mean())
+    say(f"the clusters are the consensus of {n_seeds} seeds, which agree on {agreed:.1%} of the samples; the adjusted")
+    say(f"  Rand index between two of them is {here['stability'].mean():.3f} on average")
+    return {"agreed": agreed}
 
 
 class _Kept(dict[tuple[int, int], np.ndarray]):
@@ -441,7 +469,10 @@ def _write(
     from deepclust.reporting.aggregate import write_csv
 
     labels = method.labels_
-    write_csv(folder / "labels.csv", pd.DataFrame({"sample": data.samples or range(len(labels)), "cluster": labels}))
+    table = pd.DataFrame({"sample": data.samples or range(len(labels)), "cluster": labels})
+    if "agreed" in selected:
+        table["agreement"] = swept.consensus.agreement
+    write_csv(folder / "labels.csv", table)
     settings = {name: as_plain(value) for name, value in method.get_params(deep=False).items() if name != "verbose"}
     record = {
         "command": " ".join(["deepclust", *sys.argv[1:]]),
@@ -503,16 +534,15 @@ def _draw(folder: Path, asked: argparse.Namespace, data: Any, method: Any, swept
     from deepclust.reporting import figures
     from deepclust.reporting.finished import Cell
 
-    traces = {asked.seed: pd.DataFrame(method.trace_)} if getattr(method, "trace_", None) else {}
+    seed = method.random_state
+    traces = {seed: pd.DataFrame(method.trace_)} if getattr(method, "trace_", None) else {}
     name = Path(asked.data).name.replace("$", r"\$")  # which begins a formula in a title
-    run = Cell(
-        name, asked.method, data.X, data.y, data.image_shape, asked.n_clusters, asked.seed, folder / "files", traces
-    )
+    run = Cell(name, asked.method, data.X, data.y, data.image_shape, asked.n_clusters, seed, folder / "files", traces)
     images, pages = folder / "figures", folder / "files/figures"
     drawn = figures.draw("cell", run, images, pages)
     order = sorted(drawn, key=lambda stem: (stem != "tsne", stem != "confusion", stem))
     captions = {f"figures/{stem}": (inspect.getdoc(drawn[stem]) or "").splitlines()[0] for stem in order}
-    if swept:
+    if swept and swept.table["n_clusters"].nunique() > 1:
         from deepclust.reporting.figures import _criteria
 
         title = f"{asked.method} on {name}"
