@@ -417,6 +417,7 @@ def test_several_seeds_of_one_k_are_written_as_their_consensus(
     assert record["selection"]["seeds"] == [0, 1, 2, 3]
     assert record["selection"]["agreed"] == 0.95
     assert record["scores"]["acc"] == 1
+    assert "<dt>all seeds agree on</dt><dd>95.0 %</dd>" in Path("out/index.html").read_text()
     assert pd.read_csv("out/sweep.csv")["failed"].fillna("").tolist() == ["", "", "", "the loss is not finite"]
     said = capsys.readouterr().out
     assert "1 of 4 seeds broke down: the loss is not finite\n" in said

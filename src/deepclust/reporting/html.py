@@ -152,6 +152,8 @@ def fit_page(
         The content of `run.json`.
     """
     facts = {"samples": f"{sum(sizes):,}", "clusters": str(sum(size > 0 for size in sizes))} | shown_scores(scores)
+    if (agreed := record.get("selection", {}).get("agreed")) is not None:
+        facts |= {"all seeds agree on": f"{100 * agreed:.1f} %"}
     tiles = [tag("div", tag("dt", name), tag("dd", value)) for name, value in facts.items()]
     head = tag("thead", tag("tr", *map(header_cell, ["cluster", "samples", "share"])))
     bodies = [
