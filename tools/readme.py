@@ -156,7 +156,7 @@ def block(name: str, page: Path) -> str:
             return datasets_block(map(describe_dataset, datasets.names()))
         case ["best", grid]:
             numbers = compare(read_table(grid, "summary"), read_reported(layout.REPORTED))
-            return best_block(read_table(grid, "results"), numbers, families(), reports[grid])
+            return best_block(read_table(grid, "results"), numbers, families(), reports[grid], read_reduced())
         case ["results", grid, *rest] if rest in ([], ["with read-outs"]):
             summary = read_table(grid, "summary")
             kept = summary if rest else summary[~summary["cell"].str.contains("/")]

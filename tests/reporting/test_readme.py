@@ -115,10 +115,13 @@ def test_the_best_of_each_family_stands_with_what_papers_report_for_it(
     families = {"DEC": "trained", "IDEC": "trained", "HYBRID": "graph", "VADE": "graph"}
     lines = best_block(results, comparison, families, "reports/demo").splitlines()
     assert lines[0] == "| family | [usps](reports/demo/tables/usps.md) | [toy](reports/demo/tables/toy.md) |"
-    assert lines[2] == "| `trained` | **91.0 ± 1.4** (76.1 to 95.0) `idec` | **91.0 ± 1.4** `idec` |"
+    assert lines[2] == "| `trained` | **91.0 ± 1.4** (2 of 3) (76.1 to 95.0) `idec` | **91.0 ± 1.4** (2 of 3) `idec` |"
     assert lines[3] == ""  # nothing of the other family finished
-    apart = best_block(results, comparison, families | {"IDEC": "other"}, "reports/demo").splitlines()
-    assert apart[3] == "| `trained` | 75.0 ± 5.0 (76.2 to 76.9) `dec` | 75.0 ± 5.0 `dec` |"
+    assert lines[-1].endswith("which no method sees. Some seeds failed: (2 of 3) says how many finished.")
+    told = {"DEC": coverage.Reason("told K", "It is told K.")}
+    apart = best_block(results, comparison, {"DEC": "trained"}, "reports/demo", told).splitlines()
+    assert apart[2] == "| `trained` | 75.0 ± 5.0 (76.2 to 76.9) `dec` (told K) | 75.0 ± 5.0 `dec` (told K) |"
+    assert apart[-1].endswith("which no method sees. It is told K.")
 
 
 def test_the_picture_has_the_papers_own_results_that_were_run_and_its_text_their_count() -> None:

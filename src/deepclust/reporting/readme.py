@@ -95,18 +95,26 @@ def results_block(summary: pd.DataFrame, reports: str, reduced: Mapping[str, cov
     return f"{_grid(heads, rows, numeric=True)}\n\n{caption}"
 
 
-def best_block(results: pd.DataFrame, comparison: pd.DataFrame, families: Mapping[str, str], reports: str) -> str:
+def best_block(
+    results: pd.DataFrame,
+    comparison: pd.DataFrame,
+    families: Mapping[str, str],
+    reports: str,
+    reduced: Mapping[str, coverage.Reason] | None = None,
+) -> str:
     """Return a grid's best cell of each family on each data set: its ACC, and what papers report for it.
 
     `results` has the rows of the grid's `results.csv`, `comparison` is the result of `aggregate.compare`. A method
-    that is not in `families` has no row. The best of all on a data set is bold.
+    that is not in `families` has no row. The best of all on a data set is bold. A cell with failed seeds shows how many
+    finished, a method in `reduced` has its word beside it.
     """
     of_methods = (comparison["metric"] == "acc") & (comparison["setting"] == "")  # no points of a paper's sweep
     accuracies = comparison[of_methods].groupby(["dataset", "cell"])["reported"]
     published = {place: dict.fromkeys([number(of.min()), number(of.max())]) for place, of in accuracies}
     datasets = list(results["dataset"].unique())
     by_dataset = {name: ranking.ranked(results, name) for name in datasets}
-    rows = []
+    failed = results[(results["metric"] == "acc") & (results["status"] == "failed")].groupby(["dataset", "cell"]).size()
+    rows, shown = [], dict[tuple[str, str], str]()
     for family in sorted(set(families.values())):
         entries = []
         for dataset, table in by_dataset.items():
@@ -117,9 +125,11 @@ def best_block(results: pd.DataFrame, comparison: pd.DataFrame, families: Mappin
             cell, best = str(own.index[0]), own.iloc[0]
             text = spread(100 * best["mean"], 100 * best["std"])
             text = f"**{text}**" if cell == table.index[0] else text
+            text += _survivors(best["n"], failed.get((dataset, cell), 0))
             if (dataset, cell) in published:
                 text += f" ({' to '.join(published[dataset, cell])})"
-            entries.append(f"{text} `{cell}`")
+            shown[dataset, cell] = best["method"]
+            entries.append(f"{text} {_Marks({cell: best['method']}, reduced).named(cell)}")
         if any(entry != number(nan) for entry in entries):
             rows.append([f"`{family}`", *entries])
     heads = ["family", *(f"[{dataset}]({reports}/tables/{dataset}.md)" for dataset in datasets)]
@@ -127,7 +137,9 @@ def best_block(results: pd.DataFrame, comparison: pd.DataFrame, families: Mappin
         "ACC in percent of a family's best method, mean ± std over seeds of the final epoch; in brackets what papers "
         "report for that method; bold: best on the data set. The table chooses by labels, which no method sees."
     )
-    return f"{_grid(heads, rows)}\n\n{caption}"
+    some = " Some seeds failed: (2 of 3) says how many finished." if failed.index.isin(list(shown)).any() else ""
+    marks = _Marks({cell: method for (_, cell), method in shown.items()}, reduced)
+    return f"{_grid(heads, rows)}\n\n{caption}{some}{marks.said}"
 
 
 def reported_block(
