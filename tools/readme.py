@@ -78,6 +78,7 @@ GRIDS = ["benchmark", "training_free", "training_free_70k", "hybrid", "heldout",
 GRIDS += [
     "admm_mnist",
     "benchmark_70k",
+    "once_10k",
     "once_70k",
     "decs",
     "ulhe_dc",
