@@ -3,6 +3,7 @@
 import json
 import math
 import pickle
+import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -150,6 +151,25 @@ def test_sparse_matrices_come_back_and_carry_no_clock(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found.toarray(), matrix.toarray())
     with zipfile.ZipFile(tmp_path / "x.npz") as archive:
         assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+
+
+def test_sparse_matrices_have_the_same_bytes_by_every_version_of_python(tmp_path: Path) -> None:
+    path = tmp_path / "x.npz"
+    files.write_sparse(path, sp.csr_matrix(np.array([[0, 1.5, 0], [0, 0, 0], [2, 0, -1]], dtype=np.float32)))
+    written = path.read_bytes()
+    assert files.sha256(path) == "e5f09bb1fe09f5dcb8728514c672e0a5cd4c47a63389d896df4cca1e519b095f"
+    with zipfile.ZipFile(path) as archive:
+        entries, place = archive.infolist(), archive.start_dir
+    older = bytearray(written)  # by Python 3.11.3 and before
+    for entry in entries:
+        older[entry.header_offset + 4] = older[place + 4] = older[place + 6] = zipfile.DEFAULT_VERSION
+        older[entry.header_offset + 18 : entry.header_offset + 26] = struct.pack("<LL", *2 * [entry.file_size])
+        place += 46 + len(entry.filename)
+    path.write_bytes(older)
+    with open(path, "r+b") as file:
+        files._with_zip64_headers(file)
+    assert older != written
+    assert path.read_bytes() == written
 
 
 def test_sha256_is_that_of_the_bytes(tmp_path: Path) -> None:

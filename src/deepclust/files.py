@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import secrets
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -95,9 +96,29 @@ def read_samples(path: Path | str) -> np.ndarray:
 
 
 def write_sparse(path: Path | str, matrix: sp.csr_matrix) -> None:
-    """Write a `.npz` sparse matrix. Uncompressed: float weights do not compress, and zlib versions differ in bytes."""
-    with atomic(path) as file:
+    """Write a `.npz` sparse matrix, the same bytes by every version of Python.
+
+    Uncompressed: float weights do not compress, and zlib versions differ in bytes.
+    """
+    with atomic(path, "w+b") as file:
         sp.save_npz(file, matrix, compressed=False)
+        _with_zip64_headers(file)
+
+
+def _with_zip64_headers(file: IO[bytes]) -> None:
+    """Give a zip file's entries the headers that Python writes since 3.11.4, where NumPy asks for ZIP64.
+
+    Before, sizes and version in the headers were those of a small file, and DVC took equal graphs for different ones.
+    """
+    with zipfile.ZipFile(file) as content:
+        entries, place = content.infolist(), content.start_dir
+    for entry in entries:
+        for at in (entry.header_offset + 4, place + 4, place + 6):  # the version, in the entry and in the directory
+            file.seek(at)
+            file.write(bytes([zipfile.ZIP64_VERSION]))
+        file.seek(entry.header_offset + 18)
+        file.write(b"\xff" * 8)  # both sizes, which stand behind the name
+        place += 46 + len(entry.filename.encode()) + len(entry.extra) + len(entry.comment)
 
 
 def read_sparse(path: Path | str) -> sp.csr_matrix:
