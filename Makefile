@@ -3,16 +3,21 @@ PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # the folder of the grid GRID, the root where none is named; plan.py says which grids there are
 FOLDER = $(if $(wildcard grids/$(GRID)/params.yaml),grids/$(GRID),.)
+# uv installs in a sixth of pip's time, but knows none of pip's settings, such as an index of one's own: then pip does it
+OF = --quiet --constraint constraints.txt --editable '.[$(EXTRAS)]'
+install = .venv/bin/uv pip install --python .venv/bin/python $(OF) || .venv/bin/pip install $(OF)
 
 .PHONY: setup repro pull push verify test lint bench readme docs
 
 setup: .venv/.complete
 
+.venv/.complete: EXTRAS = pipeline,dev
 .venv/.complete: pyproject.toml constraints.txt
-	@echo "setup: installing the package and the exact versions of constraints.txt into .venv, once: minutes, some 7 GB"
+	@echo "setup: installing the package and the exact versions of constraints.txt into .venv, once: a minute, some 7 GB"
 	@echo "setup: most of it is CUDA's; docs/install.md says how to do without"
 	$(PYTHON) -m venv .venv
-	.venv/bin/pip install --quiet --constraint constraints.txt --editable '.[pipeline,dev]'
+	.venv/bin/pip install --quiet --constraint constraints.txt uv
+	$(install)
 	@echo "setup: done; source .venv/bin/activate brings deepclust, dvc and pytest into this shell"
 	touch $@
 
@@ -37,14 +42,16 @@ lint: setup
 	ruff format --check .
 	mypy
 
+bench: EXTRAS = pipeline,bench
 bench: setup
-	.venv/bin/pip install --quiet --constraint constraints.txt --editable '.[pipeline,bench]'
+	$(install)
 	for script in $(filter-out bench/scale.py bench/gpu.py,$(wildcard bench/*.py)); do python $$script || exit 1; done
 
 readme: setup  # the generated blocks of README.md and docs, from the committed reports, and the notebook's outputs
 	python tools/readme.py
 	python tools/notebook.py
 
+docs: EXTRAS = docs
 docs: setup  # the pages and the API as a site, work/site/index.html; any warning is an error
-	.venv/bin/pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	$(install)
 	mkdocs build --strict
