@@ -18,7 +18,7 @@ SMALLEST = {
     "methods": ["--samples", "256", "--turns", "1", "--threads", "1"],
     "partition": ["--dataset", "synthetic", "--n", "500"],
     "same_bits": ["--pairs", "1", "--threads", "1", "--only", "exact graph"],
-    "scale": ["--sizes", "2000,4000", "--clusters", "10", "--only", "prepare,graph,graph_modularity", "--threads", "1"],
+    "scale": ["--sizes", "500,1000", "--clusters", "10", "--only", "prepare,graph,graph_modularity", "--threads", "1"],
     "self_expression": ["--n", "200", "--large", "300", "--rows", "20", "--turns", "1"],
     "spectral": ["--dataset", "synthetic", "--n", "600", "--small", "300"],
     "training_free": ["--dataset", "synthetic", "--n", "300", "--large", "400", "--turns", "1"],
