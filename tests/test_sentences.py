@@ -98,6 +98,12 @@ def test_a_score_is_that_of_a_committed_or_of_a_published_result(page: Path, kno
     assert unused == set(), "all its numbers are committed now, or gone: take these out of SECTIONS and SINGLE"
 
 
+def test_a_method_that_no_grid_has_run_has_no_committed_result(summary: pd.DataFrame) -> None:
+    said = [heading for page in PAGES for heading, text in sections(page) if "No grid has run it yet" in text]
+    run = set(summary["cell"])
+    assert [heading for heading in said if heading.split(" (")[0].lower().replace("-", "_") in run] == []
+
+
 def test_numbers_of_the_study_are_those_of_its_tables_and_figures() -> None:
     page = layout.PROJECT / "docs/study.md"
     text = page.read_text(encoding="utf-8")
