@@ -26,6 +26,7 @@ setup: .venv/.complete
 repro: setup
 	python stages/plan.py table $(GRID)
 	cd $(FOLDER) && $(if $(JOBS)$(SCHEDULER)$(ONLY),python $(CURDIR)/tools/parallel.py $(or $(JOBS)$(SCHEDULER),1)$(if $(ONLY), '$(ONLY)'),dvc repro)
+	python tools/compare.py $(GRID)
 
 pull push: setup  # the results of GRID from, or to, the root's default remote
 	python stages/plan.py table $(GRID)

@@ -670,12 +670,33 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], Path]]:
 @pytest.mark.parametrize(
     ("words", "commands"),
     [
-        (("run",), [("stages/plan.py table", "."), ("-m dvc repro", ".")]),
-        (("run", "decs"), [("stages/plan.py table decs", "."), ("-m dvc repro", "grids/decs")]),
-        (("run", "decs", "--jobs", "4"), [("stages/plan.py table decs", "."), ("tools/parallel.py 4", "grids/decs")]),
-        (("run", "--only", "a@*"), [("stages/plan.py table", "."), ("tools/parallel.py 1 a@*", ".")]),
-        (("run", "--jobs", "2", "--only", "a@*"), [("stages/plan.py table", "."), ("tools/parallel.py 2 a@*", ".")]),
-        (("run", "--scheduler", "tcp://a:1"), [("stages/plan.py table", "."), ("tools/parallel.py tcp://a:1", ".")]),
+        (("run",), [("stages/plan.py table", "."), ("-m dvc repro", "."), ("tools/compare.py", ".")]),
+        (
+            ("run", "decs"),
+            [
+                ("stages/plan.py table decs", "."),
+                ("-m dvc repro", "grids/decs"),
+                ("tools/compare.py decs", "."),
+            ],
+        ),
+        (
+            ("run", "decs", "--jobs", "4"),
+            [
+                ("stages/plan.py table decs", "."),
+                ("tools/parallel.py 4", "grids/decs"),
+                ("tools/compare.py decs", "."),
+            ],
+        ),
+        *(
+            (words, [("stages/plan.py table", "."), (command, "."), ("tools/compare.py", ".")])
+            for words, command in (
+                (("run", "--only", "a@*"), "tools/parallel.py 1 a@*"),
+                (("run", "--jobs", "2", "--only", "a@*"), "tools/parallel.py 2 a@*"),
+                (("run", "--scheduler", "tcp://a:1"), "tools/parallel.py tcp://a:1"),
+            )
+        ),
+        (("compare",), [("tools/compare.py demo HEAD", ".")]),
+        (("compare", "decs", "v1"), [("tools/compare.py decs v1", ".")]),
         (("report", "decs"), [("stages/report.py", "grids/decs")]),
         (("verify",), [("tools/verify.py", ".")]),
         (("verify", "--objects"), [("tools/verify.py objects", ".")]),
@@ -697,7 +718,7 @@ def test_the_exit_code_of_a_script_is_passed_on(monkeypatch: pytest.MonkeyPatch)
         assert ended.value.code == expected
 
 
-@pytest.mark.parametrize("words", [("run",), ("grids",), ("report",), ("verify",), ("tables", "decs")])
+@pytest.mark.parametrize("words", [("run",), ("grids",), ("report",), ("compare",), ("verify",), ("tables", "decs")])
 def test_elsewhere_a_clone_is_asked_for_in_one_line(
     words: tuple[str, ...], here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

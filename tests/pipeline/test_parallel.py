@@ -255,4 +255,5 @@ def test_make_repro_takes_a_number_of_jobs_or_a_scheduler(given: list[str], comm
     alone = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}  # also under make itself
     dry = ["make", "--dry-run", "repro", *given]
     said = subprocess.run(dry, cwd=ROOT, env=alone, capture_output=True, text=True, check=True)
-    assert said.stdout.splitlines()[-1] == command
+    grid = "".join(word.removeprefix("GRID=") for word in given if word.startswith("GRID="))
+    assert said.stdout.splitlines()[-2:] == [command, f"python tools/compare.py {grid}"]

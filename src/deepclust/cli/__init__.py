@@ -79,6 +79,9 @@ def _parser() -> argparse.ArgumentParser:
     beside = one.add_mutually_exclusive_group()
     beside.add_argument("--jobs", type=int, metavar="N", help="so many stages side by side on this machine")
     beside.add_argument("--scheduler", metavar="ADDRESS", help="stages on a Dask cluster, tcp://HOST:PORT")
+    compare = command("compare", "clone:compare", "say whether a grid's scores agree with those of a commit")
+    compare.add_argument("grid", nargs="?", default="", metavar="GRID", help="default: the grid of the clone's root")
+    compare.add_argument("commit", nargs="?", default="HEAD", metavar="COMMIT", help="default: HEAD")
     verify = command("verify", "clone:verify", "say which committed results are current")
     verify.add_argument(
         "--objects", nargs="?", const="", metavar="REMOTE", help="read DVC's cache, or a remote, instead"

@@ -43,6 +43,13 @@ def run(asked: argparse.Namespace) -> None:
         _script("tools/parallel.py", beside, folder=folder)
     else:
         _call([sys.executable, "-m", "dvc", "repro"], folder)
+    _script("tools/compare.py", *([asked.grid] if asked.grid else []), folder=layout.PROJECT)
+
+
+def compare(asked: argparse.Namespace) -> None:
+    """Judge a grid's scores beside those of a commit."""
+    _require_clone()
+    _script("tools/compare.py", asked.grid or _grids.default(), asked.commit, folder=layout.PROJECT)
 
 
 def report(asked: argparse.Namespace) -> None:
