@@ -9,7 +9,7 @@ A block's first line names its content:
 - `results GRID`: the results of a grid, without the further read-outs of its cells; `results GRID with read-outs`.
 - `reported`: the papers' numbers for their own methods beside ours.
 - `reported PAPER`: all numbers of one paper, with each baseline from one grid.
-- `paired GRID OTHER`: two grids of the same cells, seed against seed.
+- `paired GRID OTHER`: two grids of the same cells, seed against seed; `paired GRID: CELL OTHER`: two cells of a grid.
 - `verdicts`, `impossible`, `labels`: what src/deepclust/reporting/verdicts.yaml and the numbers say of the papers.
 - `wins`, `gaps`, `goes with`: who wins, reported minus ours, and what that goes with, each with its picture.
 - `coverage`: the published numbers with and without ours, and why.
@@ -52,6 +52,7 @@ from deepclust.reporting.readme import (
     impossible_block,
     labels_block,
     methods_block,
+    of_cell,
     paired_block,
     replace_block,
     reported_block,
@@ -168,6 +169,9 @@ def block(name: str, page: Path) -> str:
         case ["reported", paper] if paper in PAPERS:
             rows = comparison().query("paper == @paper")
             return reported_block(rows[rows["own"] | study.in_one_grid(rows, judged())], reports, read_reduced())
+        case ["paired", grid, cells] if grid.endswith(":"):
+            rows = read_table(grid.removesuffix(":"), "results")
+            return paired_block({cell: of_cell(rows, cell) for cell in cells.split()})
         case ["paired", first, second]:
             return paired_block({grid: read_table(grid, "results") for grid in (first, second)})
         case ["verdicts"]:

@@ -18,6 +18,7 @@ from deepclust.reporting.readme import (
     figure_block,
     index,
     methods_block,
+    of_cell,
     paired_block,
     replace_block,
     reported_block,
@@ -228,7 +229,15 @@ def test_paired_block_compares_the_seeds_that_finished_in_both_grids() -> None:
     first, second = results({0: 0.5, 1: 0.7, 2: None}), results({2: 0.9, 1: 0.6, 0: 0.6})
     lines = paired_block({"one": first, "two": second}).splitlines()
     assert lines[0].startswith("| data set | method | ACC `one` | ACC `two` | ACC difference |")
-    assert lines[2:] == ["| toy | `dec` | 60.0 | 60.0 | 0.0 ± 14.1 | 60.0 | 60.0 | 0.0 ± 14.1 | 2 |"]
+    assert lines[2:] == ["| toy | `dec` | 60.0 | 60.0 | 0.0 ± 14.1 | 60.0 | 60.0 | 0.0 ± 14.1 | 1 of 2 |"]
+    assert lines[0].endswith("| ACC higher |")
+
+
+def test_cells_of_a_grid_are_paired_by_the_names_of_their_readouts() -> None:
+    names = ["dec", "dec/kmeans", "dec_wide", "dec_wide/kmeans", "kmeans"]
+    results = pd.DataFrame({"cell": names, "value": range(5)})
+    assert of_cell(results, "dec").to_dict("list") == {"cell": ["labels", "kmeans"], "value": [0, 1]}
+    assert of_cell(results, "dec_wide")["value"].tolist() == [2, 3]
 
 
 @pytest.mark.parametrize("command", ["make repro", "make repro GRID=large"])

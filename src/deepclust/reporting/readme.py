@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from math import nan
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from deepclust.errors import UserError
@@ -181,10 +182,11 @@ def reported_block(
 
 
 def paired_block(results: Mapping[str, pd.DataFrame]) -> str:
-    """Return two grids' results seed against seed: the mean of each, and mean ± std of the seeds' differences.
+    """Return two sides' results seed against seed: the mean of each, and mean ± std of the seeds' differences.
 
-    `results` has the rows of each grid's `results.csv` by the grid's name; differences are the second grid minus the
-    first. A seed that finished in one grid alone enters neither the means nor the differences.
+    `results` has rows of `results.csv` by the side's name, a grid or one of two cells; differences are the second side
+    minus the first, and the last column says in how many seeds the second has the higher ACC. A seed that finished on
+    one side alone enters nothing.
     """
     metrics = ["acc", "nmi"]
     keys = ["dataset", "cell", "metric", "seed"]
@@ -200,8 +202,18 @@ def paired_block(results: Mapping[str, pd.DataFrame]) -> str:
             rows = group[group.index.get_level_values("metric") == metric]
             difference = spread(rows["difference"].mean(), rows["difference"].std(), signed=True)
             scores += [number(rows[first].mean()), number(rows[second].mean()), difference]
-        lines.append([str(dataset), f"`{cell}`", *scores, str(group.index.unique("seed").size)])
-    return _grid(["data set", "method", *heads, "seeds"], lines, numeric=True)
+        ahead = (group.xs("acc", level="metric")["difference"] > 0).sum()
+        lines.append([str(dataset), f"`{cell}`", *scores, f"{ahead} of {group.index.unique('seed').size}"])
+    return _grid(["data set", "method", *heads, "ACC higher"], lines, numeric=True)
+
+
+def of_cell(results: pd.DataFrame, cell: str) -> pd.DataFrame:
+    """Return the rows of a cell and its read-outs, of a grid's `results.csv`, each by its part of the name.
+
+    The cell's own labels are `labels`, those of the read-out `CELL/kmeans` are `kmeans`: two cells have the same names.
+    """
+    base, _, readout = results["cell"].str.partition("/").to_numpy().T
+    return results[base == cell].assign(cell=np.where(readout, readout, "labels")[base == cell])
 
 
 def verdicts_block(judged: pd.DataFrame, reports: Mapping[str, str], folder: str) -> str:
