@@ -4,9 +4,11 @@ import errno
 import importlib.util
 import json
 import logging
+import os
 import shutil
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -200,6 +202,116 @@ def test_results_are_replaced_where_that_is_asked_for_and_nothing_else_ever(flow
 
 
 @pytest.mark.usefixtures("flowers", "undrawn")
+def test_a_file_of_the_users_is_kept_though_it_has_the_name_of_a_result() -> None:
+    cluster(*TABLE)
+    Path("out/files/my_notes.csv").write_text("mine")
+    with pytest.raises(UserError, match=r"\(this command did not make files/my_notes.csv\)$"):
+        cluster(*TABLE, "--force")
+    record = json.loads(Path("out/run.json").read_text())
+    del record["files"]  # as older results have it: names decide
+    Path("out/run.json").write_text(json.dumps(record))
+    cluster(*TABLE, "--force")
+
+
+@pytest.mark.usefixtures("flowers", "undrawn")
+def test_at_each_moment_one_whole_set_of_results_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster(*TABLE)
+    before = Path("out/run.json").read_bytes()
+    rename = Path.rename
+
+    def stop(self: Path, target: Path) -> Path:
+        if target.name == "out":
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    calls = iter([stop, rename])  # the new results are stopped, and the old ones are put back
+    monkeypatch.setattr(
+        Path, "rename", lambda self, target: (rename if target.name != "out" else next(calls))(self, target)
+    )
+    with pytest.raises(KeyboardInterrupt, match=r"^nothing was written$"):
+        cluster(*TABLE, "--seed", "1", "--force")
+    assert Path("out/run.json").read_bytes() == before
+    assert sorted(path.name for path in Path().iterdir()) == ["flowers.csv", "out"]
+
+
+@pytest.mark.usefixtures("flowers", "undrawn")
+def test_a_folder_that_comes_to_be_while_the_fit_runs_is_kept(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write = own._write
+
+    def slow(*given: Any) -> None:
+        write(*given)
+        Path("out").mkdir()
+        Path("out/thesis.txt").write_text("precious")
+
+    monkeypatch.setattr(own, "_write", slow)
+    main("cluster", *TABLE, "--method", "kmeans", "--out", "out", "--force")
+    assert Path("out/thesis.txt").read_text() == "precious"
+    assert len(pd.read_csv("out-2/labels.csv")) == 60
+    said = capsys.readouterr().out
+    assert "out came to be while the fit ran; the results are in out-2\n" in said
+    assert "out-2/labels.csv" in said
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_results_do_not_become_data(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (here / "photos").mkdir()
+    for inside in ("photos/out", "photos/deep/out"):
+        with pytest.raises(
+            UserError, match=r"out lies in the data, of which the results would be a part; name another"
+        ):
+            cluster("photos", "-k", "2", out=inside)
+    monkeypatch.chdir("photos")
+    with pytest.raises(UserError, match=r"^data-kmeans lies in the data"):
+        main("cluster", ".", "-k", "2", "--method", "kmeans")
+
+
+@pytest.mark.usefixtures("flowers")
+def test_what_cannot_be_replaced_or_kept_in_is_refused_before_the_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(".out.sweep").write_text("mine")
+    with pytest.raises(
+        UserError, match=r"^\.out\.sweep is no folder, and fits are kept in one of this name; rename it"
+    ):
+        cluster(*TABLE)
+    monkeypatch.setattr("os.path.ismount", lambda path: path == Path("volume"))
+    with pytest.raises(UserError, match=r"^volume is a mount point, which nothing can replace; name a folder in it"):
+        cluster(*TABLE, out="volume")
+    cut = os.fsdecode(b"bad\xff")
+    for words in (
+        [f"{cut}.csv", "-k", "3"],
+        [*TABLE, "--out", cut],
+        [*TABLE, "--out", "a\nb"],
+        [*TABLE, "--set", f"a={cut}"],
+    ):
+        with pytest.raises(UserError, match=r" is not UTF-8 or holds a line break or control character; rename it$"):
+            main("cluster", *words, "--method", "kmeans")
+    os.mkfifo("pipe")
+    with pytest.raises(UserError, match=r"^pipe is neither a file nor a folder; save what it gives as a file first$"):
+        cluster("pipe", "-k", "3", out="other")
+    assert sorted(path.name for path in Path().iterdir()) == [".out.sweep", "flowers.csv", "pipe"]
+
+
+@pytest.mark.usefixtures("flowers", "undrawn")
+def test_a_warning_is_a_line_and_said_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(sys, "argv", ["deepclust", "cluster", "sp ace.csv"])
+    shutil.copy("flowers.csv", "sp ace.csv")
+    fit = own._fit
+
+    def warn(*given: Any) -> Any:
+        for _ in range(2):
+            warnings.warn("few distinct\n  points", UserWarning, stacklevel=1)
+        return fit(*given)
+
+    monkeypatch.setattr(own, "_fit", warn)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        cluster("sp ace.csv", *TABLE[1:])
+    assert [record.message for record in caplog.records] == ["few distinct points"]
+    assert json.loads(Path("out/run.json").read_text())["command"] == "deepclust cluster 'sp ace.csv'"
+
+
+@pytest.mark.usefixtures("flowers", "undrawn")
 def test_a_folder_with_the_data_is_never_replaced(here: Path) -> None:
     cluster(*TABLE)
     shutil.copy("flowers.csv", "out/flowers.csv")
@@ -379,9 +491,21 @@ def test_an_interrupted_range_goes_on_from_what_is_kept(flowers: pd.DataFrame, k
     ks_fitted.clear()
     with pytest.raises(KeyboardInterrupt, match=r"^3 fits"):
         cluster(*UNKNOWN, "--seeds", "1", out="other")
+    ks_fitted[:] = [0] * 2
+    with pytest.raises(KeyboardInterrupt, match=r"^1 fits"):
+        cluster(*UNKNOWN, "--seeds", "1", "--set", "n_init=3", out="other")  # other settings: nothing of it is used
+    assert ks_fitted[2:] == [2]
+    damaged = next(path for path in Path(".other.sweep").rglob("*.npy") if len(list(path.parent.iterdir())) == 3)
+    damaged.write_bytes(b"")
     ks_fitted[:] = [0] * 4
-    cluster(*UNKNOWN, "--seeds", "1", "--set", "n_init=3", out="other")  # other settings: nothing of it is used
-    assert ks_fitted[4:] == [2, 3, 4, 5, 3]
+    cluster(*UNKNOWN, "--seeds", "1", out="other")  # what was kept before is used, but for what is damaged
+    assert ks_fitted[4:] == [int(damaged.stem[0]), 5, 3]
+    assert not Path(".other.sweep").exists()
+    Path(".other.sweep").mkdir()
+    Path(".other.sweep/mine.txt").write_text("mine")
+    ks_fitted[:] = [0] * 4
+    cluster(*UNKNOWN, "--seeds", "1", "--force", out="other")
+    assert [path.name for path in Path(".other.sweep").iterdir()] == ["mine.txt"]
 
 
 @pytest.fixture
@@ -433,6 +557,25 @@ def test_one_seed_that_is_left_has_no_agreement(planted: dict[int, np.ndarray]) 
     found = cluster("flowers.csv", "-k", "3", "--columns", "petal", "--seeds", "2")
     assert found.columns.tolist() == ["sample", "cluster"]
     assert "agreed" not in json.loads(Path("out/run.json").read_text())["selection"]
+
+
+@pytest.mark.parametrize("collapsed", [2, 4])
+@pytest.mark.usefixtures("undrawn")
+def test_seeds_that_found_a_single_cluster_have_no_vote(
+    collapsed: int, flowers: pd.DataFrame, planted: dict[int, np.ndarray], capsys: pytest.CaptureFixture[str]
+) -> None:
+    truth = flowers["kind"].map({"iris": 2, "lily": 0, "rose": 1}).to_numpy()
+    planted.update({seed: np.zeros(60, int) if seed < collapsed else truth for seed in range(4)})
+    found = cluster("flowers.csv", "-k", "3", "--index", "name", "--labels", "kind", "--seeds", "4")
+    said = capsys.readouterr().out
+    assert (found["agreement"] == 1).all()
+    if collapsed == 4:  # nothing to choose among, and what a single seed would have found
+        assert (found["cluster"] == 0).all()
+        assert "no vote" not in said
+    else:
+        assert found["cluster"].tolist() == truth.tolist()
+        assert "2 of 4 seeds found a single cluster, and have no vote\n" in said
+        assert "the clusters are the consensus of 2 seeds, which agree on 100.0%" in said
 
 
 @pytest.mark.usefixtures("flowers", "undrawn")

@@ -169,9 +169,9 @@ def block(name: str, page: Path) -> str:
         case ["reported", paper] if paper in PAPERS:
             rows = comparison().query("paper == @paper")
             return reported_block(rows[rows["own"] | study.in_one_grid(rows, judged())], reports, read_reduced())
-        case ["paired", grid, cells] if grid.endswith(":"):
-            rows = read_table(grid.removesuffix(":"), "results")
-            return paired_block({cell: of_cell(rows, cell) for cell in cells.split()})
+        case ["paired", grid, pair] if grid.endswith(":"):
+            found = read_table(grid.removesuffix(":"), "results")
+            return paired_block({cell: of_cell(found, cell) for cell in pair.split()})
         case ["paired", first, second]:
             return paired_block({grid: read_table(grid, "results") for grid in (first, second)})
         case ["verdicts"]:

@@ -139,11 +139,12 @@ class Sweep:
         A row for each K and seed: `n_clusters`, `seed`, `n_clusters_found` (clusters with a sample), the `CRITERIA`,
         NaN where not defined, and `failed`, why a fit broke down, empty where none did.
     n_clusters
-        The K of `choose`.
+        The K of `choose`, or the only one.
     method
-        The fit at that K whose labels are nearest to those of the other seeds.
+        The fit at that K whose labels are nearest to those of the other seeds with a vote.
     consensus
-        What the fits at that K, of all seeds that did not break down there, have in common.
+        What the fits at that K have in common. Seeds that broke down there have no vote, nor have those that found a
+        single cluster where others found more.
     """
 
     table: pd.DataFrame
@@ -190,8 +191,8 @@ def sweep(
     Raises
     ------
     UserError
-        For values of K, seeds or settings out of their ranges, a sparse X, and where no K has a silhouette: the
-        fits broke down, or found a single cluster.
+        For values of K, seeds or settings out of their ranges, a sparse X, and where all fits broke down, or, at
+        several K, found a single cluster, so that no K has a silhouette.
     NotApplicable
         The method cannot work on these samples at all.
     """
@@ -233,10 +234,11 @@ def sweep(
                 failed[K, seed] = str(error)
             _log.info("K = %d, seed %d: fit %d of %d", K, seed, number, len(seeds) * len(counts))
     table = judged(X, {key: found[key] for key in found if key[0] in counts and key[1] in seeds}, failed, graph)
-    best = choose(table)
+    best = counts[0] if len(counts) == 1 and len(failed) < len(seeds) else choose(table)
     ended = [seed for seed in seeds if (best, seed) in found]
-    common = consensus([found[best, seed] for seed in ended])
-    return Sweep(table, best, fit(best, ended[common.nearest]), common)
+    voting = [seed for seed in ended if len(np.unique(found[best, seed])) > 1] or ended
+    common = consensus([found[best, seed] for seed in voting])
+    return Sweep(table, best, fit(best, voting[common.nearest]), common)
 
 
 def pretrained(method: Any, X: np.ndarray, image_shape: Sequence[int] | None = None) -> Any:

@@ -5,9 +5,11 @@ import re
 from pathlib import Path
 
 from deepclust.errors import UserError
+from deepclust.files import read_json
 
 _LONGEST = 240  # bytes of the results' name: file systems take 255, and beside it lies a hidden one with an ending
-_FIRST = ("run.json", "labels.csv", "index.html")  # without which a folder holds no results
+RECORD, PAGE = "run.json", "index.html"
+_FIRST = (RECORD, "labels.csv", PAGE)  # without which a folder holds no results
 _WRITTEN = r"run\.json|(labels|sweep)\.csv|index\.html|figures/\w+\.png|files/(\w+/)?\w+\.(npy|npz|csv|pdf)"
 
 
@@ -18,7 +20,7 @@ def room(folder: Path, data: Path, *, force: bool) -> Path:
     ------
     UserError
         Something stands there, unless it may be replaced and is all of this command; it holds the data or the current
-        folder; or it cannot be made: no fit is lost to its last line.
+        folder, or lies in a folder that is read as data; or it cannot be made: no fit is lost to its last line.
     """
     if folder.is_symlink() or folder.name in ("", ".."):
         folder = Path(os.path.realpath(folder))
@@ -29,9 +31,15 @@ def room(folder: Path, data: Path, *, force: bool) -> Path:
         inside = Path(os.path.realpath(place))
         if Path(os.path.realpath(folder)) in (inside, *inside.parents):
             raise UserError(f"{folder} is or holds {what}; {elsewhere}")
+    if data.is_dir() and Path(os.path.realpath(data)) in Path(os.path.realpath(folder)).parents:
+        raise UserError(f"{folder} lies in the data, of which the results would be a part; {elsewhere}")
+    if os.path.ismount(folder):
+        raise UserError(f"{folder} is a mount point, which nothing can replace; name a folder in it with --out")
     above = folder if folder.is_symlink() else next(path for path in folder.absolute().parents if path.exists())
     if not above.is_dir() or not os.access(above, os.W_OK):
         raise UserError(f"{folder} cannot be made: {above} is no folder to write in; {elsewhere}")
+    if (beside := kept_beside(folder)).exists() and not beside.is_dir():
+        raise UserError(f"{beside} is no folder, and fits are kept in one of this name; rename it, or {elsewhere}")
     if not folder.exists():
         return folder
     other = "what is there" if not all((folder / name).is_file() for name in _FIRST) else _not_written(folder)
@@ -41,8 +49,18 @@ def room(folder: Path, data: Path, *, force: bool) -> Path:
     return folder
 
 
+def kept_beside(folder: Path) -> Path:
+    """Return the hidden folder in which the fits of a range or of several seeds are kept until the results are."""
+    return folder.with_name(f".{folder.name}.sweep")
+
+
 def _not_written(folder: Path) -> str | None:
-    """Return a file below a folder that this command does not write."""
+    """Return a file below a folder that this command did not write: its record lists its files, but for older ones."""
+    try:
+        written = read_json(folder / RECORD).get("files")
+    except (ValueError, AttributeError):
+        return RECORD
     files = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
     places = sorted(path.relative_to(folder).as_posix() for path in files)
-    return next((place for place in places if not re.fullmatch(_WRITTEN, place)), None)
+    known = set(written) if written else {place for place in places if re.fullmatch(_WRITTEN, place)}
+    return next((place for place in places if place not in known), None)

@@ -1,17 +1,21 @@
 """The command `cluster`: own data read, clustered by one method, scored, drawn and written into a folder."""
 
 import argparse
+import hashlib
 import importlib.util
 import inspect
+import itertools
 import json
 import logging
 import math
 import re
 import secrets
+import shlex
 import shutil
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,12 +24,14 @@ import numpy as np
 
 from deepclust import __version__, execution, methods, nets
 from deepclust.cli._lines import aligned, say
-from deepclust.cli._room import room
+from deepclust.cli._room import PAGE, RECORD, kept_beside, room
 from deepclust.cli.catalogue import APART
 from deepclust.closure import code_of, digest_of
 from deepclust.errors import NotApplicable, SeedFailed, UserError
-from deepclust.files import read_array, read_json, write_array, write_json, write_text
+from deepclust.files import read_array, write_array, write_json, write_text
 from deepclust.settings import as_plain, checked, names_of
+
+_log = logging.getLogger("deepclust.cluster")
 
 _NAME = "data"  # in messages of the reader, which speak of own.NAME
 _N_SEEDS = 3  # for each K of a range
@@ -35,10 +41,27 @@ _SPOKEN = "n_clusters|image_shape|columns|index|header|separator|encoding|compre
 _PLAIN = {"null": None, "none": None, "true": True, "false": False}
 
 
+@contextmanager
+def _warnings_in_a_line() -> Iterator[None]:
+    """Have each warning of a library as one line, once."""
+    told = set[str]()
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        if (text := " ".join(str(message).split())) not in told:
+            told.add(text)
+            _log.warning("%s", text)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
+
+
+@_warnings_in_a_line()
 def cluster(asked: argparse.Namespace) -> None:
     """Cluster DATA and write the folder of results, whole or not at all."""
     from deepclust import selection
 
+    _require_text(asked)
     cls, given = methods.describe(asked.method), _settings(asked.method, asked.settings)
     if asked.threads < 1 or not 0 <= asked.seed < 2**32:
         raise UserError(f"--threads must be at least 1 and --seed in [0, 2^32), got {asked.threads} and {asked.seed}")
@@ -48,7 +71,7 @@ def cluster(asked: argparse.Namespace) -> None:
     folder = Path(asked.out or f"{Path(asked.data).name.split('.')[0] or 'data'}-{asked.method}")
     folder = room(folder, Path(asked.data), force=asked.force)
     half = folder.with_name(f".{secrets.token_hex(4)}.tmp")
-    kept = None
+    kept, old = None, half.with_suffix(".old")
     try:
         data, read = _read(asked, wanted)
         ranges = {"feature": ", each scaled by its own range", "global": ", scaled by the range of all"}
@@ -68,7 +91,7 @@ def cluster(asked: argparse.Namespace) -> None:
         else:
             asked.n_clusters = wanted
         if counts or len(seeds) > 1:
-            kept = _Kept(folder.with_name(f".{folder.name}.sweep"), lambda: _key(asked, data, given))
+            kept = _Kept(kept_beside(folder), _key(asked, data, given))
             swept = _sweep(asked, data, given, graph, counts, seeds, kept)
             asked.n_clusters, method = swept.n_clusters, swept.method
             selected |= {"seeds": list(seeds)} | _show_consensus(swept)
@@ -77,21 +100,20 @@ def cluster(asked: argparse.Namespace) -> None:
             method = _fit(asked, data, given, graph)
         scores = _scores(data, method.labels_, graph)
         _write(half, asked, data, read, method, scores, selected, swept)
-        if folder.exists():
-            shutil.rmtree(folder)
-        half.rename(folder)
-        if kept is not None:
-            kept.discard()
+        folder = _place(half, folder, old, asked)
     except (KeyboardInterrupt, OSError) as error:
         done = "nothing was written"
         if kept:
-            done = f"{len(kept)} fits are kept in {kept.folder}, and the same command goes on from there"
+            done = f"{len(kept)} fits are kept in {kept.base}, and the same command goes on from there"
         if isinstance(error, KeyboardInterrupt):
             raise KeyboardInterrupt(done) from None
         error.add_note(f"({done})")
         raise
     finally:
         shutil.rmtree(half, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
+    if kept is not None:
+        kept.discard()
     _summarise(folder, asked, method.labels_, scores)
 
 
@@ -123,6 +145,16 @@ def _seeds(asked: argparse.Namespace, wanted: int | range | str) -> range:
     return range(asked.seed, asked.seed + count)
 
 
+def _require_text(asked: argparse.Namespace) -> None:
+    """Raise UserError for a word of the command line that would not fit in a line of the results."""
+    from deepclust.datasets._own.content import is_text
+
+    words = {name: value for name, value in vars(asked).items() if name != "separator"}  # which may be a tab
+    for value in (*words.values(), *asked.settings):
+        if isinstance(value, str) and not is_text(value):
+            raise UserError(f"{value!a} is not UTF-8 or holds a line break or control character; rename it")
+
+
 def _read(asked: argparse.Namespace, wanted: int | range | str) -> tuple[Any, dict[str, Any]]:
     """Return the `Dataset` at DATA and how it was read; faults are told in the words of this command.
 
@@ -134,6 +166,8 @@ def _read(asked: argparse.Namespace, wanted: int | range | str) -> tuple[Any, di
     path = Path(asked.data)
     if not path.exists():
         raise UserError(f"{path} does not exist; correct the path")
+    if not (path.is_file() or path.is_dir()):
+        raise UserError(f"{path} is neither a file nor a folder; save what it gives as a file first")
     kind = _own.format_of(path)
     settings: dict[str, Any] = {
         "path": str(path),
@@ -357,7 +391,7 @@ def _show(swept: Any, counts: str, n_seeds: int) -> None:
 
     best = swept.best
     means = swept.table.groupby("n_clusters")[list(best)].mean()
-    broken = int((swept.table["failed"] != "").sum())
+    broken, single = int((swept.table["failed"] != "").sum()), int((swept.table["n_clusters_found"] == 1).sum())
     over = f"{n_seeds} seed{'s' if n_seeds > 1 else ''}"
     say(f"-k {counts}: {swept.n_clusters} clusters, the fewest within a standard error of the best silhouette ({over})")
     rows = [[" ", "K", *(CRITERIA_HEADINGS[name] for name in best)]]
@@ -369,6 +403,7 @@ def _show(swept: Any, counts: str, n_seeds: int) -> None:
     notes = ["* by the same rule, each criterion by itself"]
     notes += ["the other K are in sweep.csv"] if len(means) > _SHOWN else []
     notes += [f"{broken} fits broke down"] if broken else []
+    notes += [f"{single} fits found a single cluster, and have no criteria"] if single else []
     say(f"  {'; '.join(notes)}")
 
 
@@ -381,40 +416,47 @@ def _show_consensus(swept: Any) -> dict[str, float]:
     broken = here["failed"][here["failed"] != ""]
     if len(broken):
         say(f"{len(broken)} of {len(here)} seeds broke down: {broken.iloc[0]}")
+    single = int((here["n_clusters_found"] == 1).sum())
     n_seeds = len(here) - len(broken)
+    if 0 < single < n_seeds:
+        say(f"{single} of {len(here)} seeds found a single cluster, and have no vote")
+        n_seeds -= single
     if n_seeds < 2:
         return {}
     agreed = float((swept.consensus.agreement == 1).mean())
     say(f"the clusters are the consensus of {n_seeds} seeds, which agree on {agreed:.1%} of the samples; the adjusted")
-    say(f"  Rand index between two of them is {here['stability'].mean():.3f} on average")
+    say(f"  Rand index between two of {len(here) - len(broken)} is {here['stability'].mean():.3f} on average")
     return {"agreed": agreed}
 
 
 class _Kept(dict[tuple[int, int], np.ndarray]):
-    """Labels by (K, seed) that are files in a folder, too, from which the same command goes on after Ctrl-C.
+    """Labels by (K, seed) that are files, too, from which the same command goes on after Ctrl-C.
 
-    `key` returns what the labels depend on. The labels of other data, settings or code are discarded.
+    They lie in `base`, in a folder named for `key`, what the labels depend on: those of other data, settings or code
+    are not read. All such folders go with `discard`, and nothing else that lies there.
     """
 
-    def __init__(self, folder: Path, key: Callable[[], dict[str, Any]]) -> None:
+    def __init__(self, base: Path, key: Mapping[str, Any]) -> None:
         super().__init__()
-        self.folder, self._key = folder, key
-        if not folder.exists():
-            return
-        if not (folder / "key.json").exists() or read_json(folder / "key.json") != key():
-            self.discard()
-        for path in folder.glob("*-*.npy"):
-            K, seed = map(int, path.stem.split("-"))
-            super().__setitem__((K, seed), read_array(path))
+        self.base = base
+        self._folder = base / hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+        for path in sorted(self._folder.glob("*.npy")):
+            if found := re.fullmatch(r"(\d+)-(\d+)", path.stem):
+                try:
+                    super().__setitem__((int(found[1]), int(found[2])), read_array(path))
+                except (ValueError, EOFError):
+                    say(f"{path} is damaged: its fit is made again")
 
     def __setitem__(self, at: tuple[int, int], labels: np.ndarray) -> None:
-        if not self.folder.exists():
-            write_json(self.folder / "key.json", self._key())
-        write_array(self.folder / f"{at[0]}-{at[1]}.npy", labels)
+        write_array(self._folder / f"{at[0]}-{at[1]}.npy", labels)
         super().__setitem__(at, labels)
 
     def discard(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Remove the folders of labels, and `base` if nothing else is in it."""
+        for folder in self.base.glob("[0-9a-f]" * 16):
+            shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):
+            self.base.rmdir()
 
 
 def _key(asked: argparse.Namespace, data: Any, given: dict[str, Any]) -> dict[str, Any]:
@@ -475,7 +517,7 @@ def _write(
     write_csv(folder / "labels.csv", table)
     settings = {name: as_plain(value) for name, value in method.get_params(deep=False).items() if name != "verbose"}
     record = {
-        "command": " ".join(["deepclust", *sys.argv[1:]]),
+        "command": shlex.join(["deepclust", *sys.argv[1:]]),
         "deepclust": __version__,
         "data": {"path": asked.data, "digest": replace(data, y=None).digest, "n_samples": len(data.X)},
         "read": {name: value for name, value in read.items() if value is not None and name != "n_clusters"},
@@ -495,10 +537,34 @@ def _write(
     except Exception as error:  # the fit is worth more than its figures
         captions = {}
         say(f"no more figures: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
-    write_json(folder / "run.json", record)
+    files = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    write_json(folder / RECORD, record | {"files": sorted([*files, RECORD, PAGE])})
     sizes = np.bincount(labels, minlength=asked.n_clusters)
     title = f"{Path(asked.data).name}: {asked.n_clusters} clusters by {asked.method}"
-    write_text(folder / "index.html", html.fit_page(title, folder, scores, sizes.tolist(), captions, record))
+    write_text(folder / PAGE, html.fit_page(title, folder, scores, sizes.tolist(), captions, record))
+
+
+def _place(half: Path, folder: Path, old: Path, asked: argparse.Namespace) -> Path:
+    """Give finished results their name, and what stood there another, `old`; return where the results are.
+
+    At each moment one whole set of results stands. A folder that came to be while the fit ran stays: the results take
+    the next free name.
+    """
+    try:
+        room(folder, Path(asked.data), force=asked.force)
+    except UserError:
+        number = next(n for n in itertools.count(2) if not folder.with_name(f"{folder.name}-{n}").exists())
+        taken, folder = folder, folder.with_name(f"{folder.name}-{number}")
+        say(f"{taken} came to be while the fit ran; the results are in {folder}")
+    try:
+        if folder.exists():
+            folder.rename(old)
+        half.rename(folder)
+    except BaseException:
+        if old.exists() and not folder.exists():
+            old.rename(folder)
+        raise
+    return folder
 
 
 def _summarise(folder: Path, asked: argparse.Namespace, labels: np.ndarray, scores: dict[str, float]) -> None:

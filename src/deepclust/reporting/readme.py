@@ -213,7 +213,9 @@ def of_cell(results: pd.DataFrame, cell: str) -> pd.DataFrame:
     The cell's own labels are `labels`, those of the read-out `CELL/kmeans` are `kmeans`: two cells have the same names.
     """
     base, _, readout = results["cell"].str.partition("/").to_numpy().T
-    return results[base == cell].assign(cell=np.where(readout, readout, "labels")[base == cell])
+    names = pd.Series(np.where(readout, readout, "labels"), results.index)
+    found: pd.DataFrame = results.assign(cell=names)[base == cell]
+    return found
 
 
 def verdicts_block(judged: pd.DataFrame, reports: Mapping[str, str], folder: str) -> str:
