@@ -417,15 +417,15 @@ def _show_consensus(swept: Any) -> dict[str, float]:
     if len(broken):
         say(f"{len(broken)} of {len(here)} seeds broke down: {broken.iloc[0]}")
     single = int((here["n_clusters_found"] == 1).sum())
-    n_seeds = len(here) - len(broken)
+    n_seeds, them = len(here) - len(broken), "them"
     if 0 < single < n_seeds:
         say(f"{single} of {len(here)} seeds found a single cluster, and have no vote")
-        n_seeds -= single
+        n_seeds, them = n_seeds - single, f"all {n_seeds}"
     if n_seeds < 2:
         return {}
     agreed = float((swept.consensus.agreement == 1).mean())
     say(f"the clusters are the consensus of {n_seeds} seeds, which agree on {agreed:.1%} of the samples; the adjusted")
-    say(f"  Rand index between two of {len(here) - len(broken)} is {here['stability'].mean():.3f} on average")
+    say(f"  Rand index between two of {them} is {here['stability'].mean():.3f} on average")
     return {"agreed": agreed}
 
 
