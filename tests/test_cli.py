@@ -388,11 +388,21 @@ def test_a_full_disk_is_one_line_and_nothing_is_written(
 @pytest.mark.usefixtures("undrawn")
 def test_a_graphs_weights_read_as_samples_are_remarked_upon(capsys: pytest.CaptureFixture[str]) -> None:
     points = np.random.default_rng(0).random((20, 3))
-    np.save("distances.npy", np.linalg.norm(points[:, None] - points, axis=2))
+    distances = np.linalg.norm(points[:, None] - points, axis=2)
+    np.save("distances.npy", distances)
     np.save("points.npy", points)
-    for name in ("distances", "points"):
-        cluster(f"{name}.npy", "-k", "2", out=name)
-        assert ("A graph needs a grid, with `edges: true`" in capsys.readouterr().out) == (name == "distances")
+    pd.DataFrame(distances).add_prefix("to ").to_csv(
+        "distances.csv", index=False
+    )  # a column is scaled by its own range
+    pd.DataFrame(np.triu(distances) * 2 + np.tril(distances) ** 2).add_prefix("to ").to_csv("other.csv", index=False)
+    for name, remarked in {
+        "distances.npy": True,
+        "points.npy": False,
+        "distances.csv": True,
+        "other.csv": False,
+    }.items():
+        cluster(name, "-k", "2", out=f"{name}-out")
+        assert ("A graph needs a grid, with `edges: true`" in capsys.readouterr().out) == remarked, name
 
 
 @pytest.mark.parametrize(

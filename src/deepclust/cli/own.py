@@ -233,16 +233,26 @@ def _numbers(text: str) -> list[int]:
 
 
 def _looks_like_a_graph(X: np.ndarray) -> bool:
+    """Return whether X (N, D) is a symmetric matrix, or one of distances whose columns were scaled by their maxima."""
     n_samples, n_features = X.shape
-    return n_samples == n_features > 2 and not np.ptp(X.diagonal()) and np.array_equal(X, X.T)
+    if n_samples != n_features or n_samples < 3 or np.ptp(X.diagonal()):
+        return False
+    with np.errstate(divide="ignore", invalid="ignore"):
+        maxima = X[:, 0] / X[0]  # in units of the first column's, since d_0j = d_j0
+    maxima[0] = 1
+    return np.array_equal(X, X.T) or np.allclose(X * maxima, (X * maxima).T, rtol=1e-4, atol=0)
 
 
 def _in_options(message: str) -> str:
     """Return a message of the reader, whose settings are keys of params.yaml, with the options of this command."""
     message = re.sub(r", got \{.*\}$", "", message)  # all options at once
     message = re.sub(rf"^own\.{_NAME}: ", "", message)
-    ahead = rf"^own\.{_NAME}\.|^data set '{_NAME}': |^(?=image_shape(?: is| of|\.\d))|\b(?:under|set|smaller|or|leave) "
-    return re.sub(rf"({ahead})({_SPOKEN})\b(: |=)?", _as_option, message)
+    ahead = rf"^own\.{_NAME}\.|^data set '{_NAME}': |^(?=image_shape(?: is| of|\.\d))"
+    message = re.sub(rf"({ahead})({_SPOKEN})\b(: |=)?", _as_option, message)
+    parts = re.split(r"('[^']*')", message)  # what is quoted is the user's, as is a file of such a name
+    inside = rf"(\b(?:under|set|smaller|or|leave) )({_SPOKEN})\b(?!\.\w)(: |=)?"
+    parts[::2] = (re.sub(inside, _as_option, part) for part in parts[::2])
+    return "".join(parts)
 
 
 def _as_option(found: re.Match[str]) -> str:
