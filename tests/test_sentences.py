@@ -1,6 +1,8 @@
 """Sentences that people write: numbers on pages are those of committed results, docstrings begin with a subject."""
 
 import ast
+import itertools
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -96,6 +98,23 @@ def test_a_score_is_that_of_a_committed_or_of_a_published_result(page: Path, kno
     assert wrong == [], "no committed report has these"
     unused = {one for one in (*SECTIONS, *SINGLE) if one[0] == page.stem} - used
     assert unused == set(), "all its numbers are committed now, or gone: take these out of SECTIONS and SINGLE"
+
+
+def test_metrics_that_dvc_shows_are_the_committed_ones() -> None:
+    text = (layout.PROJECT / "docs/experiments.md").read_text(encoding="utf-8")
+    rows = [line.split() for line in text.splitlines() if re.match(r"Path |reports/metrics/\S+\.json ", line)]
+    shown = 0
+    for names, row in ((names, row) for names, row in itertools.product(rows, rows) if len(names) == len(row) == 9):
+        if names[0] == "Path" != row[0]:  # `dvc metrics show`: a row a cell
+            committed = json.loads((layout.PROJECT / row[0]).read_text(encoding="utf-8"))
+            assert dict(zip(names[1:], map(float, row[1:]), strict=True)) == {
+                k: round(v, 3) for k, v in committed.items()
+            }
+            shown += 1
+    for path, metric, before, *_ in (row for row in rows if len(row) == 5 and row[0] != "Path"):  # `dvc metrics diff`
+        assert float(before) == round(json.loads((layout.PROJECT / path).read_text(encoding="utf-8"))[metric], 3)
+        shown += 1
+    assert shown > 5
 
 
 def test_a_method_that_no_grid_has_run_has_no_committed_result(summary: pd.DataFrame) -> None:
