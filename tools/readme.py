@@ -81,6 +81,7 @@ GRIDS += [
     "benchmark_70k",
     "once_10k",
     "once_70k",
+    "once_70k_float32",
     "decs",
     "ulhe_dc",
     "ulhe_dc_long",
