@@ -72,6 +72,8 @@ def committed(folder: Path, commit: str) -> dict[str, Any] | None:
     if git(folder, "rev-parse", "--is-inside-work-tree") is None:
         return None
     if commit.startswith("-") or git(folder, "rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}") is None:
+        if commit == "HEAD":  # nothing is committed yet
+            return {}
         raise UserError(f"git knows no commit '{commit}'; see git log")
     archive = git(folder, "archive", "--format=tar", commit, str(SCORES))
     if archive is None:  # git archives no folder that is not there

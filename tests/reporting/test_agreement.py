@@ -1,6 +1,7 @@
 """Scores computed anew beside earlier ones: by what the seeds differ among themselves, and by git."""
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -110,6 +111,10 @@ def test_where_there_is_nothing_to_compare_with_a_line_says_so(
         with pytest.raises(UserError, match=f"^git knows no commit '{unknown}'; see git log$"):
             compare.main("big", unknown)
     assert not (project / "x").exists()
+    shutil.rmtree(project / ".git")
+    git(project, "init", "--quiet")  # as of an archive unpacked by hand: `make repro` ends well before the first commit
+    compare.main("big")
+    assert capsys.readouterr().out == "grid big: HEAD has no scores of it to compare with\n"
     monkeypatch.setenv("PATH", "")  # no git is installed
     compare.main("big")
     assert capsys.readouterr().out == "no git repository here: nothing to compare the scores with\n"
