@@ -1,10 +1,13 @@
 """Slow tests run where they are asked for (--slow) and in continuous integration (CI set)."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
 import pytest
+
+from tests.warm import warmed
 
 # Matrices as small as the tests' gain nothing from threads; on a busy machine every operation would wait for them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -67,3 +70,10 @@ def ks_fitted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(cls, "_fit", stop)
     return found
+
+
+@pytest.fixture(scope="session")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Return surroundings in which a `python` and a `dvc` start in no time."""
+    with warmed(tmp_path_factory.mktemp("warm")) as variables:
+        yield variables

@@ -1,6 +1,7 @@
 """The code a stage runs: all of it is found, nothing else, and only changes of code change its hashes."""
 
 import ast
+import importlib.util
 import json
 import os
 import re
@@ -32,10 +33,12 @@ def code_of_method(name: str) -> set[str]:
 
 def hashes(package: Path, module: str) -> dict[str, str]:
     """Return the code of a module in a copy of the package, which is where that copy's closure.py looks."""
-    script = f"import json; from deepclust.closure import code_of; print(json.dumps(code_of([], ['{module}'])))"
-    environment = os.environ | {"PYTHONPATH": str(package.parent)}
-    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, check=True)
-    found: dict[str, str] = json.loads(done.stdout)
+    spec = importlib.util.spec_from_file_location("closure_of_a_copy", package / "closure.py")
+    assert spec is not None
+    assert spec.loader is not None
+    copy = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(copy)
+    found: dict[str, str] = copy.code_of([], [module])
     return found
 
 

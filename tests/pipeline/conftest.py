@@ -1,8 +1,8 @@
 """Copies of the project in which DVC runs for real, in seconds: five cells, a sweep, 120 digits, nets of 16 units.
 
 What a session computes once is computed once a worker of pytest-xdist. Tests on the finished grid are therefore two
-groups (`xdist_group`) of like length, `finished` and `shared`, each run by one worker; files with a grid of their own
-are a group each.
+groups (`xdist_group`) of like length, each run by one worker: `finished`, with the tests on its twin, and `shared`.
+Files with a grid of their own are a group each.
 """
 
 import contextlib
@@ -16,19 +16,18 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
 
 from deepclust.files import read_yaml
-from tests.pipeline.warm import commands
+from tests.warm import warmed
 
 ROOT = Path(__file__).parents[2]
 DEADLINE = 300.0  # seconds; of waiting for what has to come, on however busy a machine
@@ -376,6 +375,29 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 
 @dataclass(frozen=True)
+class First:
+    """The tiny grid run from nothing by `dvc repro`, and committed."""
+
+    workspace: Workspace
+    serial: Repro
+
+
+@pytest.fixture(scope="session")
+def first(tiny: Workspace, warm: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> First:
+    workspace = tiny.copy(tmp_path_factory.mktemp("first") / "project", **warm)
+    serial = workspace.repro()
+    workspace.commit()
+    workspace.pack()
+    return First(workspace, serial)
+
+
+@pytest.fixture(scope="session")
+def finished(first: First) -> Workspace:
+    """Return the tiny grid, run and committed; copy it before changing it."""
+    return first.workspace
+
+
+@dataclass(frozen=True)
 class Twins:
     """The tiny grid run from nothing twice: by `dvc repro`, and in another place by two workers that see two GPUs."""
 
@@ -387,57 +409,14 @@ class Twins:
 
 
 @pytest.fixture(scope="session")
-def twins(
-    tiny: Workspace, warm: dict[str, str], pool: ThreadPoolExecutor, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Twins]:
+def twins(first: First, tiny: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Twins]:
     folder = tmp_path_factory.mktemp("elsewhere")
     (folder / "notes").mkdir()
     witness = WITNESS.format(folder=str(folder / "notes"), names=TOLD)
     surroundings = {"PYTHONHASHSEED": "1", "OMP_NUM_THREADS": "3", "CUDA_VISIBLE_DEVICES": "4,7", "TZ": "Asia/Tokyo"}
-    first = tiny.copy(tmp_path_factory.mktemp("first") / "project", **warm)
     with warmed(folder, surroundings, witness) as other:
         second = tiny.copy(folder / "another name" / "project", **surroundings, **other)
-        serial, both = pool.submit(first.repro), pool.submit(parallel, second)
-        twins = Twins(first, second, serial.result(), both.result(), folder / "notes")
-        first.commit()
-        first.pack()
-        yield twins
-
-
-@pytest.fixture(scope="session")
-def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Return surroundings in which a `python` and a `dvc` start in no time."""
-    with warmed(tmp_path_factory.mktemp("warm")) as variables:
-        yield variables
-
-
-@contextlib.contextmanager
-def warmed(
-    folder: Path, surroundings: Mapping[str, str] = MappingProxyType({}), site: str = ""
-) -> Iterator[dict[str, str]]:
-    """Start a server of `warm.py` in some surroundings, and yield the variables that lead to it.
-
-    Processes that are not the server's, such as workers of Dask, find its `python` in `sys.executable`. All run `site`.
-    """
-    address, serve = commands(folder, sys.executable)
-    found = f"import sys\nsys.executable = {str(folder / 'bin/python')!r}\n"
-    (folder / "sitecustomize.py").write_text(found + textwrap.dedent(site), encoding="utf-8")
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("DEEPCLUST_", "PYTHON"))}
-    with subprocess.Popen(serve, env={**kept, **surroundings}, start_new_session=True) as server:
-        try:
-            while not address.exists():
-                assert server.poll() is None
-                time.sleep(0.05)
-            path = [str(folder / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]]
-            yield {"PATH": os.pathsep.join(path), "SITE": str(folder)}
-        finally:
-            os.killpg(server.pid, signal.SIGKILL)
-
-
-@pytest.fixture(scope="session")
-def finished(twins: Twins) -> Workspace:
-    """Return the tiny grid, run and committed; copy it before changing it."""
-    return twins.first
+        yield Twins(first.workspace, second, first.serial, parallel(second), folder / "notes")
 
 
 def grid_environment(project: Workspace) -> dict[str, str]:

@@ -73,7 +73,8 @@ def test_dvc_records_and_evaluates_what_came_home(home: Workspace, finished: Wor
 def test_the_next_run_goes_on_where_the_budget_ended_the_last(
     tiny: Workspace, warm: dict[str, str], tmp_path: Path
 ) -> None:
-    workspace, alone = tiny.copy(tmp_path / "project", **warm), ["1" if word == "2" else word for word in RUN]
+    workspace = tiny.copy(tmp_path / "project", **warm)
+    alone = [*("1" if word == "2" else word for word in RUN), "--cells", "kmeans,dec"]
     said = workspace.run("sh", "-c", f"{' '.join(alone)} --budget 0.1 || true")
     assert "the budget is spent" in said
     assert "error: no cell has finished a seed of the first data set" in said
@@ -82,7 +83,7 @@ def test_the_next_run_goes_on_where_the_budget_ended_the_last(
     def finished() -> dict[Path, float]:
         return {path: path.stat().st_mtime_ns for path in (workspace.root / "work").rglob("results/run.json")}
 
-    workspace.run(*alone[:-1], "1", "--budget", "600")
+    workspace.run(*alone, "--rounds", "1", "--budget", "600")
     one = finished()
     said = workspace.run(*alone, "--budget", "600")
     assert "seeds {'few': [0, 1]}" in said

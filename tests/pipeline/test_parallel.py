@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from deepclust.files import read_json, write_json
-from tests.pipeline.conftest import DEADLINE, ROOT, Twins, Workspace, finish, parallel, stages_of, start
+from deepclust.files import write_json
+from tests.pipeline.conftest import DEADLINE, ROOT, Workspace, finish, parallel, stages_of, start
 from tools.parallel import gpu_of, visible_gpus
 
 pytestmark = pytest.mark.xdist_group("shared")
@@ -57,23 +57,6 @@ def assert_same(one: Workspace, other: Workspace) -> None:
         first, second = one.files(folder), other.files(folder)
         assert first.keys() == second.keys()
         assert [name for name in first if first[name] != second[name]] == []
-
-
-def test_two_workers_write_what_a_serial_run_writes(twins: Twins) -> None:
-    assert twins.parallel.code == 0, twins.parallel.log
-    assert twins.parallel.stages("ran") == twins.serial.ran
-    assert_same(twins.second, twins.first)
-    assert twins.second.repro().ran == set()
-
-
-def test_a_worker_has_one_gpu_and_gives_a_stage_the_surroundings_it_would_have_alone(twins: Twins) -> None:
-    notes = [read_json(note) for note in twins.witnesses.iterdir()]
-    assert {note["OMP_NUM_THREADS"] for note in notes} == {"3"}
-    unset = os.environ.get("MALLOC_TRIM_THRESHOLD_")  # Dask sets it where it is not
-    assert {note["MALLOC_TRIM_THRESHOLD_"] for note in notes} == {unset}
-    pairs = {(note["worker"], note["CUDA_VISIBLE_DEVICES"]) for note in notes}
-    assert sorted(gpu for _, gpu in pairs) == ["4", "7"]
-    assert len({worker for worker, _ in pairs}) == 2
 
 
 def test_more_workers_than_gpus_share_them_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:

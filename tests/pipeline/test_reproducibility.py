@@ -1,7 +1,10 @@
 """The same bits from nothing, in another place, under other surroundings, several stages at a time or one."""
 
+import os
+
 import pytest
 
+from deepclust.files import read_json
 from tests.pipeline.conftest import Twins, stages_of, sweeps_of
 
 pytestmark = pytest.mark.xdist_group("finished")
@@ -24,6 +27,22 @@ def test_two_runs_from_nothing_write_the_same_bytes(twins: Twins, folder: str) -
 
 def test_two_runs_from_nothing_write_the_same_lock(twins: Twins) -> None:
     assert twins.first.read("dvc.lock") == twins.second.read("dvc.lock")
+
+
+def test_two_workers_run_what_a_serial_run_does_and_leave_nothing_to_do(twins: Twins) -> None:
+    assert twins.parallel.code == 0, twins.parallel.log
+    assert twins.parallel.stages("ran") == twins.serial.ran
+    assert twins.second.repro().ran == set()
+
+
+def test_a_worker_has_one_gpu_and_gives_a_stage_the_surroundings_it_would_have_alone(twins: Twins) -> None:
+    notes = [read_json(note) for note in twins.witnesses.iterdir()]
+    assert {note["OMP_NUM_THREADS"] for note in notes} == {"3"}
+    unset = os.environ.get("MALLOC_TRIM_THRESHOLD_")  # Dask sets it where it is not
+    assert {note["MALLOC_TRIM_THRESHOLD_"] for note in notes} == {unset}
+    pairs = {(note["worker"], note["CUDA_VISIBLE_DEVICES"]) for note in notes}
+    assert sorted(gpu for _, gpu in pairs) == ["4", "7"]
+    assert len({worker for worker, _ in pairs}) == 2
 
 
 def test_a_run_from_nothing_changes_nothing_in_git_once_another_is_committed(twins: Twins) -> None:

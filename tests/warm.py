@@ -1,7 +1,8 @@
 """A `python` that runs scripts, and a `dvc`, in forks of one process with the libraries loaded.
 
-Most of a tiny stage, and half of a command of DVC's, is their import. A fork is killed, with its children, when the
-process that asked for it is.
+Most of a tiny stage, and half of a command of DVC's, is their import. A third of an evaluation would be cutting down
+the font that its PDFs embed: letters are drawn here (Type 3). A fork is killed, with its children, when the process
+that asked for it is.
 
 python warm.py SOCKET        serves; the `python` and the `dvc` that `commands` writes ask it
 """
@@ -18,11 +19,15 @@ import select
 import signal
 import socket
 import struct
+import subprocess
 import sys
+import textwrap
 import time
 import traceback
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NoReturn
+from types import MappingProxyType
+from typing import Any, NoReturn
 
 LIBRARIES = [
     "distributed",
@@ -33,7 +38,6 @@ LIBRARIES = [
     "dvc.repo.index",
     "dvc.repo.reproduce",
     "dvc.utils.strictyaml",
-    "fontTools.subset",
     "matplotlib.backends.backend_agg",
     "matplotlib.backends.backend_pdf",
     "matplotlib.figure",
@@ -69,6 +73,29 @@ with socket.socket(socket.AF_UNIX) as server:
 """
 
 
+@contextlib.contextmanager
+def warmed(
+    folder: Path, surroundings: Mapping[str, str] = MappingProxyType({}), site: str = ""
+) -> Iterator[dict[str, str]]:
+    """Start a server of `warm.py` in some surroundings, and yield the variables that lead to it.
+
+    Processes that are not the server's, such as workers of Dask, find its `python` in `sys.executable`. All run `site`.
+    """
+    address, serve = commands(folder, sys.executable)
+    found = f"import sys\nsys.executable = {str(folder / 'bin/python')!r}\n"
+    (folder / "sitecustomize.py").write_text(found + textwrap.dedent(site), encoding="utf-8")
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("DEEPCLUST_", "PYTHON"))}
+    with subprocess.Popen(serve, env={**kept, **surroundings}, start_new_session=True) as server:
+        try:
+            while not address.exists():
+                assert server.poll() is None
+                time.sleep(0.05)
+            path = [str(folder / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]]
+            yield {"PATH": os.pathsep.join(path), "SITE": str(folder)}
+        finally:
+            os.killpg(server.pid, signal.SIGKILL)
+
+
 def commands(folder: Path, python: str) -> tuple[Path, list[str]]:
     """Write the clients into the folder `bin`, for PATH; return the socket's path, and how its server is started."""
     address = folder / "socket"
@@ -84,6 +111,7 @@ def serve(address: str) -> NoReturn:
     os.environ |= {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000"}  # as deepclust does, before libraries load
     for name in LIBRARIES:
         __import__(name)
+    draw_letters()
     atexit._clear()  # a fork runs what it registers itself
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children need no wait
     with socket.socket(socket.AF_UNIX) as server:
@@ -95,6 +123,19 @@ def serve(address: str) -> NoReturn:
             if os.fork() == 0:
                 answer(client)
             client.close()
+
+
+def draw_letters() -> None:
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    save = Figure.savefig
+
+    def savefig(self: Figure, *arguments: Any, **settings: Any) -> None:
+        with rc_context({"pdf.fonttype": 3}):
+            save(self, *arguments, **settings)
+
+    Figure.savefig = savefig  # type: ignore[method-assign]
 
 
 def answer(client: socket.socket) -> NoReturn:
