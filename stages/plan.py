@@ -23,6 +23,7 @@ def main(command: str = "write", grid: str = "") -> None:
     if grid:
         os.chdir(grids.folder(grid))
     params = config.load()
+    grids.require_own_name(Path.cwd(), params.grid)
     config.check(params)
     if command == "table":
         if not config.is_current(params):

@@ -5,6 +5,7 @@ import importlib.util
 import json
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -685,7 +686,9 @@ NONE = ("cluster", "none.csv", "-k", "3")  # settings are judged before any file
         ),
         ((*NONE, "--device", "gpu"), "^--device: Input should be 'auto', 'cpu', 'cuda', 'cuda:N' or 'mps', got 'gpu'$"),
         ((*NONE, "--device", "cuda:99"), "^device is cuda:99, but torch sees "),
-        ((*K3, "--columns", "petal", "--threads", "0"), "^--threads must be at least 1"),
+        ((*K3, "--columns", "petal", "--threads", "0"), r"^--threads must be in \[1, 1024\]"),
+        ((*K3, "--columns", ""), "^--columns is empty; give a value, or leave it out"),
+        (("cluster", "", "-k", "2"), "^DATA is empty; give a value"),
         (("methods", "kmean"), "^unknown method 'kmean'"),
         (("run", "benchmrk"), "^there is no grid 'benchmrk'; the grids are demo, "),
         (("tables", "dec"), "^unknown paper 'dec'; the papers are hybrid, "),
@@ -760,6 +763,17 @@ def test_lists_name_all_there_is(capsys: pytest.CaptureFixture[str]) -> None:
     ):
         firsts = [line.split(" ")[0] for line in said(capsys, command).splitlines()]
         assert firsts[1 : 1 + len(names)] == names
+
+
+def test_a_grid_that_is_being_written_is_listed_with_its_fault(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(layout, "GRIDS", here)
+    (here / "half").mkdir()
+    (here / "half/params.yaml").touch()
+    _, default, half, *_ = said(capsys, "grids").splitlines()
+    assert default.startswith("demo")
+    assert re.search(r"^half .* cannot be read: .*half/params\.yaml: nothing stands here", half)
 
 
 def test_a_method_is_shown_with_its_settings(capsys: pytest.CaptureFixture[str]) -> None:

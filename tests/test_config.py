@@ -231,6 +231,10 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], None], list[str]]] = {
             "shape_of_two": ({"path": "x", "n_clusters": 2, "image_shape": [8, 8]}, ["own.mine.image_shape", "3"]),
             "unknown_key": ({"path": "x", "n_clusters": 2, "label": "y"}, ["own.mine.label", "labels"]),
             "no_such_file": ({"path": "x", "n_clusters": 2}, ["own.mine.path: x does not exist; correct it"]),
+            "among_results": (
+                {"path": "./data/raw/x.npy", "n_clusters": 2, "scale": "none"},
+                ["own.mine.path: data/raw/x.npy lies in data/raw, which stages write; move it"],
+            ),
         }.items()
     },
     "own_data_named_as_published": (
@@ -253,7 +257,7 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], None], list[str]]] = {
     ),
     "iterations_of_nought": (
         change("0 iterations", "methods", "idec", "epochs"),
-        ["methods.idec.epochs", "'10000 iterations', at least 1", "got '0 iterations'"],
+        ["methods.idec.epochs", "'10000 iterations', in [1, 10^9)", "got '0 iterations'"],
     ),
     "iterations_without_their_unit": (
         change("500", "networks", "mlp", "epochs"),
@@ -365,6 +369,12 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], None], list[str]]] = {
         )
         for name in ("my-cell", "a.b", "A", "a@b", "")
     },
+    "too_long_a_name": (change({"a" * 81: {}}, "networks"), ["networks", "80 at most"]),
+    "too_wide_a_code": (
+        change(65_537, "networks", "mlp", "n_embedding"),
+        ["params.yaml: networks.mlp.n_embedding", "at most 65536 units or channels", "got 65537"],
+    ),
+    "too_many_epochs": (change(2**31, "methods", "idec", "epochs"), ["methods.idec.epochs", "less than 2147483648"]),
     "grid_named_my-grid": (change("my-grid", "grid"), ["grid", "'my-grid'", "a-z, 0-9 and _", "rename it"]),
     "network_named_my-net": (
         change({"uses": "mlp"}, "networks", "my-net"),
@@ -468,7 +478,7 @@ BROKEN = {
     "not_utf_8": ("grid: \xe9\n".encode("latin-1"), ["params.yaml", "UTF-8"]),
     "repeated_key": (
         COMMITTED.replace(b"  kmeans: {", b"  kmeans: {n_init: 1}\n  kmeans: {"),
-        ["params.yaml", "kmeans", "duplicate"],
+        ["params.yaml, line", "'kmeans' stands twice in the section that begins in line", "rename one"],
     ),
 }
 

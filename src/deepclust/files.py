@@ -61,12 +61,20 @@ def read_json(path: Path | str) -> Any:
 def read_yaml(path: Path | str) -> Any:
     """Return the plain content of a YAML 1.2 file; a key given twice is an error, as it is to DVC."""
     from ruamel.yaml import YAML  # of the extra `pipeline`
+    from ruamel.yaml.constructor import DuplicateKeyError
     from ruamel.yaml.error import YAMLError
 
     try:
         return YAML(typ="safe").load(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; run from the project's root") from None
+    except DuplicateKeyError as error:
+        begins, again = error.context_mark.line + 1, error.problem_mark.line + 1
+        name = str(error.problem).split('"')[1]
+        raise UserError(
+            f"{path}, line {again}: {name!r} stands twice in the section that begins in line {begins}; rename one, or "
+            "merge them"
+        ) from None
     except (YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not YAML in UTF-8: {' '.join(str(error).split())}") from None
 

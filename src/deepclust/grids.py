@@ -44,6 +44,12 @@ def folder(grid: str) -> Path:
     return path
 
 
+def require_own_name(folder: Path, grid: str) -> None:
+    """Raise UserError where a folder of `grids/` holds a params.yaml with the name of another grid, as a copy does."""
+    if folder.parent == layout.GRIDS and grid != folder.name:
+        raise UserError(f"params.yaml: grid: '{grid}' is not the name of its folder; set grid: {folder.name}")
+
+
 def commands() -> dict[tuple[str, str], str]:
     """Return, by data set and cell, the command of the first grid whose params.yaml lists both.
 

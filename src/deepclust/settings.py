@@ -26,8 +26,8 @@ def _known_device(name: str) -> str:
     return name
 
 
-Count = Annotated[int, Field(ge=1)]
-Natural = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=1, lt=2**31)]
+Natural = Annotated[int, Field(ge=0, lt=2**31)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -36,9 +36,10 @@ Device = Annotated[str, AfterValidator(_known_device)]
 
 
 def _iterations(text: str) -> str:
-    if not re.fullmatch("[1-9][0-9]* iterations", text):
+    if not re.fullmatch("[1-9][0-9]{0,8} iterations", text):
         raise PydanticCustomError(
-            "length", "Input should be a number of epochs, or one of iterations as in '10000 iterations', at least 1"
+            "length",
+            "Input should be a number of epochs, or one of iterations as in '10000 iterations', in [1, 10^9)",
         )
     return text
 

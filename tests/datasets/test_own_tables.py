@@ -78,9 +78,13 @@ def test_labels_that_are_none_are_refused(tmp_path: Path, text: str, message: st
         (
             "i,a\n" + rows(10, lambda i: i, lambda i: i * i),
             {},
-            "column 'i' counts the rows from 0, .*; set index: i if",
+            "column 'i' counts the rows from 0 to 9, .*; set index: i if",
         ),
-        ("a,i\n" + rows(10, lambda i: i * i, lambda i: i + 1), {}, "column 'i' counts the rows from 1"),
+        ("a,i\n" + rows(10, lambda i: i * i, lambda i: i + 1), {}, "column 'i' counts the rows from 1 to 10"),
+        ("a,i\n" + rows(10, lambda i: i * i, lambda i: 2**60 + i), {}, f"'i' counts the rows from {2**60} "),
+        ("a,i\n" + rows(12, lambda i: i * i, lambda i: 2.5 - i), {}, "column 'i' counts the rows from 2 to -8"),
+        ("a,b\n1,2\n3,5\n\n", {}, "t.csv, row 3 is empty; remove the line"),
+        ("a,b,l\n1,2,x\n\n3,5,y\n", {"labels": "l"}, "t.csv, row 2 is empty; remove the line"),
         ("0,0\n1,2\n2,4\n", {}, "the first row is numbers, 0, 0; set header: false if it is data, or header: true if"),
         ("u,0,3\nv,2,5\nw,4,4\n", {"index": True}, "the first row is numbers, 0, 3; set header: false if it is data"),
         ("a,b,a\n1,2,3\n4,5,6\n", {}, "t.csv has several columns 'a'; rename all but one"),
@@ -131,6 +135,15 @@ def test_an_index_that_is_declared_changes_nothing_else(tmp_path: Path) -> None:
     assert read(tmp_path / "with.csv", index=True).digest == read(tmp_path / "t.csv").digest
     with pytest.raises(UserError, match="column 1 has no name"):
         read(tmp_path / "with.csv")
+
+
+@pytest.mark.parametrize(("kind", "missing"), [("csv", ""), ("parquet", None), ("parquet", "")])
+@pytest.mark.parametrize("index", ["id", True])
+def test_a_name_that_is_missing_is_told(tmp_path: Path, kind: str, missing: str | None, index: bool | str) -> None:
+    table = pd.DataFrame({"id": ["u", missing, "w"], "a": [1.0, 2, 4]})
+    getattr(table, f"to_{kind}")(tmp_path / f"t.{kind}", index=False)
+    with pytest.raises(UserError, match=rf"^own\.mine: t\.{kind}, row 2, column 'id': the name is missing; add it or "):
+        read(tmp_path / f"t.{kind}", index=index)
 
 
 def test_a_column_that_counts_is_a_feature_where_it_is_listed(tmp_path: Path) -> None:

@@ -86,12 +86,13 @@ def test_every_failed_source_is_named(tmp_path: Path, site: Site) -> None:
         refusing = f"http://127.0.0.1:{closed.getsockname()[1]}/digits.bin.gz"
     with pytest.raises(UserError) as caught:
         fetch(published(serve_broken(site, "wrong"), refusing), tmp_path, mirror=tmp_path / "nowhere")
-    for part in ("/bad/digits.bin.gz", refusing, "nowhere/toy/digits.bin.gz", "nowhere/toy/digits.bin:"):
+    lost = f"the mirror {tmp_path / 'nowhere'} is no folder"
+    for part in ("/bad/digits.bin.gz", refusing, "nowhere/toy/digits.bin.gz", "nowhere/toy/digits.bin:", lost):
         assert part in str(caught.value)
 
 
 def test_file_without_source_asks_for_a_mirror(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"it has none.*DEEPCLUST_MIRROR.*toy/"):
+    with pytest.raises(UserError, match=r"DEEPCLUST_MIRROR.*toy/.*it has no source"):
         fetch(published(), tmp_path)
 
 

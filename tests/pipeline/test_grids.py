@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from deepclust import grids, layout
+from deepclust.errors import UserError
 from tests.pipeline.conftest import ROOT, TINY, Repro, Workspace, grid_environment
 
 pytestmark = pytest.mark.xdist_group("grids")
@@ -190,12 +192,19 @@ def test_an_unknown_grid_is_refused_with_those_there_are(tiny: Workspace) -> Non
     assert TINY["grid"] == "tiny"
 
 
+def test_a_copied_grid_has_to_be_named_as_its_folder() -> None:
+    for place in (layout.GRIDS / "benchmark", layout.PROJECT):
+        grids.require_own_name(place, "benchmark")
+    with pytest.raises(UserError, match=r"^params\.yaml: grid: 'benchmark' is not the .* folder; set grid: mine$"):
+        grids.require_own_name(layout.GRIDS / "mine", "benchmark")
+
+
 @pytest.mark.slow
 def test_the_benchmark_of_the_pipeline_times_a_small_grid(
     tiny: Workspace, warm: dict[str, str], tmp_path: Path
 ) -> None:
     project = tiny.copy(tmp_path / "project", **warm)
-    add_grid(project, SMALL)
+    add_grid(project, SMALL | {"methods": {"kmeans": {"n_init": 2}}})
     (project.root / "bench").mkdir()
     shutil.copy2(ROOT / "bench/pipeline.py", project.root / "bench/pipeline.py")
     project.commit()

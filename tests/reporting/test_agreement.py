@@ -30,6 +30,9 @@ def of(*accuracies: float, **others: float) -> dict[str, dict[str, float]]:
         (of(0.7, 0.8, 0.9), of(0.4, 0.5), Agreement(FEW, "acc", "80.0 ± 10.0 (3)", "45.0 ± 7.1 (2)")),
         # all seeds alike before and after, and told apart by a hair that no table prints
         (of(0.8, 0.8, 0.8), of(0.8001, 0.8001, 0.8001), Agreement(ALIKE, "acc", "80.0 ± 0.0 (3)", "80.0 ± 0.0 (3)")),
+        # by seed, in whatever order
+        (of(0.7, 0.9), {"1": of(0.9)["0"], "0": of(0.7004)["0"]}, Agreement(ALIKE, "acc", *["80.0 ± 14.1 (2)"] * 2)),
+        (of(0.7, 0.7), {"0": of(0.7)["0"], "1": {}}, Agreement(FEW, "acc", "70.0 ± 0.0 (2)", "70.0 (1)")),
         # a seed more is not the same run, though its values are
         (of(0.8, 0.8, 0.8), of(0.8, 0.8, 0.8, 0.8), Agreement(WITHIN, "acc", "80.0 ± 0.0 (3)", "80.0 ± 0.0 (4)")),
         (of(0.8), {}, Agreement(NONE)),

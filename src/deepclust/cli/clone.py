@@ -23,8 +23,12 @@ def grids(_: argparse.Namespace) -> None:
     _require_clone()
     rows = [("NAME", "CELLS", "SEEDS", "DATA SETS")]
     for name in _grids.names():
-        params = config.load(_grids.folder(name) / layout.PARAMS)
-        rows.append((name, str(len(params.methods)), str(len(params.seeds)), ", ".join(params.datasets)))
+        try:
+            params = config.load(_grids.folder(name) / layout.PARAMS)
+        except UserError as error:  # of a grid that is being written
+            rows.append((name, "-", "-", f"cannot be read: {error}"))
+        else:
+            rows.append((name, str(len(params.methods)), str(len(params.seeds)), ", ".join(params.datasets)))
     for line in aligned(rows):
         say(line)
     say()

@@ -63,8 +63,8 @@ def cluster(asked: argparse.Namespace) -> None:
 
     _require_text(asked)
     cls, given = methods.describe(asked.method), _settings(asked.method, asked.settings)
-    if asked.threads < 1 or not 0 <= asked.seed < 2**32:
-        raise UserError(f"--threads must be at least 1 and --seed in [0, 2^32), got {asked.threads} and {asked.seed}")
+    if not 1 <= asked.threads <= 1024 or not 0 <= asked.seed < 2**32:
+        raise UserError(f"--threads must be in [1, 1024] and --seed in [0, 2^32), got {asked.threads} and {asked.seed}")
     wanted = _clusters(asked.n_clusters)
     seeds = _seeds(asked, wanted)
     _require_settings(cls, given, asked.device)
@@ -149,6 +149,9 @@ def _require_text(asked: argparse.Namespace) -> None:
     """Raise UserError for a word of the command line that would not fit in a line of the results."""
     from deepclust.datasets._own.content import is_text
 
+    if empty := [name for name, value in vars(asked).items() if value == ""]:
+        option = "DATA" if empty[0] == "data" else f"--{empty[0].replace('_', '-')}"
+        raise UserError(f"{option} is empty; give a value, or leave it out if it is an option")
     words = {name: value for name, value in vars(asked).items() if name != "separator"}  # which may be a tab
     for value in (*words.values(), *asked.settings):
         if isinstance(value, str) and not is_text(value):
@@ -364,7 +367,8 @@ def _suggest(data: Any, graph: Any) -> Any:
     if graph is None:
         raise UserError(f"-k auto reads the exact graph of neighbours, for {LARGEST_GRAPH:,} samples at most; give K")
     found = suggest_n_clusters(data.X, graph=graph)
-    say(f"-k auto: {found.n_clusters} clusters have the highest modularity, {found.modularity:.4f}")
+    clusters = "1 cluster has" if found.n_clusters == 1 else f"{found.n_clusters} clusters have"
+    say(f"-k auto: {clusters} the highest modularity, {found.modularity:.4f}")
     say(f"  next: {', '.join(f'{K} with {found.tried[K]:.4f}' for K in found.runners_up[:4])}")
     return found
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deepclust import datasets, instructions, methods, nets
+from deepclust import datasets, instructions, layout, methods, nets
 from deepclust.config.schema import Compute, Config, Graph, validated
 from deepclust.datasets import _own
 from deepclust.errors import UserError
@@ -49,7 +49,7 @@ class Resolved:
 
 
 _FOLDERS = ("figures", "sweeps")
-_WIDTHS, _WIDEST = ("hidden", "channels"), 65_536  # settings with a width for each layer; two such layers hold 16 GB
+_WIDTHS, _WIDEST = ("hidden", "channels", "n_embedding"), 65_536  # widths of layers; two of the widest hold 16 GB
 _CPU, _GPU = Path("/proc/cpuinfo"), Path("/dev/nvidiactl")
 _log = logging.getLogger("deepclust.config")
 
@@ -66,6 +66,8 @@ def check(config: Config) -> None:
             raise UserError(f"params.yaml: own.{name} is also the name of a published data set; choose another")
         if name in _FOLDERS:
             raise UserError(f"params.yaml: own.{name} is also the name of a folder in reports/files; choose another")
+        if inside := _among_results(Path(own.path)):
+            raise UserError(f"params.yaml: own.{name}.path: {own.path} lies in {inside}, which stages write; move it")
         if not Path(own.path).exists():
             raise UserError(
                 f"params.yaml: own.{name}.path: {own.path} does not exist; correct it, from the folder of params.yaml"
@@ -84,6 +86,17 @@ def check(config: Config) -> None:
     _warn_of_precision([resolved[name].compute for name in config.datasets])
     for name in config.sweeps:
         points(config, name)
+
+
+def _among_results(path: Path) -> Path | None:
+    """Return the folder that stages write, in the grid in whose folder this runs, in which a path lies, or None."""
+    written = [
+        layout.DIGESTS,
+        layout.REPORTS,
+        *(place("x").parent for place in (layout.raw, layout.prepared, layout.graph)),
+    ]
+    written += [place("x", "x").parents[1] for place in (layout.plan, layout.network, layout.run, layout.sweep)]
+    return next((folder for folder in written if path.resolve().is_relative_to(folder.resolve())), None)
 
 
 def resolve(config: Config, dataset: str) -> Resolved:
@@ -194,7 +207,8 @@ def _network(config: Config, dataset: str, name: str) -> Network:
             if setting == "uses" or (is_default and (setting not in settings or (untrained and setting == "epochs"))):
                 continue
             settings |= _checked_one(key, cls, f"network '{uses}'", setting, value)
-            if setting in _WIDTHS and max(settings[setting], default=0) > _WIDEST:
+            widths = settings[setting] if setting in _WIDTHS else ()
+            if max(widths if isinstance(widths, tuple) else (widths,), default=0) > _WIDEST:
                 raise UserError(f"{key}.{setting}: a layer has at most {_WIDEST} units or channels, got {value!r}")
     return Network(uses, settings)
 

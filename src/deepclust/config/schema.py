@@ -25,8 +25,10 @@ from deepclust.settings import Count, Device
 
 
 def _plain_name(name: str) -> str:
-    if not re.fullmatch(r"[a-z0-9_]+", name):
-        raise ValueError("names are made of a-z, 0-9 and _ (DVC joins and splits names at other characters); rename it")
+    if not re.fullmatch(r"[a-z0-9_]{1,80}", name):
+        raise ValueError(
+            "names are made of a-z, 0-9 and _ (DVC joins and splits names at other characters), 80 at most; rename it"
+        )
     return name
 
 

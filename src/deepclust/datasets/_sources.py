@@ -82,10 +82,11 @@ def fetch_file(file: PublishedFile, folder: Path, *, mirror: Path | str | None, 
         problems.append(f"{source.url}: {problem}")
         _log.info("%s: %s", path, problems[-1])
     path.unlink(missing_ok=True)
+    lost = mirror is not None and "://" not in str(mirror) and not Path(mirror).expanduser().is_dir()
     raise UserError(
-        f"{mirror_folder}/{file.name}: no source has the expected content, sha256 {file.sha256}"
-        f" ({'; '.join(problems) or 'it has none'}); replace a broken copy, or set data.mirror or DEEPCLUST_MIRROR"
-        f" to a folder or URL that holds it under {mirror_folder}/"
+        f"{mirror_folder}/{file.name}: {f'the mirror {mirror} is no folder, and ' if lost else ''}no source has the "
+        "expected content; replace a broken copy, or set data.mirror or DEEPCLUST_MIRROR to a folder or URL that holds "
+        f"it under {mirror_folder}/. Expected: sha256 {file.sha256}; found: {'; '.join(problems) or 'it has no source'}"
     )
 
 

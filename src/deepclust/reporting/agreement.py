@@ -1,7 +1,8 @@
 """Whether scores that were computed anew agree with earlier ones, by what the seeds differ among themselves."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from math import inf
 from statistics import fmean, stdev
 
 from deepclust.reporting.ranking import SEEDS, told_apart
@@ -60,7 +61,7 @@ def agreement(before: Scores, now: Scores) -> Agreement:
     gaps = {name: abs(fmean(old) - fmean(new)) for name, (old, new) in sides.items()}
     apart = [name for name, both in sides.items() if told_apart(both)[0, 1]]
     shown = max(apart or gaps, key=gaps.__getitem__)
-    if before.keys() == now.keys() and all(_alike(*both) for both in sides.values()):
+    if before.keys() == now.keys() and all(_alike(before[seed], now[seed], sides) for seed in now):
         verdict, shown = ALIKE, max(gaps, key=gaps.__getitem__)
     elif apart:
         verdict = BEYOND
@@ -69,8 +70,10 @@ def agreement(before: Scores, now: Scores) -> Agreement:
     return Agreement(verdict, shown, *map(_text, sides[shown]))
 
 
-def _alike(old: list[float], new: list[float]) -> bool:
-    return len(old) == len(new) and all(abs(a - b) < _ALIKE for a, b in zip(old, new, strict=True))
+def _alike(old: Mapping[str, float], new: Mapping[str, float], names: Iterable[str]) -> bool:
+    """Return whether a seed's metrics of these names are, and those that it has differ by less than `_ALIKE`."""
+    pairs = [(old.get(name, inf), new.get(name, inf)) for name in names]
+    return all(a == b or abs(a - b) < _ALIKE for a, b in pairs)
 
 
 def _text(values: list[float]) -> str:

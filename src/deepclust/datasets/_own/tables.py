@@ -5,6 +5,7 @@ import contextlib
 import math
 import re
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +45,7 @@ def read(at: str, path: Path, columns: Sequence[str] | None, labels: str | None,
         file = _File(where, path, text, index)
         names, hint = file.names, file.hint
         n_features = len(names)
-    if repeated := sorted({name for name in names if name and names.count(name) > 1}):
+    if repeated := sorted(name for name, count in Counter(names).items() if name and count > 1):
         raise UserError(f"{where} has several columns {repeated[0]!r}; rename all but one")
     for name in [*(columns or []), *(name for name in (labels, index) if isinstance(name, str))]:
         if name not in names:
@@ -64,16 +65,21 @@ def read(at: str, path: Path, columns: Sequence[str] | None, labels: str | None,
     for name, values in features.items():
         if columns is None and _counts(values):
             raise UserError(
-                f"{where}, column {name!r} counts the rows from {values[0]:.0f}, as an index does; set index: {name} "
-                "if it is one, or list the features under columns"
+                f"{where}, column {name!r} counts the rows from {values[0]:.0f} to {values[-1]:.0f}, as an index does; "
+                f"set index: {name} if it is one, or list the features under columns"
             )
     alike = len({values.dtype for values in features.values()}) == 1
     parts = [np.column_stack(list(features.values()))] if alike else [values[:, None] for values in features.values()]
     classes = None
     if label is not None:  # in CSV numbers are words, too
         classes = _classes(where, names[label], table.iloc[:, label], by_number=format_of(path) in TEXTS)
-    samples = () if ids is None else tuple(table.iloc[:, ids].astype(str))
+    samples: tuple[str, ...] = ()
     if ids is not None:
+        column = table.iloc[:, ids]
+        if (missing := (column.isna() | (column.astype(str) == "")).to_numpy()).any():
+            row = int(missing.argmax()) + 1
+            raise UserError(f"{where}, row {row}, column {names[ids]!r}: the name is missing; add it or drop the row")
+        samples = tuple(column.astype(str))
         _require_lines(where, names[ids], samples)
     return Read(parts, classes, list(features), samples)
 
@@ -124,6 +130,8 @@ class _File:
                 na_values={place: _MISSING for place in places if int(place) not in words},
                 **self._options,
             )
+        if (empty := (table.isna() | (table == "")).all(axis=1).to_numpy()).any():
+            raise UserError(f"{self._where}, row {int(empty.argmax()) + 1} is empty; remove the line")
         return table
 
     @contextlib.contextmanager
@@ -202,8 +210,11 @@ def _numbers(where: str, name: str, column: pd.Series, hint: str) -> np.ndarray:
 
 
 def _counts(values: np.ndarray) -> bool:
-    """Return whether values are 0, 1, 2, ... or 1, 2, 3, ... for more than a handful of rows."""
-    return len(values) >= _FEW and values[0] in (0, 1) and np.array_equal(values - values[0], np.arange(len(values)))
+    """Return whether values go up by 1, or down, from row to row, for more than a handful of rows."""
+    first, last = values[[0, -1]].tolist()  # in Python, where large whole numbers do not overflow
+    if len(values) < _FEW or abs(last - first) != len(values) - 1:
+        return False
+    return np.array_equal(values - values[0] if last > first else values[0] - values, np.arange(len(values)))
 
 
 def _classes(where: str, name: str, column: pd.Series, *, by_number: bool) -> tuple[np.ndarray, np.ndarray]:
