@@ -233,7 +233,7 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], None], list[str]]] = {
             "no_such_file": ({"path": "x", "n_clusters": 2}, ["own.mine.path: x does not exist; correct it"]),
             "among_results": (
                 {"path": "./data/raw/x.npy", "n_clusters": 2, "scale": "none"},
-                ["own.mine.path: data/raw/x.npy lies in data/raw, which stages write; move it"],
+                ["own.mine.path: ./data/raw/x.npy lies in data/raw, which stages write; move it"],
             ),
         }.items()
     },

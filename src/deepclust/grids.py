@@ -45,9 +45,11 @@ def folder(grid: str) -> Path:
 
 
 def require_own_name(folder: Path, grid: str) -> None:
-    """Raise UserError where a folder of `grids/` holds a params.yaml with the name of another grid, as a copy does."""
+    """Raise UserError where a folder holds a params.yaml with the name of another folder's grid, as a copy does."""
     if folder.parent == layout.GRIDS and grid != folder.name:
         raise UserError(f"params.yaml: grid: '{grid}' is not the name of its folder; set grid: {folder.name}")
+    if folder == layout.PROJECT and (layout.GRIDS / grid / layout.PARAMS).exists():
+        raise UserError(f"params.yaml: grid: '{grid}' is the grid of a folder, grids/{grid}; choose another name")
 
 
 def commands() -> dict[tuple[str, str], str]:

@@ -161,7 +161,7 @@ def test_images_of_several_shapes_are_brought_to_one_that_is_given(tmp_path: Pat
         ("a,b\n1,2\n3,x4\n5,6\n", "mine.csv, row 2, column 'b': 'x4' is no number; correct it"),
         ("a,b\n1,2\n3,\n5,6\n", "mine.csv, row 2, column 'b': nan is missing or infinite"),
         ("a,b\n1,2\n3,4\ninf,6\n", "mine.csv, row 3, column 'a': inf is missing or infinite"),
-        ("a,b\n1,2\n\n5,6\n", "mine.csv, row 2, column 'a': nan is missing"),
+        ("a,b\n1,2\n\n5,6\n", "mine.csv, row 2 is empty; remove the line"),
         ("a,b\n1,2\n3,4,5\n5,6\n", "mine.csv cannot be read as CSV"),
         ("a,b\n1,2\n", "mine.csv has 1 row; at least 2"),
         ("a,b\n", "mine.csv has 0 rows; at least 2"),

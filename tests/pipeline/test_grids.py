@@ -193,8 +193,10 @@ def test_an_unknown_grid_is_refused_with_those_there_are(tiny: Workspace) -> Non
 
 
 def test_a_copied_grid_has_to_be_named_as_its_folder() -> None:
-    for place in (layout.GRIDS / "benchmark", layout.PROJECT):
-        grids.require_own_name(place, "benchmark")
+    for place, name in ((layout.GRIDS / "benchmark", "benchmark"), (layout.PROJECT, "demo")):
+        grids.require_own_name(place, name)
+    with pytest.raises(UserError, match=r"^params\.yaml: grid: 'benchmark' is the grid of a folder, grids/benchmark; "):
+        grids.require_own_name(layout.PROJECT, "benchmark")
     with pytest.raises(UserError, match=r"^params\.yaml: grid: 'benchmark' is not the .* folder; set grid: mine$"):
         grids.require_own_name(layout.GRIDS / "mine", "benchmark")
 

@@ -90,12 +90,9 @@ def check(config: Config) -> None:
 
 def _among_results(path: Path) -> Path | None:
     """Return the folder that stages write, in the grid in whose folder this runs, in which a path lies, or None."""
-    written = [
-        layout.DIGESTS,
-        layout.REPORTS,
-        *(place("x").parent for place in (layout.raw, layout.prepared, layout.graph)),
-    ]
+    written = [place("x").parent for place in (layout.raw, layout.prepared, layout.graph)]
     written += [place("x", "x").parents[1] for place in (layout.plan, layout.network, layout.run, layout.sweep)]
+    written += [layout.DIGESTS, layout.REPORTS]
     return next((folder for folder in written if path.resolve().is_relative_to(folder.resolve())), None)
 
 

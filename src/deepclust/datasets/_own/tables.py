@@ -211,8 +211,10 @@ def _numbers(where: str, name: str, column: pd.Series, hint: str) -> np.ndarray:
 
 def _counts(values: np.ndarray) -> bool:
     """Return whether values go up by 1, or down, from row to row, for more than a handful of rows."""
+    if len(values) < _FEW:
+        return False
     first, last = values[[0, -1]].tolist()  # in Python, where large whole numbers do not overflow
-    if len(values) < _FEW or abs(last - first) != len(values) - 1:
+    if abs(last - first) != len(values) - 1:
         return False
     return np.array_equal(values - values[0] if last > first else values[0] - values, np.arange(len(values)))
 
