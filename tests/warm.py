@@ -1,8 +1,8 @@
 """A `python` that runs scripts, and a `dvc`, in forks of one process with the libraries loaded.
 
-Most of a tiny stage, and half of a command of DVC's, is their import. A third of an evaluation would be cutting down
-the font that its PDFs embed: letters are drawn here (Type 3). A fork is killed, with its children, when the process
-that asked for it is.
+Most of a tiny stage, and half of a command of DVC's, is their import. Most of an evaluation would be drawing: the file
+of a figure here is the digest of what the figure shows. A fork is killed, with its children, when the process that
+asked for it is.
 
 python warm.py SOCKET        serves; the `python` and the `dvc` that `commands` writes ask it
 """
@@ -11,6 +11,7 @@ import array
 import atexit
 import contextlib
 import fcntl
+import hashlib
 import importlib
 import json
 import os
@@ -27,7 +28,7 @@ import traceback
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 LIBRARIES = [
     "distributed",
@@ -111,7 +112,7 @@ def serve(address: str) -> NoReturn:
     os.environ |= {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000"}  # as deepclust does, before libraries load
     for name in LIBRARIES:
         __import__(name)
-    draw_letters()
+    draw_nothing()
     atexit._clear()  # a fork runs what it registers itself
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children need no wait
     with socket.socket(socket.AF_UNIX) as server:
@@ -125,17 +126,23 @@ def serve(address: str) -> NoReturn:
             client.close()
 
 
-def draw_letters() -> None:
-    from matplotlib import rc_context
+def draw_nothing() -> None:
+    """Make a figure's file of its texts, lines, areas, points and images; its look is the matter of other tests."""
+    import numpy as np
     from matplotlib.figure import Figure
 
-    save = Figure.savefig
+    def savefig(self: Figure, file: IO[bytes], **_: Any) -> None:
+        digest = hashlib.sha256()
+        for artist in self.findobj():
+            for name in ("get_text", "get_xydata", "get_path", "get_offsets", "get_array"):
+                shown = getattr(artist, name, lambda: None)()
+                digest.update(repr(shown).encode() if isinstance(shown, str) else content(shown))
+        file.write(digest.hexdigest().encode())
 
-    def savefig(self: Figure, *arguments: Any, **settings: Any) -> None:
-        with rc_context({"pdf.fonttype": 3}):
-            save(self, *arguments, **settings)
+    def content(shown: Any) -> bytes:
+        return np.ma.filled(np.ma.asarray(getattr(shown, "vertices", shown), dtype=float), np.nan).tobytes()
 
-    Figure.savefig = savefig  # type: ignore[method-assign]
+    Figure.savefig = savefig  # type: ignore[assignment,method-assign]
 
 
 def answer(client: socket.socket) -> NoReturn:
