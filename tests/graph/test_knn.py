@@ -299,6 +299,7 @@ def test_approximate_search_is_a_function_of_its_seed(approximate: sp.csr_matrix
     assert_same(again, approximate)
 
 
+@pytest.mark.xdist_group("pynndescent")  # whose import compiles
 def test_approximate_search_of_few_samples_is_exact() -> None:
     pytest.importorskip("pynndescent", reason="needs the extra deepclust[approximate]")
     assert_same(knn_graph(gaussian(50, 3), 10, exact=False), knn_graph(gaussian(50, 3), 10))
