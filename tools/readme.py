@@ -23,6 +23,7 @@ picture or the stub is stale.
 """
 
 import ast
+import contextlib
 import inspect
 import logging
 import os
@@ -35,7 +36,7 @@ from typing import Any
 
 import pandas as pd
 
-from deepclust import config, datasets, grids, layout, methods
+from deepclust import config, datasets, grids, layout, methods, provenance
 from deepclust.errors import UserError
 from deepclust.files import read_yaml, write_text
 from deepclust.reporting import shares, study
@@ -159,17 +160,19 @@ def block(name: str, page: Path) -> str:
             return datasets_block(map(describe_dataset, datasets.names()))
         case ["best", grid]:
             numbers = compare(read_table(grid, "summary"), read_reported(layout.REPORTED))
-            return best_block(read_table(grid, "results"), numbers, families(), reports[grid], read_reduced())
+            results = read_table(grid, "results")
+            return best_block(results, numbers, families(), reports[grid], read_reduced(), current(grid))
         case ["results", grid, *rest] if rest in ([], ["with read-outs"]):
             summary = read_table(grid, "summary")
             kept = summary if rest else summary[~summary["cell"].str.contains("/")]
-            return results_block(kept, reports[grid], read_reduced())
+            return results_block(kept, reports[grid], read_reduced(), current(grid))
         case ["reported"]:
             rows = comparison()
-            return reported_block(rows[rows["own"]], reports)
+            return reported_block(rows[rows["own"]], reports, current=by_grid())
         case ["reported", paper] if paper in PAPERS:
             rows = comparison().query("paper == @paper")
-            return reported_block(rows[rows["own"] | study.in_one_grid(rows, judged())], reports, read_reduced())
+            shown = rows[rows["own"] | study.in_one_grid(rows, judged())]
+            return reported_block(shown, reports, read_reduced(), by_grid())
         case ["paired", grid, pair] if grid.endswith(":"):
             found = read_table(grid.removesuffix(":"), "results")
             return paired_block({cell: of_cell(found, cell) for cell in pair.split()})
@@ -177,7 +180,7 @@ def block(name: str, page: Path) -> str:
             return paired_block({grid: read_table(grid, "results") for grid in (first, second)})
         case ["verdicts"]:
             folder = os.path.relpath(page.absolute().parent, layout.PROJECT)
-            return verdicts_block(judged(), reports, folder)
+            return verdicts_block(judged(), reports, folder, by_grid())
         case ["figure"]:
             return figure_block(judged(), link(PICTURE, page), link(VERDICTS, page))
         case ["wins"]:
@@ -210,6 +213,21 @@ def block(name: str, page: Path) -> str:
 def link(path: Path, page: Path) -> str:
     """Return the link from a page to a file."""
     return os.path.relpath(path.absolute(), page.absolute().parent)
+
+
+@cache
+def current(grid: str) -> frozenset[tuple[str, str]]:
+    """Return the data sets and cells of a grid whose committed results are of the code, settings and data as they are.
+
+    Any other result on a page has a dagger.
+    """
+    with contextlib.chdir(grids.folder(grid)):
+        return frozenset((one.dataset, one.cell) for one in provenance.judge() if not one.reason)
+
+
+def by_grid() -> dict[str, frozenset[tuple[str, str]]]:
+    """Return the current cells of every grid whose numbers stand beside the papers'."""
+    return {grid: current(grid) for grid in GRIDS}
 
 
 @cache

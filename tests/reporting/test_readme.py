@@ -26,6 +26,7 @@ from deepclust.reporting.readme import (
     results_block,
     sweeps_block,
     sweeps_table,
+    verdicts_block,
 )
 from deepclust.reporting.tables import dataset_table, paper_tables, write
 from deepclust.reporting.verdicts import NOT_RUN
@@ -108,6 +109,40 @@ def test_blocks_name_what_a_method_lacks_of_its_paper(summary: pd.DataFrame, com
     assert "| `dec` (told K) | `one` |" in block
     assert "| `idec` | `one` |" in block
     assert block.endswith("no score chooses. It is told K.")
+
+
+def test_a_result_of_older_code_has_a_dagger_and_the_caption_says_so(
+    summary: pd.DataFrame, results: pd.DataFrame, comparison: pd.DataFrame
+) -> None:
+    current = {("usps", "dec"), ("toy", "idec")}
+    lines = results_block(summary, "reports/demo", current=current).splitlines()
+    assert lines[2] == "| `dec` | 75.0 ± 5.0 / 74.0 ± 5.0 / 72.0 ± 5.0 | 75.0 ± 5.0 / 74.0 ± 5.0 / 72.0 ± 5.0 † |"
+    assert re.findall(r"\(2 of 3\)( †)? \|", lines[3]) == [" †", ""]
+    assert lines[4:6] == ["| `hybrid` | failed | failed |", "| `vade` | skipped | skipped |"]
+    said = "†: of older code, settings or data; `make verify` says why."
+    assert lines[-1].endswith(said)
+    everything = {(dataset, cell) for dataset in ("usps", "toy") for cell in ("dec", "idec", "hybrid", "vade")}
+    assert "†" not in results_block(summary, "reports/demo", current=everything)
+
+    lines = best_block(results, comparison, {"IDEC": "trained"}, "reports/demo", current=current).splitlines()
+    assert re.findall(r"`idec`( †)? \|", lines[2]) == [" †", ""]
+    assert lines[-1].endswith(said)
+
+    twice = pd.concat([comparison.assign(grid="one"), comparison.assign(grid="two")])
+    reports = {name: name for name in ("one", "two")}
+    block = reported_block(twice, reports, current={"one": current, "two": set()})
+    assert "| usps | `dec` | `one` |" in block
+    assert "| usps | `idec` | `one` † |" in block
+    assert "| usps | `dec` | `two` † |" in block
+    assert block.endswith(said)
+
+    row = {"paper": "decs", "method": "decs", "n": 3, "cause": "Short.", "evidence": ["docs/papers/decs.md"]}
+    row |= {"reported": {"1": {"acc": 99.2}}, "ours": {"acc": 98.2}, "std": {"acc": 0.1}, "verdict": "near"}
+    judged = pd.DataFrame([row | {"dataset": "usps", "grid": "one"}, row | {"dataset": "toy", "grid": "two"}])
+    block = verdicts_block(judged, reports, "docs", {"one": {("usps", "decs")}, "two": {("usps", "decs")}})
+    assert "| [`one`](one/README.md) | near |" in block
+    assert "| [`two`](two/README.md) † | near |" in block
+    assert block.splitlines()[0] == f"2 results of the papers' own methods: 2 near. {said}"
 
 
 def test_the_best_of_each_family_stands_with_what_papers_report_for_it(

@@ -3,7 +3,7 @@
 import itertools
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from math import nan
 from typing import Any
 
@@ -27,7 +27,11 @@ from deepclust.reporting.tables import (
     sweeps_beside,
 )
 
+Cells = Container[tuple[str, str]]  # data sets and cells
+
 _START, _END = "<!-- generated: {} -->", "<!-- /generated -->"
+_OLDER = "†"  # beside a result
+_SAID = f"{_OLDER}: of older code, settings or data; `make verify` says why."
 
 
 def block_names(text: str) -> list[str]:
@@ -55,11 +59,17 @@ def replace_block(text: str, name: str, body: str) -> str:
     return f"{before}{start}\n{body.strip()}\n{_END}{after}"
 
 
-def results_block(summary: pd.DataFrame, reports: str, reduced: Mapping[str, coverage.Reason] | None = None) -> str:
+def results_block(
+    summary: pd.DataFrame,
+    reports: str,
+    reduced: Mapping[str, coverage.Reason] | None = None,
+    current: Cells | None = None,
+) -> str:
     """Return a grid's results: rows = cells, columns = data sets, each ACC / NMI / ARI in percent.
 
     A cell without a finished seed shows its status, a cell with failed seeds how many finished. A data set's heading
-    links to its table under `reports`. A method in `reduced` has its word beside it.
+    links to its table under `reports`. A method in `reduced` has its word beside it, a result that is not in `current`
+    a dagger.
     """
     metrics = ["acc", "nmi", "ari"]
     datasets, cells = summary["dataset"].unique(), list(summary["cell"].unique())
@@ -74,7 +84,7 @@ def results_block(summary: pd.DataFrame, reports: str, reduced: Mapping[str, cov
         if scores[0]["status"] != "ok":
             return str(scores[0]["status"])
         text = " / ".join(spread(100 * score["mean"], 100 * score["std"]) for score in scores)
-        return text + _survivors(scores[0]["n"], scores[0]["failed"])
+        return text + _survivors(scores[0]["n"], scores[0]["failed"]) + _older(current, dataset, cell)
 
     heads = ["method", *(f"[{dataset}]({reports}/tables/{dataset}.md)" for dataset in datasets)]
     own = summary[~summary["cell"].str.contains("/")]  # a read-out of a reduced method may be whole
@@ -93,7 +103,7 @@ def results_block(summary: pd.DataFrame, reports: str, reduced: Mapping[str, cov
         f"{some}Every seed, failed runs with their reasons and what the papers report: "
         f"[{reports.lstrip('./')}]({reports}/README.md).{marks.said}"
     )
-    return f"{_grid(heads, rows, numeric=True)}\n\n{caption}"
+    return _explained(_grid(heads, rows, numeric=True), caption)
 
 
 def best_block(
@@ -102,12 +112,13 @@ def best_block(
     families: Mapping[str, str],
     reports: str,
     reduced: Mapping[str, coverage.Reason] | None = None,
+    current: Cells | None = None,
 ) -> str:
     """Return a grid's best cell of each family on each data set: its ACC, and what papers report for it.
 
     `results` has the rows of the grid's `results.csv`, `comparison` is the result of `aggregate.compare`. A method
     that is not in `families` has no row. The best of all on a data set is bold. A cell with failed seeds shows how many
-    finished, a method in `reduced` has its word beside it.
+    finished, a method in `reduced` has its word beside it, and a result that is not in `current` has a dagger.
     """
     of_methods = (comparison["metric"] == "acc") & (comparison["setting"] == "")  # no points of a paper's sweep
     accuracies = comparison[of_methods].groupby(["dataset", "cell"])["reported"]
@@ -130,7 +141,8 @@ def best_block(
             if (dataset, cell) in published:
                 text += f" ({' to '.join(published[dataset, cell])})"
             shown[dataset, cell] = best["method"]
-            entries.append(f"{text} {_Marks({cell: best['method']}, reduced).named(cell)}")
+            name = _Marks({cell: best["method"]}, reduced).named(cell)
+            entries.append(f"{text} {name}{_older(current, dataset, cell)}")
         if any(entry != number(nan) for entry in entries):
             rows.append([f"`{family}`", *entries])
     heads = ["family", *(f"[{dataset}]({reports}/tables/{dataset}.md)" for dataset in datasets)]
@@ -140,18 +152,21 @@ def best_block(
     )
     some = " Some seeds failed: (2 of 3) says how many finished." if failed.index.isin(list(shown)).any() else ""
     marks = _Marks({cell: method for (_, cell), method in shown.items()}, reduced)
-    return f"{_grid(heads, rows)}\n\n{caption}{some}{marks.said}"
+    return _explained(_grid(heads, rows), f"{caption}{some}{marks.said}")
 
 
 def reported_block(
-    comparison: pd.DataFrame, reports: Mapping[str, str], reduced: Mapping[str, coverage.Reason] | None = None
+    comparison: pd.DataFrame,
+    reports: Mapping[str, str],
+    reduced: Mapping[str, coverage.Reason] | None = None,
+    current: Mapping[str, Cells] | None = None,
 ) -> str:
     """Return published numbers beside ours: a row for each paper's table, data set, method and grid.
 
     `comparison` is the result of `aggregate.compare` for one or more grids, each named in the column `grid`. `reports`
     has the folder of each grid's reports. Methods without a finished seed and sweeps have no row. With baselines among
     the rows the caption says which grid they are from: that of `study.in_one_grid`. A method in `reduced` has its word
-    beside it.
+    beside it. `current` has the cells of each grid; a result that is not among them has a dagger beside its grid.
     """
     metrics = ["acc", "nmi", "ari"]
     ours = comparison[comparison["status"] == "ok"]
@@ -167,7 +182,8 @@ def reported_block(
         ]
         name, stem = f"{PAPERS[str(paper)].title}, {numbered(str(table))}", paper_stem(str(paper), str(table))
         link = f"[{name}]({reports[str(grid)]}/tables/{stem}.md)"
-        rows.append([link, str(dataset), marks.named(str(cell)), f"`{grid}`", *scores, str(group["n"].max())])
+        place = f"`{grid}`{_older(current[str(grid)] if current else None, str(dataset), str(cell))}"
+        rows.append([link, str(dataset), marks.named(str(cell)), place, *scores, str(group["n"].max())])
     heads = ["paper", "data set", "method", "grid", *(HEADINGS[metric] for metric in metrics), "seeds"]
     caption = (
         "Percent, *reported* → *ours* (mean ± std over seeds, final epoch); NMI with each paper's normaliser. The "
@@ -178,7 +194,7 @@ def reported_block(
             " The paper's own methods are from every grid that has them. Any other method is from one grid: that of "
             "the verdict on this data set, else the first with three seeds, else the first; no score chooses."
         )
-    return f"{_grid(heads, rows, numeric=True)}\n\n{caption}{marks.said}"
+    return _explained(_grid(heads, rows, numeric=True), f"{caption}{marks.said}")
 
 
 def paired_block(results: Mapping[str, pd.DataFrame]) -> str:
@@ -218,11 +234,14 @@ def of_cell(results: pd.DataFrame, cell: str) -> pd.DataFrame:
     return found
 
 
-def verdicts_block(judged: pd.DataFrame, reports: Mapping[str, str], folder: str) -> str:
+def verdicts_block(
+    judged: pd.DataFrame, reports: Mapping[str, str], folder: str, current: Mapping[str, Cells] | None = None
+) -> str:
     """Return the verdicts on the papers' own numbers: a count, then for each paper a table and the causes.
 
     `judged` is the result of `verdicts.judge`. `reports` has the folder of each grid's reports relative to the page,
-    `folder` is the page's within the project.
+    `folder` is the page's within the project. `current` has the cells of each grid; a result that is not among them has
+    a dagger beside its grid.
     """
     found = judged["verdict"].value_counts()
     order = ["exceeded", "reached", "near", "not reached", verdicts.NOT_RUN]
@@ -242,11 +261,14 @@ def verdicts_block(judged: pd.DataFrame, reports: Mapping[str, str], folder: str
             ours, grid = number(nan), number(nan)
             if row["grid"]:
                 ours, grid = _triple(row["ours"], row["std"]), f"[`{row['grid']}`]({reports[row['grid']]}/README.md)"
+                grid += _older(current[row["grid"]] if current else None, row["dataset"], row["method"])
             line = [f"`{row['method']}`", "; ".join([tables[0], *others]), ours, str(row["n"] or number(nan)), grid]
             lines.append([row["dataset"], *line, row["verdict"]])
             links = ", ".join(f"[{path}]({os.path.relpath(path, folder)})" for path in row["evidence"])
             causes.append(f"- {place}, **{row['verdict']}**: {row['cause']} ({links})")
         blocks += [f"### {PAPERS[str(paper)].title}", _grid(heads, lines), "\n".join(causes)]
+    if any(_OLDER in text for text in blocks):
+        blocks[0] += f" {_SAID}"
     return "\n\n".join(blocks)
 
 
@@ -529,6 +551,16 @@ class _Marks:
     @property
     def said(self) -> str:
         return "".join(f" {reason}" for reason in dict.fromkeys(one.reason for one in self.found.values()))
+
+
+def _older(current: Cells | None, dataset: str, cell: str) -> str:
+    """Return a dagger for a result that is not in `current`; a read-out is as current as its cell."""
+    return "" if current is None or (dataset, cell.partition("/")[0]) in current else f" {_OLDER}"
+
+
+def _explained(table: str, caption: str) -> str:
+    """Return a table with its caption, which says what a dagger is where there is one."""
+    return f"{table}\n\n{caption}{f' {_SAID}' if _OLDER in table else ''}"
 
 
 def _survivors(finished: int, failed: int) -> str:
