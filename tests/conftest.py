@@ -11,7 +11,6 @@ from tests.warm import warmed
 
 # Matrices as small as the tests' gain nothing from threads; on a busy machine every operation would wait for them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("NUMBA_OPT", "0")  # pynndescent compiles for a minute, and for a quarter less without this
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
