@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import warnings
@@ -371,6 +372,16 @@ def test_a_fit_outlives_its_figures(monkeypatch: pytest.MonkeyPatch, capsys: pyt
 
 
 @pytest.mark.usefixtures("flowers")
+def test_a_kill_while_it_writes_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(own, "_draw", lambda *_: signal.raise_signal(signal.SIGTERM))
+    with pytest.raises(KeyboardInterrupt, match=r"^nothing was written$"):
+        cluster(*TABLE, "--method", "kmeans")
+    assert [path.name for path in Path().iterdir()] == ["flowers.csv"]
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.usefixtures("flowers")
 def test_a_full_disk_is_one_line_and_nothing_is_written(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -669,6 +680,7 @@ NONE = ("cluster", "none.csv", "-k", "3")  # settings are judged before any file
             (*K3, "--out", "flowers.csv/out"),
             "^flowers.csv/out cannot be made: .*flowers.csv is no folder to write in",
         ),
+        ((*K3, "--out", "/proc/out"), "^/proc/out cannot be made: /proc is no folder to write in; name another place"),
         ((*K3, "--out", "/"), "^/ is or holds the data; name another place for the results with --out$"),
         ((*K3, "--method", "kmean"), "^unknown method 'kmean'; the methods are ac_gdl, "),
         ((*K3, "--set", "epochs"), "^--set takes NAME=VALUE, .* got epochs$"),

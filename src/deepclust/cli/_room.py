@@ -2,6 +2,7 @@
 
 import os
 import re
+import tempfile
 from pathlib import Path
 
 from deepclust.errors import UserError
@@ -36,8 +37,10 @@ def room(folder: Path, data: Path, *, force: bool) -> Path:
     if os.path.ismount(folder):
         raise UserError(f"{folder} is a mount point, which nothing can replace; name a folder in it with --out")
     above = folder if folder.is_symlink() else next(path for path in folder.absolute().parents if path.exists())
-    if not above.is_dir() or not os.access(above, os.W_OK):
-        raise UserError(f"{folder} cannot be made: {above} is no folder to write in; {elsewhere}")
+    try:
+        tempfile.TemporaryDirectory(dir=above).cleanup()  # permissions alone do not tell: /proc has them and takes none
+    except OSError:
+        raise UserError(f"{folder} cannot be made: {above} is no folder to write in; {elsewhere}") from None
     if (beside := kept_beside(folder)).exists() and not beside.is_dir():
         raise UserError(f"{beside} is no folder, and fits are kept in one of this name; rename it, or {elsewhere}")
     if not folder.exists():

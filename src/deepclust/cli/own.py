@@ -12,6 +12,7 @@ import re
 import secrets
 import shlex
 import shutil
+import signal
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
@@ -56,6 +57,17 @@ def _warnings_in_a_line() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    """Have SIGTERM, a scheduler's or a shutdown's, end the command as Ctrl-C does: half a folder does not stay."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@_sigterm_as_ctrl_c()
 @_warnings_in_a_line()
 def cluster(asked: argparse.Namespace) -> None:
     """Cluster DATA and write the folder of results, whole or not at all."""

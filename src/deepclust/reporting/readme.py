@@ -103,7 +103,8 @@ def results_block(
         f"{some}Every seed, failed runs with their reasons and what the papers report: "
         f"[{reports.lstrip('./')}]({reports}/README.md).{marks.said}"
     )
-    return _explained(_grid(heads, rows, numeric=True), caption)
+    body = _grid(heads, rows, numeric=True)
+    return f"{body}\n\n{_explained(caption, body)}"
 
 
 def best_block(
@@ -152,7 +153,8 @@ def best_block(
     )
     some = " Some seeds failed: (2 of 3) says how many finished." if failed.index.isin(list(shown)).any() else ""
     marks = _Marks({cell: method for (_, cell), method in shown.items()}, reduced)
-    return _explained(_grid(heads, rows), f"{caption}{some}{marks.said}")
+    body = _grid(heads, rows)
+    return f"{body}\n\n{_explained(f'{caption}{some}{marks.said}', body)}"
 
 
 def reported_block(
@@ -194,7 +196,8 @@ def reported_block(
             " The paper's own methods are from every grid that has them. Any other method is from one grid: that of "
             "the verdict on this data set, else the first with three seeds, else the first; no score chooses."
         )
-    return _explained(_grid(heads, rows, numeric=True), f"{caption}{marks.said}")
+    body = _grid(heads, rows, numeric=True)
+    return f"{body}\n\n{_explained(f'{caption}{marks.said}', body)}"
 
 
 def paired_block(results: Mapping[str, pd.DataFrame]) -> str:
@@ -246,7 +249,7 @@ def verdicts_block(
     found = judged["verdict"].value_counts()
     order = ["exceeded", "reached", "near", "not reached", verdicts.NOT_RUN]
     said = ", ".join(f"{found[name]} {name}" for name in order if name in found)
-    blocks = [f"{len(judged)} results of the papers' own methods: {said}."]
+    blocks = []
     heads = ["data set", "method", "reported", "ours", "seeds", "grid", "verdict"]
     for paper, rows in judged.groupby("paper", sort=False):
         lines, causes = [], []
@@ -267,9 +270,8 @@ def verdicts_block(
             links = ", ".join(f"[{path}]({os.path.relpath(path, folder)})" for path in row["evidence"])
             causes.append(f"- {place}, **{row['verdict']}**: {row['cause']} ({links})")
         blocks += [f"### {PAPERS[str(paper)].title}", _grid(heads, lines), "\n".join(causes)]
-    if any(_OLDER in text for text in blocks):
-        blocks[0] += f" {_SAID}"
-    return "\n\n".join(blocks)
+    count = f"{len(judged)} results of the papers' own methods: {said}."
+    return "\n\n".join([_explained(count, *blocks), *blocks])
 
 
 def figure_block(judged: pd.DataFrame, picture: str, page: str) -> str:
@@ -558,9 +560,9 @@ def _older(current: Cells | None, dataset: str, cell: str) -> str:
     return "" if current is None or (dataset, cell.partition("/")[0]) in current else f" {_OLDER}"
 
 
-def _explained(table: str, caption: str) -> str:
-    """Return a table with its caption, which says what a dagger is where there is one."""
-    return f"{table}\n\n{caption}{f' {_SAID}' if _OLDER in table else ''}"
+def _explained(caption: str, *tables: str) -> str:
+    """Return the caption of some tables, which says what a dagger is where one of them has it."""
+    return f"{caption} {_SAID}" if any(_OLDER in table for table in tables) else caption
 
 
 def _survivors(finished: int, failed: int) -> str:
