@@ -4,6 +4,7 @@ A block's first line names its content:
 
 - `methods`: the methods there are.
 - `datasets`: the data sets there are, and the papers whose tables name them.
+- `grids`: the grids there are, by the first sentence of each params.yaml, and how many of their results are current.
 - `figure`: the picture of the papers' own numbers beside ours, docs/figures/reported.svg.
 - `best GRID`: the best method of each family on each of a grid's data sets.
 - `results GRID`: the results of a grid, without the further read-outs of its cells; `results GRID with read-outs`.
@@ -25,8 +26,10 @@ picture or the stub is stale.
 import ast
 import contextlib
 import inspect
+import itertools
 import logging
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -50,6 +53,7 @@ from deepclust.reporting.readme import (
     coverage_block,
     datasets_block,
     figure_block,
+    grids_block,
     impossible_block,
     labels_block,
     methods_block,
@@ -158,6 +162,8 @@ def block(name: str, page: Path) -> str:
             return methods_block(map(describe, methods.names()))
         case ["datasets"]:
             return datasets_block(map(describe_dataset, datasets.names()))
+        case ["grids"]:
+            return grids_block(describe_grid(grid, reports[grid]) for grid in grids.names())
         case ["best", grid]:
             numbers = compare(read_table(grid, "summary"), read_reported(layout.REPORTED))
             results = read_table(grid, "results")
@@ -174,10 +180,17 @@ def block(name: str, page: Path) -> str:
             shown = rows[rows["own"] | study.in_one_grid(rows, judged())]
             return reported_block(shown, reports, read_reduced(), by_grid())
         case ["paired", grid, pair] if grid.endswith(":"):
-            found = read_table(grid.removesuffix(":"), "results")
-            return paired_block({cell: of_cell(found, cell) for cell in pair.split()})
-        case ["paired", first, second]:
-            return paired_block({grid: read_table(grid, "results") for grid in (first, second)})
+            grid, sides = grid.removesuffix(":"), pair.split()
+            found = read_table(grid, "results")
+            return paired_block(
+                {cell: of_cell(found, cell) for cell in sides},
+                lambda dataset, _: all((dataset, cell) in current(grid) for cell in sides),
+            )
+        case ["paired", *pair]:
+            return paired_block(
+                {grid: read_table(grid, "results") for grid in pair},
+                lambda dataset, cell: all((dataset, cell) in current(grid) for grid in pair),
+            )
         case ["verdicts"]:
             folder = os.path.relpath(page.absolute().parent, layout.PROJECT)
             return verdicts_block(judged(), reports, folder, by_grid())
@@ -245,9 +258,14 @@ def families() -> dict[str, str]:
 
 @cache
 def comparison() -> pd.DataFrame:
-    """Return the papers' numbers beside those of every grid, by paper, no sweeps; `own`: of a paper's own methods."""
-    rows = all_rows().query("status == 'ok' and setting == ''").sort_values(["paper", "table"], kind="stable")
-    return rows.assign(own=[cell in PAPERS[paper].methods for paper, cell in rows[["paper", "cell"]].to_numpy()])
+    """Return the papers' numbers beside those of every grid, no sweeps; `own`: of a paper's own methods.
+
+    The order is by paper, table and data set, there own methods first.
+    """
+    rows = all_rows().query("status == 'ok' and setting == ''")
+    rows = rows.assign(other=[cell not in PAPERS[paper].methods for paper, cell in rows[["paper", "cell"]].to_numpy()])
+    rows = rows.sort_values(["paper", "table", "dataset", "other"], kind="stable")
+    return rows.assign(own=~rows["other"])
 
 
 @cache
@@ -365,6 +383,17 @@ def describe_dataset(name: str) -> tuple[str, str, int, Sequence[int] | None, li
     papers = reported.loc[reported["dataset"] == name, "paper"].unique()
     first = (inspect.getdoc(module) or "").splitlines()[0]
     return name, first, declared.n_clusters, declared.image_shape, [PAPERS[paper].title for paper in papers]
+
+
+def describe_grid(grid: str, reports: str) -> tuple[str, str, list[str], int, int, str]:
+    """Return a grid's name, its reports' page if any, its data sets, how many cells it has and are current, its aim."""
+    folder = grids.folder(grid)
+    lines = (folder / layout.PARAMS).read_text(encoding="utf-8").splitlines()
+    said = " ".join(line.removeprefix("# ") for line in itertools.takewhile(lambda line: line.startswith("#"), lines))
+    params = config.load(folder / layout.PARAMS)
+    page = f"{reports}/README.md" if (folder / layout.REPORTS / "README.md").exists() else ""
+    n_cells = len(params.datasets) * len(params.methods)
+    return grid, page, params.datasets, n_cells, len(current(grid)), re.split(r"(?<=\.) (?=[A-Z])", said)[0]
 
 
 def describe(name: str) -> tuple[str, str, str, list[str]]:

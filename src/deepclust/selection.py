@@ -75,7 +75,7 @@ def suggest_n_clusters(X: Any, *, graph: Any = None, random_state: int = 0) -> S
         Read for the graph of ten neighbours alone (local scaling), as `graph_modularity` and the pipeline make it.
     graph : symmetric edge weights (N, N) > 0, 0 for no edge, sparse or dense; in place of one made from X
     random_state : int in [0, 2**32)
-        Of the searches; see `partition`.
+        The searches start from it; see `partition`.
 
     Raises
     ------

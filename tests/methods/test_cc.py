@@ -9,10 +9,12 @@ import torch
 from sklearn.datasets import load_digits
 from sklearn.metrics import adjusted_rand_score
 
+from deepclust.methods.views import cc
 from deepclust.methods.views._views import erase
 from deepclust.methods.views.cc import CC, CCState, nt_xent, unevenness
 from deepclust.nets._autoencoder import Autoencoder
 from deepclust.training.pretrain import pretrain
+from deepclust.training.runtime import Runtime
 from tests.networks import network_of
 from tests.references import views as reference
 
@@ -75,14 +77,38 @@ def test_first_loss_is_the_sum_of_the_formulas(network: Autoencoder) -> None:
     state = CCState(network, 16, 128, 10, seed=method._seed)
     network.train()
     with torch.no_grad():
-        codes = network.encode(torch.from_numpy(np.concatenate([X, X])))
+        codes = network.encode(torch.from_numpy(X))
         z, p = state.instance(codes).double().numpy(), state.cluster(codes).double().softmax(dim=1).numpy()
     network.eval()
     row = method.trace_[0]
-    assert row["loss_instances"] == pytest.approx(reference.nt_xent(z[:200], z[200:], 0.5), rel=1e-3)
-    assert row["loss_clusters"] == pytest.approx(reference.nt_xent(p[:200].T, p[200:].T, 1.0), rel=1e-3)
-    sizes = sum(math.log(10) - reference.entropy(part.mean(axis=0)) for part in (p[:200], p[200:]))
+    assert row["loss_instances"] == pytest.approx(reference.nt_xent(z, z, 0.5), rel=1e-3)
+    assert row["loss_clusters"] == pytest.approx(reference.nt_xent(p.T, p.T, 1.0), rel=1e-3)
+    sizes = 2 * (math.log(10) - reference.entropy(p.mean(axis=0)))
     assert row["loss_sizes"] == pytest.approx(sizes, rel=1e-2, abs=1e-5)
+
+
+def test_each_view_is_a_batch_of_its_own_and_the_losses_are_in_float32(
+    network: Autoencoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lengths, kinds = [], set()
+
+    def encoded(self: Autoencoder, x: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            lengths.append(len(x))
+        return encode(self, x)
+
+    def noted(*rows: Any) -> torch.Tensor:
+        loss = nt_xent(*rows)
+        kinds.add((loss.dtype, torch.is_autocast_enabled("cpu")))
+        return loss
+
+    encode = Autoencoder.encode
+    monkeypatch.setattr(Autoencoder, "encode", encoded)
+    monkeypatch.setattr(cc, "nt_xent", noted)
+    with Runtime(1, "bfloat16").open():
+        quick(epochs=1, batch_size=50).fit(X, network=network)
+    assert lengths == [50] * 8
+    assert kinds == {(torch.float32, False)}
 
 
 def test_labels_are_the_largest_outputs_of_the_trained_head(network: Autoencoder) -> None:

@@ -11,9 +11,11 @@ from sklearn.metrics import adjusted_rand_score
 from torch import Tensor
 
 from deepclust.errors import NotApplicable
+from deepclust.methods.views import iic
 from deepclust.methods.views.iic import IIC, IICState, information_loss
 from deepclust.nets._autoencoder import Autoencoder
 from deepclust.training.pretrain import pretrain
+from deepclust.training.runtime import Runtime
 from tests.networks import network_of
 from tests.references import views as reference
 
@@ -53,6 +55,21 @@ def test_loss_is_least_where_both_views_are_sure_of_clusters_of_equal_size() -> 
     assert bool((information_loss(p, other) > -math.log(4)).all())
     one = torch.eye(4, dtype=torch.float64)[torch.zeros(20, dtype=torch.int64)].unsqueeze(1)
     assert information_loss(one, one).item() == pytest.approx(0, abs=1e-12)  # all in one cluster
+
+
+def test_the_loss_is_in_float32_where_products_are_in_bfloat16(
+    network: Autoencoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def noted(*views: Any) -> Tensor:
+        seen.append(information_loss(*views))
+        return seen[-1]
+
+    monkeypatch.setattr(iic, "information_loss", noted)
+    with Runtime(1, "bfloat16").open():
+        quick(epochs=1).fit(X, network=network)
+    assert {loss.dtype for loss in seen} == {torch.float32}
 
 
 def test_loss_does_not_depend_on_the_order_of_clusters_or_of_views() -> None:

@@ -16,6 +16,7 @@ from deepclust.reporting.readme import (
     coverage_block,
     datasets_block,
     figure_block,
+    grids_block,
     index,
     methods_block,
     of_cell,
@@ -71,7 +72,7 @@ def test_results_block_has_cells_as_rows_and_datasets_as_columns(summary: pd.Dat
     assert lines[0] == "| method | [usps](reports/demo/tables/usps.md) | [toy](reports/demo/tables/toy.md) |"
     assert lines[2] == "| `dec` | 75.0 ± 5.0 / 74.0 ± 5.0 / 72.0 ± 5.0 | 75.0 ± 5.0 / 74.0 ± 5.0 / 72.0 ± 5.0 |"
     assert lines[4:6] == ["| `hybrid` | failed | failed |", "| `vade` | skipped | skipped |"]
-    assert lines[3].startswith("| `idec` | 91.0 ± 1.4 / 90.0 ± 1.4 / 88.0 ± 1.4 (2 of 3) |")
+    assert lines[3].startswith("| `idec` | **91.0 ± 1.4** / 90.0 ± 1.4 / 88.0 ± 1.4 (2 of 3) |")
     assert "(n = 2-3)" in lines[-1]
     assert "In brackets: how many of the seeds finished" in lines[-1]
     assert "In brackets" not in results_block(summary[summary["cell"] == "dec"], "reports/demo")
@@ -190,7 +191,7 @@ def test_readouts_follow_their_cell_even_where_it_failed_on_the_first_data_set(
     summary = summarise(read_results(grid, ["usps", "toy"], ["hybrid", "vade"]))
     lines = results_block(summary, "reports/demo").splitlines()
     assert [line.split(" | ")[0] for line in lines[2:5]] == ["| `hybrid`", "| `hybrid/spectral`", "| `vade`"]
-    assert "| `hybrid/spectral` | \u2014 | 50.0 " in lines[3]
+    assert "| `hybrid/spectral` | \u2014 | **50.0** " in lines[3]
 
 
 def test_the_index_begins_with_the_best_of_each_data_set(
@@ -264,8 +265,21 @@ def test_paired_block_compares_the_seeds_that_finished_in_both_grids() -> None:
     first, second = results({0: 0.5, 1: 0.7, 2: None}), results({2: 0.9, 1: 0.6, 0: 0.6})
     lines = paired_block({"one": first, "two": second}).splitlines()
     assert lines[0].startswith("| data set | method | ACC `one` | ACC `two` | ACC difference |")
-    assert lines[2:] == ["| toy | `dec` | 60.0 | 60.0 | 0.0 ± 14.1 | 60.0 | 60.0 | 0.0 ± 14.1 | 1 of 2 |"]
+    assert lines[2:4] == ["| toy | `dec` | 60.0 | 60.0 | 0.0 ± 14.1 | 60.0 | 60.0 | 0.0 ± 14.1 | 1 of 2 |", ""]
     assert lines[0].endswith("| ACC higher |")
+    sides = {"one": first, "two": second}
+    assert "†" not in paired_block(sides, lambda *place: place == ("toy", "dec"))
+    older = paired_block(sides, lambda *_: False)
+    assert "| toy | `dec` † | 60.0" in older
+    assert older.endswith("†: of older code, settings or data; `make verify` says why.")
+
+
+def test_grids_block_says_how_many_results_are_current() -> None:
+    lines = grids_block([("mine", "../R.md", ["a", "b"], 8, 3, "All | of it."), ("new", "", ["a"], 2, 0, "More.")])
+    assert lines.splitlines()[2:] == [
+        r"| [`mine`](../R.md) | a, b | 3 of 8 | All \| of it. |",
+        "| `new` | a | none | More. |",
+    ]
 
 
 def test_cells_of_a_grid_are_paired_by_the_names_of_their_readouts() -> None:

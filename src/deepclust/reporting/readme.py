@@ -3,7 +3,7 @@
 import itertools
 import os
 import re
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from math import nan
 from typing import Any
 
@@ -67,15 +67,16 @@ def results_block(
 ) -> str:
     """Return a grid's results: rows = cells, columns = data sets, each ACC / NMI / ARI in percent.
 
-    A cell without a finished seed shows its status, a cell with failed seeds how many finished. A data set's heading
-    links to its table under `reports`. A method in `reduced` has its word beside it, a result that is not in `current`
-    a dagger.
+    A cell without a finished seed shows its status, a cell with failed seeds how many finished. The best ACC of a data
+    set is bold. The heading of a data set links to its table under `reports`. A method in `reduced` has its word beside
+    it, a result that is not in `current` a dagger.
     """
     metrics = ["acc", "nmi", "ari"]
     datasets, cells = summary["dataset"].unique(), list(summary["cell"].unique())
     places = {cell: place for place, cell in enumerate(cells)}
     cells.sort(key=lambda cell: places[cell.split("/")[0]])  # a read-out first met on a later data set follows its cell
     records = {(r["dataset"], r["cell"], r["metric"]): r for r in summary.to_dict("records")}
+    best = summary.query("metric == 'acc'").groupby("dataset")["mean"].max()
 
     def show(dataset: str, cell: str) -> str:
         if (dataset, cell, "acc") not in records:
@@ -83,7 +84,9 @@ def results_block(
         scores = [records[dataset, cell, metric] for metric in metrics]
         if scores[0]["status"] != "ok":
             return str(scores[0]["status"])
-        text = " / ".join(spread(100 * score["mean"], 100 * score["std"]) for score in scores)
+        texts = [spread(100 * score["mean"], 100 * score["std"]) for score in scores]
+        texts[0] = f"**{texts[0]}**" if scores[0]["mean"] == best[dataset] else texts[0]
+        text = " / ".join(texts)
         return text + _survivors(scores[0]["n"], scores[0]["failed"]) + _older(current, dataset, cell)
 
     heads = ["method", *(f"[{dataset}]({reports}/tables/{dataset}.md)" for dataset in datasets)]
@@ -99,8 +102,8 @@ def results_block(
     some = "In brackets: how many of the seeds finished, where some failed. " if (summary["failed"] > 0).any() else ""
     caption = (
         f"{' / '.join(HEADINGS[metric] for metric in metrics)} in percent: mean ± std over seeds ({seeds}), final "
-        "epoch; labels train nothing and choose no run or epoch. NMI is normalised by the mean of the entropies. "
-        f"{some}Every seed, failed runs with their reasons and what the papers report: "
+        "epoch; bold: the best ACC. Labels train nothing and choose no run or epoch. NMI is normalised by the mean of "
+        f"the entropies. {some}Every seed, failed runs with their reasons and what the papers report: "
         f"[{reports.lstrip('./')}]({reports}/README.md).{marks.said}"
     )
     body = _grid(heads, rows, numeric=True)
@@ -200,12 +203,15 @@ def reported_block(
     return f"{body}\n\n{_explained(f'{caption}{marks.said}', body)}"
 
 
-def paired_block(results: Mapping[str, pd.DataFrame]) -> str:
+def paired_block(
+    results: Mapping[str, pd.DataFrame], is_current: Callable[[str, str], bool] = lambda dataset, cell: True
+) -> str:
     """Return two sides' results seed against seed: the mean of each, and mean ± std of the seeds' differences.
 
     `results` has rows of `results.csv` by the side's name, a grid or one of two cells; differences are the second side
     minus the first, and the last column says in how many seeds the second has the higher ACC. A seed that finished on
-    one side alone enters nothing.
+    one side alone enters nothing. A row has a dagger unless its data set and cell, without a read-out's name, are
+    current on both sides.
     """
     metrics = ["acc", "nmi"]
     keys = ["dataset", "cell", "metric", "seed"]
@@ -222,8 +228,13 @@ def paired_block(results: Mapping[str, pd.DataFrame]) -> str:
             difference = spread(rows["difference"].mean(), rows["difference"].std(), signed=True)
             scores += [number(rows[first].mean()), number(rows[second].mean()), difference]
         ahead = (group.xs("acc", level="metric")["difference"] > 0).sum()
-        lines.append([str(dataset), f"`{cell}`", *scores, f"{ahead} of {group.index.unique('seed').size}"])
-    return _grid(["data set", "method", *heads, "ACC higher"], lines, numeric=True)
+        older = "" if is_current(str(dataset), str(cell).partition("/")[0]) else f" {_OLDER}"
+        lines.append([str(dataset), f"`{cell}`{older}", *scores, f"{ahead} of {group.index.unique('seed').size}"])
+    body = _grid(["data set", "method", *heads, "ACC higher"], lines, numeric=True)
+    caption = (
+        f"Percent; a difference is `{second}` minus `{first}`, mean ± std over the seeds that finished on both sides."
+    )
+    return f"{body}\n\n{_explained(caption, body)}"
 
 
 def of_cell(results: pd.DataFrame, cell: str) -> pd.DataFrame:
@@ -408,6 +419,18 @@ def datasets_block(
         for name, line, n_clusters, shape, papers in sorted(datasets)
     ]
     return _grid(["name", "data set", "classes", "images", "in the tables of"], rows)
+
+
+def grids_block(grids: Iterable[tuple[str, str, Sequence[str], int, int, str]]) -> str:
+    """Return the table of grids, from (name, its reports' page, data sets, cells, current cells, what it shows).
+
+    A grid whose page is empty has no reports yet.
+    """
+    rows = []
+    for name, page, datasets, n_cells, n_current, shows in grids:
+        shown = [f"[`{name}`]({page})" if page else f"`{name}`", ", ".join(datasets)]
+        rows.append([*shown, f"{n_current} of {n_cells}" if page else "none", markdown_text(shows)])
+    return _grid(["grid", "data sets", "current cells", "shows"], rows)
 
 
 WAITING = "These cells are not evaluated yet and are in no table:"

@@ -58,7 +58,7 @@ class Contest:
     table
         The result of `ranking.across` with the column `method`.
     behind
-        Of each cell but the first, the points of mean ACC that it is behind the first.
+        The points of mean ACC that each cell but the first is behind the first.
     ahead
         The share of draws in which a row's cell is ahead of a column's; a tie is half a draw.
     pairs, clear, told, told_by_rank

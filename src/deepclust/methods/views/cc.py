@@ -61,14 +61,15 @@ class CC(TwoViews):
             pair = [view(x, generator) for _ in range(2)]
             if shape is not None and self.augment is not False:
                 pair = [erase(rows, self.erasing, generator, shape) for rows in pair]
-            codes = self.network_.encode(torch.cat(pair))
-            z, other = state.instance(codes).float().chunk(2)
-            p = state.cluster(codes).float().softmax(dim=1).chunk(2)
-            return {
-                "instances": nt_xent(z, other, self.instance_temperature),
-                "clusters": nt_xent(p[0].T, p[1].T, self.cluster_temperature),
-                "sizes": unevenness(p[0]) + unevenness(p[1]),
-            }
+            codes = [self.network_.encode(rows) for rows in pair]  # each view has its own statistics in BatchNorm
+            z, other = (state.instance(code).float() for code in codes)
+            p, q = (state.cluster(code).float().softmax(dim=1) for code in codes)
+            with torch.autocast(x.device.type, enabled=False):  # cosines near 1 need more digits than bfloat16 has
+                return {
+                    "instances": nt_xent(z, other, self.instance_temperature),
+                    "clusters": nt_xent(p.T, q.T, self.cluster_temperature),
+                    "sizes": unevenness(p) + unevenness(q),
+                }
 
         self._learn(state, data, terms)
         self.head_ = arrays(state.cluster)

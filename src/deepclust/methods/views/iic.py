@@ -66,7 +66,8 @@ class IIC(TwoViews):
 
         def terms(x: Tensor, index: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
             plain, mapped = (state.probabilities(rows) for rows in (x, view(x, generator)))
-            return {"information": information_loss(plain, mapped, self.lam).mean()}
+            with torch.autocast(x.device.type, enabled=False):  # near uniform outputs the logarithms cancel
+                return {"information": information_loss(plain, mapped, self.lam).mean()}
 
         self._learn(state, data, terms, EpochSteps(state.choose, state.columns))
         losses = self._losses(state, data, view)
