@@ -646,8 +646,14 @@ NONE = ("cluster", "none.csv", "-k", "3")  # settings are judged before any file
         ((), r"the following arguments are required: COMMAND; see deepclust --help$"),
         (("clusters",), "argument COMMAND: invalid choice: 'clusters'"),
         (("cluster", "flowers.csv"), "required: -k/--clusters; see deepclust cluster --help"),
-        (("cluster", "flowers.csv", "-k", "three"), "^-k must be a number, a range such as 2-12, or auto; got three$"),
-        (("cluster", "flowers.csv", "-k", "2-"), "^-k must be a number, a range such as 2-12, or auto; got 2-$"),
+        (
+            ("cluster", "flowers.csv", "-k", "three"),
+            r"^-k must be a number in \[1, 10\^9\), a range such as 2-12, or auto; got three$",
+        ),
+        (
+            ("cluster", "flowers.csv", "-k", "2-"),
+            r"^-k must be a number in \[1, 10\^9\), a range such as 2-12, or auto; got 2-$",
+        ),
         (("cluster", "flowers.csv", "-k", "5-2"), "^-k 5-2: a range begins at 2 or more and does not end below that"),
         (("cluster", "flowers.csv", "-k", "0-3"), "^-k 0-3: a range begins at 2 or more"),
         (
@@ -665,7 +671,8 @@ NONE = ("cluster", "none.csv", "-k", "3")  # settings are judged before any file
         ),
         ((*K3, "--labls", "kind"), "unrecognized arguments: --labls"),
         (("cluster", "none.csv", "-k", "3"), "none.csv does not exist; correct the path$"),
-        (("cluster", "flowers.csv", "-k", "0"), "^-k must be at least 1, got 0; give a number, a range"),
+        (("cluster", "flowers.csv", "-k", "0"), r"^-k must be a number in \[1, 10\^9\), a range .* or auto; got 0$"),
+        (("cluster", "flowers.csv", "-k", "9" * 5000), "^-k must be a number in .* or auto; got 9{30}$"),
         (("cluster", "flowers.csv", "-k", "61", "--columns", "petal"), r"^-k must be in \[1, N=60\], the rows of flo"),
         (K3, r"^flowers.csv, row 1, column 'name': 'f0' is no number; .* list the numeric columns under --columns$"),
         ((*K3, "--index", "name", "--labels", "kin"), "^flowers.csv has no column 'kin'; it has name, kind, petal"),

@@ -87,6 +87,10 @@ def test_clusters_left_over_have_no_vote() -> None:
         ([], "^labelings must be at least one, got none$"),
         ([TRUTH, TRUTH[:-1]], "^labelings must be of the same samples, got 15 and 14$"),
         ([TRUTH, TRUTH / 2], "^labelings must be a non-empty vector of integers, got .* float64$"),
+        (
+            [TRUTH.astype(np.uint64) + 2**63],
+            "^labelings must have names in int64, got larger ones; number the clusters",
+        ),
         ([TRUTH[None]], r"^labelings must be a non-empty vector of integers, got shape \(1, 15\)"),
     ],
 )

@@ -177,6 +177,15 @@ def test_ctrl_c_may_say_what_was_kept(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (130, "interrupted: nothing was written\n")
 
 
+def test_a_minus_is_one_in_every_encoding(tmp_path: Path) -> None:
+    program = "from deepclust.script import run_as_script\n"
+    program += "run_as_script(lambda: print('\\u22121.5 \\u00b1 0.1 \\u00e9'), is_stage=False)"
+    for encoding, expected in {"ascii": "-1.5 +- 0.1 ?", "cp1252": "-1.5 \u00b1 0.1 \u00e9"}.items():
+        surroundings = os.environ | {"PYTHONIOENCODING": encoding}
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, env=surroundings, cwd=tmp_path)
+        assert done.stdout.decode(encoding) == f"{expected}\n"
+
+
 def test_a_reader_that_has_read_enough_ends_it_without_a_word(tmp_path: Path) -> None:
     program = "from deepclust.script import run_as_script\n"
     program += "def main():\n    for i in range(100_000):\n        print(i)\nrun_as_script(main, is_stage=False)"

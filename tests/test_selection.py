@@ -15,7 +15,7 @@ from deepclust.errors import NotApplicable, SeedFailed, UserError
 from deepclust.graph.partition import partition
 from deepclust.methods import load
 from deepclust.methods._graph_cuts import neighbour_graph
-from deepclust.selection import CRITERIA, choose, fit_auto, suggest_n_clusters, sweep
+from deepclust.selection import CRITERIA, choose, fit_auto, judged, suggest_n_clusters, sweep
 from deepclust.training import pretrain as pretraining
 
 TINY = {"hidden": [8], "n_embedding": 3, "epochs": 2, "batch_size": 16}
@@ -221,6 +221,33 @@ def _seed_of(random_state: int) -> int:
     return int(np.random.RandomState(random_state).randint(2**31 - 1))
 
 
+def test_equal_samples_in_every_cluster_have_no_ratio_of_distances() -> None:
+    rows = np.repeat(np.array([[0.0, 1], [3, 0], [5, 5]]), 10, axis=0)
+    table = sweep(kmeans(), rows, [2, 3], seeds=np.arange(2)).table
+    assert table.groupby("n_clusters")["calinski_harabasz"].count().to_dict() == {2: 2, 3: 0}
+    assert table[table["n_clusters"] == 3]["silhouette"].tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("scale", [1e-25, 1e19])
+def test_criteria_do_not_depend_on_the_unit_of_the_samples(scale: float) -> None:
+    labels = {(2, 0): np.arange(40) % 2}
+    found, expected = (judged(rows.astype(np.float32), labels, {}) for rows in (X * scale, X))
+    columns = ["silhouette", "davies_bouldin"]
+    np.testing.assert_allclose(found[columns], expected[columns], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("X", "random_state", "message"),
+    [([[0.0], [1]], -1, r"^random_state must be an integer in \[0, 2\^32\), got -1$"), ([[0.0], [1]], 0, None)],
+)
+def test_a_suggestion_takes_lists_and_proper_seeds(X: Any, random_state: int, message: str | None) -> None:
+    if message is None:
+        assert suggest_n_clusters(X, random_state=random_state).n_clusters == 1
+    else:
+        with pytest.raises(UserError, match=message):
+            suggest_n_clusters(X, random_state=random_state)
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -231,6 +258,10 @@ def _seed_of(random_state: int) -> int:
         ({"seeds": []}, r"^seeds must be different integers in \[0, 2\^32\), at least one, got \[\]$"),
         ({"seeds": [1, 1]}, r"^seeds must be different .* got \[1, 1\]$"),
         ({"seeds": [-1]}, r"got \[-1\]$"),
+        ({"seeds": [0.5]}, r"^seeds must be different integers in .* got \[0.5\]$"),
+        ({"n_clusters": 3}, r"^n_clusters must be several integers, such as \[3\] or range\(2, 13\), got 3$"),
+        ({"X": X + 1j}, r"^X must be real numbers of shape \(N, D\), got complex128 of shape \(40, "),
+        ({"X": X[:, 0]}, r"^X must be real numbers of shape \(N, D\), got float64 of shape \(40,\)$"),
         ({"X": sp.csr_matrix(X)}, r"^the criteria are of dense samples, got sparse ones; hand in X.toarray\(\)$"),
         ({"method": kmeans(n_init=0)}, "^n_init: Input should be greater than or equal to 1, got 0$"),
     ],

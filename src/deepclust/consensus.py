@@ -59,6 +59,8 @@ def consensus(labelings: Sequence[ArrayLike]) -> Consensus:
     arrays = [integers("labelings", labels) for labels in labelings]
     if sizes := {len(labels) for labels in arrays} - {len(arrays[0])}:
         raise UserError(f"labelings must be of the same samples, got {len(arrays[0])} and {sizes.pop()}")
+    if any(labels.dtype.kind == "u" and labels.max(initial=0) > np.iinfo(np.int64).max for labels in arrays):
+        raise UserError("labelings must have names in int64, got larger ones; number the clusters from 0")
     nearest = int(np.argmax(np.round(stability(arrays), 12))) if len(arrays) > 1 else 0
     names, reference = np.unique(arrays[nearest], return_inverse=True)
     votes = np.zeros((len(reference), len(names)), dtype=np.int64)

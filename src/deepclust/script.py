@@ -1,8 +1,10 @@
 """Stages and tools as scripts: arguments, a lock, exit codes, one line for an error."""
 
+import codecs
 import contextlib
 import errno
 import inspect
+import io
 import logging
 import os
 import platform
@@ -21,6 +23,7 @@ _log = logging.getLogger(__name__)
 # Storage is full, over quota, too large, or read-only. None: NumPy's and shutil's errors, which carry no number
 _STORAGE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, None}
 _STORAGE |= {errno.ENOTDIR, errno.ENAMETOOLONG}  # or takes no such name
+_ASCII = {"\u2212": "-", "\u00b1": "+-", "\u2248": "~"}
 
 
 def run_as_script(main: Callable[..., None], *, is_stage: bool = True) -> None:
@@ -31,6 +34,9 @@ def run_as_script(main: Callable[..., None], *, is_stage: bool = True) -> None:
     Ctrl-C, from the import of this module on, in one line and exit code 130.
     """
     logging.basicConfig(format="%(message)s")
+    codecs.register_error("plain", _plainly)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="plain")
     logging.getLogger("deepclust").setLevel(logging.INFO)
     try:
         arguments = [*(_parts(os.environ.get("DVC_STAGE", "")) if is_stage else []), *sys.argv[1:]]
@@ -53,6 +59,13 @@ def run_as_script(main: Callable[..., None], *, is_stage: bool = True) -> None:
         line = " ".join([str(what), *getattr(error, "__notes__", [])])
         kept = ": what was finished is kept" if is_stage else ""
         sys.exit(_complain(f"{line}; mend that and run the same command again{kept}"))
+
+
+def _plainly(error: UnicodeError) -> tuple[str, int]:
+    """Write what an output's encoding lacks in ASCII, a minus as one: a sign that is lost is another number."""
+    assert isinstance(error, UnicodeEncodeError)
+    lacked = error.object[error.start : error.end]
+    return "".join(_ASCII.get(character, "?") for character in lacked), error.end
 
 
 def _hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:

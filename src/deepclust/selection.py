@@ -22,6 +22,7 @@ from deepclust.consensus import Consensus, consensus
 from deepclust.errors import SeedFailed, UserError
 from deepclust.graph.adjacency import edge_weights
 from deepclust.graph.partition import partition
+from deepclust.mapped import mapping_of
 from deepclust.methods._graph_cuts import neighbour_graph
 from deepclust.metrics.internal import internal, stability
 from deepclust.seeding import derive_seed
@@ -91,7 +92,10 @@ def suggest_n_clusters(X: Any, *, graph: Any = None, random_state: int = 0) -> S
     and Amaral, "Modularity from fluctuations in random graphs", Physical Review E 2004). The highest value has near
     ties: read `tried`.
     """
-    W = neighbour_graph(X, N_NEIGHBORS) if graph is None else edge_weights(graph, np.shape(X)[0])
+    X = X if sp.issparse(X) else np.asanyarray(X)
+    if not (isinstance(random_state, int | np.integer) and 0 <= random_state < 2**32):
+        raise UserError(f"random_state must be an integer in [0, 2^32), got {random_state!r}")
+    W = neighbour_graph(X, N_NEIGHBORS) if graph is None else edge_weights(graph, X.shape[0])
     if not W.nnz:
         raise UserError("graph must have an edge, got none; leave it out, and one of nearest neighbours is made")
     N, tried = W.shape[0], dict[int, float]()
@@ -163,7 +167,7 @@ def sweep(
     X: Any,
     n_clusters: Iterable[int],
     *,
-    seeds: Sequence[int] = (0, 1, 2),
+    seeds: Iterable[int] = (0, 1, 2),
     graph: Any = None,
     image_shape: Sequence[int] | None = None,
     finished: MutableMapping[tuple[int, int], np.ndarray] | None = None,
@@ -199,13 +203,20 @@ def sweep(
     if sp.issparse(X):
         raise UserError("the criteria are of dense samples, got sparse ones; hand in X.toarray()")
     X = np.asanyarray(X)
+    if X.ndim != 2 or X.dtype.kind not in "fiubO":
+        raise UserError(f"X must be real numbers of shape (N, D), got {X.dtype} of shape {X.shape}")
     X = X if X.dtype.kind == "f" else X.astype(np.float64)
-    N, counts = len(X), sorted(set(n_clusters))
+    if not np.iterable(n_clusters):
+        raise UserError(
+            f"n_clusters must be several integers, such as [{n_clusters}] or range(2, 13), got {n_clusters}"
+        )
+    N, counts, seeds = len(X), sorted(set(n_clusters)), list(seeds)
     if not counts or not all(isinstance(K, int | np.integer) and 2 <= K < N for K in counts):
         got = f"{counts[0]} to {counts[-1]}" if counts else "none"
         raise UserError(f"n_clusters must be integers in [2, N-1={N - 1}], at least one, got {got}")
-    if not seeds or len(set(seeds)) < len(seeds) or not all(0 <= seed < 2**32 for seed in seeds):
-        raise UserError(f"seeds must be different integers in [0, 2^32), at least one, got {list(seeds)}")
+    whole = all(isinstance(seed, int | np.integer) and 0 <= seed < 2**32 for seed in seeds)
+    if not seeds or not whole or len(set(seeds)) < len(seeds):
+        raise UserError(f"seeds must be different integers in [0, 2^32), at least one, got {seeds}")
     for name, value in method.get_params(deep=False).items():
         checked(type(method), name, value)
     given = {"graph": graph} if method.reads_graph and graph is not None else {}
@@ -267,9 +278,9 @@ def judged(
 
     Silhouette, Davies-Bouldin and modularity are those of `metrics.internal`. Calinski-Harabasz, at least 0, larger is
     better: the squared distances of the clusters' means to the mean of all, weighted by size, over those of the samples
-    to their clusters' means, times (N - K) / (K - 1) (Calinski and Harabasz, "A dendrite method for cluster analysis",
-    1974). Stability is a labeling's mean adjusted Rand index with those of the other seeds at this K; its mean over
-    the seeds is that over all pairs.
+    to their clusters' means, times (N - K) / (K - 1), NaN where no sample is away from its cluster's mean (Calinski and
+    Harabasz, "A dendrite method for cluster analysis", 1974). Stability is a labeling's mean adjusted Rand index with
+    those of the other seeds at this K; its mean over the seeds is that over all pairs.
     """
     from sklearn.metrics import calinski_harabasz_score
 
@@ -279,7 +290,7 @@ def judged(
         W = edge_weights(graph, N)
     elif N <= LARGEST_GRAPH:
         W = neighbour_graph(X, N_NEIGHBORS)
-    X = X.astype(np.result_type(X, np.float32), copy=False)
+    X = widened(X)
     agreement: dict[tuple[int, int], float] = {}
     for K in {K for K, _ in labels}:
         keys = [key for key in labels if key[0] == K]
@@ -293,9 +304,16 @@ def judged(
             row["modularity"] = row["modularity"] if W.nnz else math.nan
             row["stability"] = agreement.get((K, seed), math.nan)
             if 1 < row["n_clusters_found"] < N:
-                row["calinski_harabasz"] = float(calinski_harabasz_score(X, own))
+                _, first, clusters = np.unique(own, return_index=True, return_inverse=True)
+                if (X[first[clusters]] != X).any():  # else no sample is away from its mean: a division by 0
+                    row["calinski_harabasz"] = float(calinski_harabasz_score(X, own))
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def widened(X: np.ndarray) -> np.ndarray:
+    """Return X in float64, in whose sums over many samples no digit is missed; as float32 where it is in a file."""
+    return X.astype(np.float64 if mapping_of(X) is None else np.result_type(X, np.float32), copy=False)
 
 
 def choose(table: pd.DataFrame, criterion: str = RULE) -> int:

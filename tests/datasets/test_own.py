@@ -91,7 +91,7 @@ def test_an_array_that_stays_in_its_file_is_read_like_one_in_memory(
     tmp_path: Path, dtype: type, scale: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    values: np.ndarray = np.vstack([X] * 3)
+    values: np.ndarray = np.vstack([X] * 3) - X.min()
     if scale == "none":
         values = values > 1
     np.save(tmp_path / "mine.npy", values.astype(dtype))
@@ -109,6 +109,27 @@ def test_an_array_that_stays_in_its_file_is_read_like_one_in_memory(
     np.save(tmp_path / "mine.npy", np.where(np.arange(24).reshape(12, 2) == 17, np.nan, values))
     with pytest.raises(UserError, match=r"mine.npy, row 9, column 2: nan is missing"):
         read(tmp_path / "mine.npy", scale=scale)
+
+
+@pytest.mark.parametrize("scale", ["feature", "global"])
+def test_small_values_of_half_precision_keep_their_digits_beside_large_negative_ones(
+    tmp_path: Path, scale: str
+) -> None:
+    values = np.array([[-50, 50], *[[0.01 * i, 0.02] for i in range(10)]], np.float16)
+    for dtype in (np.float16, np.float32):
+        np.save(tmp_path / "mine.npy", values.astype(dtype))
+        found = read(tmp_path / "mine.npy", scale=scale).X
+        assert found.dtype == np.float32
+        assert len(np.unique(found[:, 0])) == 11
+
+
+def test_values_too_small_for_float32_are_refused_where_they_stay_as_they_are(tmp_path: Path) -> None:
+    np.save(tmp_path / "mine.npy", np.abs(X) * 1e-25)
+    with pytest.raises(
+        UserError, match=r"mine.npy: all values are below 1e-15, the largest is .*; set scale to feature"
+    ):
+        read(tmp_path / "mine.npy", scale="none")
+    assert read(tmp_path / "mine.npy", scale="global").X.max() == 1
 
 
 def test_a_folder_and_an_archive_hold_arrays_with_their_labels(tmp_path: Path) -> None:

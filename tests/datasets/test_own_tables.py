@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 
 from deepclust.datasets import Dataset, _own
@@ -85,8 +87,12 @@ def test_labels_that_are_none_are_refused(tmp_path: Path, text: str, message: st
         ("a,i\n" + rows(12, lambda i: i * i, lambda i: 2.5 - i), {}, "column 'i' counts the rows from 2 to -8"),
         ("a,b\n1,2\n3,5\n\n", {}, "t.csv, row 3 is empty; remove the line"),
         ("a,b,l\n1,2,x\n\n3,5,y\n", {"labels": "l"}, "t.csv, row 2 is empty; remove the line"),
-        ("0,0\n1,2\n2,4\n", {}, "the first row is numbers, 0, 0; set header: false if it is data, or header: true if"),
-        ("u,0,3\nv,2,5\nw,4,4\n", {"index": True}, "the first row is numbers, 0, 3; set header: false if it is data"),
+        ("0,0\n1,2\n2,4\n", {}, "the first row is values, 0, 0; set header: false if it is data, or header: true if"),
+        ("False,0.1\nTrue,0.2\nTrue,0.3\n", {}, "the first row is values, False, 0.1; set header: false if it is data"),
+        ("NA,0.1\n1,0.2\n2,0.3\n", {}, "the first row is values, NA, 0.1; set header: false if it is data"),
+        ("inf,0.1\n1,0.2\n2,0.3\n", {}, "the first row is values, inf, 0.1; set header: false if it is data"),
+        ("\na,b\n1,2\n2,4\n", {}, "; the first line is empty: remove it$"),
+        ("u,0,3\nv,2,5\nw,4,4\n", {"index": True}, "the first row is values, 0, 3; set header: false if it is data"),
         ("a,b,a\n1,2,3\n4,5,6\n", {}, "t.csv has several columns 'a'; rename all but one"),
         ("1,1\n1,2\n2,4\n", {"header": True}, "t.csv has several columns '1'"),
         ("a,b\n1,2\n2,4\n", {"index": "c"}, "t.csv has no column 'c'; it has a, b"),
@@ -125,6 +131,16 @@ def test_an_index_and_a_header_are_what_is_declared(
     data = read(write(tmp_path, text), **settings)
     assert data.X.tolist() == expected
     assert data.samples == samples
+
+
+def test_a_quote_left_open_in_a_column_that_is_not_read_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    notes = {2: '"text', 5: 'text"'}
+    text = "a,b,note\n" + rows(9, lambda i: i * i, lambda i: i, lambda i: notes.get(i, "text"))
+    data = read(write(tmp_path, text), columns=["a", "b"])
+    assert "t.csv, row 3, column 'note' holds line breaks, so that several lines are one row" in caplog.text
+    assert len(data.X) == 6
 
 
 def test_an_index_that_is_declared_changes_nothing_else(tmp_path: Path) -> None:
@@ -237,6 +253,20 @@ def test_the_remedy_is_what_the_file_looks_like(
 
 
 # ------------------------------------------------------------------------------------------------------------- Parquet
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ([], "t.parquet has no column; add the features"),
+        (["a", "a"], "t.parquet has several columns 'a'; rename all but"),
+    ],
+)
+def test_parquet_whose_columns_cannot_be_told_is_refused(tmp_path: Path, columns: list[str], message: str) -> None:
+    table = pa.Table.from_arrays([pa.array([1.0, 2.0])] * len(columns), names=columns)
+    pa.parquet.write_table(table, tmp_path / "t.parquet")
+    with pytest.raises(UserError, match=f"^own.mine: {message}"):
+        read(tmp_path / "t.parquet")
 
 
 def test_columns_of_parquet_whose_names_are_numbers_have_them_as_text(tmp_path: Path) -> None:

@@ -134,15 +134,13 @@ def cluster(asked: argparse.Namespace) -> None:
 
 def _clusters(text: str) -> int | range | str:
     """Return K, the values of a range, or "auto"."""
-    if re.fullmatch(r"-?\d+", text):
-        if int(text) < 1:
-            raise UserError(f"-k must be at least 1, got {text}; give a number, a range such as 2-12, or auto")
-        return int(text)
     if text == "auto":
         return text
-    ends = re.fullmatch(r"(\d+)-(\d+)", text)
+    if re.fullmatch(r"[1-9]\d{0,8}", text):
+        return int(text)
+    ends = re.fullmatch(r"(\d{1,9})-(\d{1,9})", text)
     if not ends:
-        raise UserError(f"-k must be a number, a range such as 2-12, or auto; got {text}")
+        raise UserError(f"-k must be a number in [1, 10^9), a range such as 2-12, or auto; got {text[:30]}")
     first, last = map(int, ends.groups())
     if not 2 <= first <= last:
         raise UserError(f"-k {text}: a range begins at 2 or more and does not end below that, such as 2-12")
@@ -509,9 +507,10 @@ def _scores(data: Any, labels: np.ndarray, graph: Any) -> dict[str, float]:
     import scipy.sparse as sp
 
     from deepclust.metrics import external, internal
+    from deepclust.selection import widened
 
     W = sp.csr_matrix((len(labels), len(labels))) if graph is None else graph
-    found = internal(data.X.astype(np.float32, copy=False), W, labels)
+    found = internal(widened(data.X), W, labels)
     if graph is None:
         del found["modularity"]
     return ({} if data.y is None else external(data.y, labels)) | found

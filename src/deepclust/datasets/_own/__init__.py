@@ -38,6 +38,7 @@ __all__ = [
 _log = logging.getLogger(__name__)
 
 _ROWS = 4096  # looked at together
+_TINY = 1e-15  # largest value below which squares of differences in float32 are 0
 _VALUES = 1 << 25  # or fewer rows, where they hold more
 
 
@@ -188,10 +189,11 @@ def prepare(
 def _scaled(
     where: str, parts: Sequence[np.ndarray | sp.csr_matrix], names: Sequence[str], scale: str | None
 ) -> np.ndarray:
-    """Return finite values (N, D) in [0, 1], in float16 where they are, else float32; one that cannot be is named.
+    """Return finite values (N, D) in [0, 1], in float16 where they are and none is below 0, else float32.
 
-    `parts` are columns side by side. Whole numbers become floats above their minimum: none beyond 2^53 is rounded
-    before. For values in a file the result is in a file without a name, which is gone with it.
+    Values below 0 rise by the least of them, and would lose the digits that float16 has near 0. A value that cannot be
+    scaled is named. `parts` are columns side by side. Whole numbers become floats above their minimum: none beyond 2^53
+    is rounded before. For values in a file the result is in a file without a name, which is gone with it.
     """
 
     def refuse(wrong: np.ndarray, rows: np.ndarray, start: int, first: int, remedy: str) -> None:
@@ -215,10 +217,15 @@ def _scaled(
             found.append((rows.min(axis=0), rows.max(axis=0)))
         lows.append(np.min([low for low, _ in found], axis=0).tolist())
         highs.append(np.max([high for _, high in found], axis=0).tolist())
+    if scale == "none" and 0 < (largest := max(map(max, highs))) < _TINY:
+        raise UserError(
+            f"{where}: all values are below {_TINY}, the largest is {largest}; set scale to feature or global"
+        )
+    half = parts[0].dtype == np.float16 and min(map(min, lows)) >= 0
     if scale != "feature":
         bounds = (0, 1) if scale == "none" else (min(map(min, lows)), max(map(max, highs)))
         lows, highs = ([[bound] * len(low) for low in lows] for bound in bounds)
-    X = _room(parts[0], firsts[-1])
+    X = _room(parts[0], firsts[-1], half=half)
     for part, first, low, high in zip(parts, firsts, lows, highs, strict=False):
         base, span, factor = _base_and_span(part.dtype, low, high)
         columns = slice(first, first + len(span))
@@ -259,9 +266,9 @@ def _base_and_span(dtype: np.dtype, low: list[Any], high: list[Any]) -> tuple[np
     return base, np.where(span > 0, span, 1), factor
 
 
-def _room(values: np.ndarray | sp.csr_matrix, n_columns: int) -> np.ndarray:
+def _room(values: np.ndarray | sp.csr_matrix, n_columns: int, *, half: bool) -> np.ndarray:
     """Return an array of as many rows as `values` to write to: in memory, or in a file where they are in one."""
-    dtype, shape = np.dtype(np.float16 if values.dtype == np.float16 else np.float32), (values.shape[0], n_columns)
+    dtype, shape = np.dtype(np.float16 if half else np.float32), (values.shape[0], n_columns)
     if not isinstance(values, np.ndarray) or mapped.mapping_of(values) is None:
         return np.empty(shape, dtype)
     with tempfile.TemporaryFile(dir=".") as file:  # on the disk of the project: others may be in memory

@@ -2,6 +2,7 @@
 
 import codecs
 import contextlib
+import logging
 import math
 import re
 import warnings
@@ -18,9 +19,11 @@ from deepclust.datasets._own.content import COMPRESSIONS, TEXTS, Read, format_of
 from deepclust.errors import UserError
 
 _MISSING = ["", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "<NA>"]  # among numbers; others are text
+_log = logging.getLogger(__name__)
 _FEW = 10  # rows: a column of fewer may count them by chance
 _SEPARATORS = (";", "\t", "|", ",")
 _LONGER = re.compile(r"Length of header|Expected \d+ fields in line (\d+)")  # pandas of rows longer than the first
+_REPEATED = re.compile(r"Multiple matches for FieldRef.Name\((.+?)\) in ")  # pyarrow of two columns of a name
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\xfd7zXZ": "xz", b"PK": "zip"}  # as such a file begins
 
 
@@ -55,12 +58,14 @@ def read(at: str, path: Path, columns: Sequence[str] | None, labels: str | None,
     aside = [place for place in (label, ids) if place is not None]
     chosen = [names.index(name) for name in columns] if columns else [i for i in range(n_features) if i not in aside]
     if not chosen:
-        raise UserError(f"{where} has no column beside {', '.join(names[place] for place in aside)}; add the features")
+        beside = f" beside {', '.join(names[place] for place in aside)}" if aside else ""
+        raise UserError(f"{where} has no column{beside}; add the features")
     if nameless := [place for place in chosen if not names[place]]:
         remedy = "set index: true if it numbers or names the rows, or " if nameless[0] == 0 else "name it, or "
         raise UserError(f"{where}, column {nameless[0] + 1} has no name; {remedy}list the features under columns")
     if table is None:
         table = file.table(aside)
+        _warn_of_lines(where, names, table.drop(columns=table.columns[[*chosen, *aside]]))
     features = {names[place]: _numbers(where, names[place], table.iloc[:, place], hint) for place in chosen}
     for name, values in features.items():
         if columns is None and _counts(values):
@@ -107,10 +112,10 @@ class _File:
         ):
             self.hint = f"; it looks separated by {max(others, key=cells[0].count)!r}: set separator"
         told = cells[1:] if index is True and cells[0] else cells  # a sample's name; pandas leaves a header's empty
-        if not self.hint and text.header is None and told and all(map(_is_number, told)):
+        if not self.hint and text.header is None and told and all(map(_is_value, told)):
             shown = ", ".join(told[:5]) + (", ..." if len(told) > 5 else "")
             raise UserError(
-                f"{where}: the first row is numbers, {shown}; set header: false if it is data, or header: true "
+                f"{where}: the first row is values, {shown}; set header: false if it is data, or header: true "
                 "if these are names"
             )
         self.names = [str(place + 1) for place in range(len(cells))] if text.header is False else cells
@@ -159,6 +164,8 @@ class _File:
                 return f"; it looks compressed: set compression: {compression}"
         if start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
             return "; it looks like UTF-16: set encoding: utf-16"
+        if isinstance(error, pd.errors.EmptyDataError):
+            return "; the first line is empty: remove it"
         if _LONGER.search(str(error)):
             return "; name every column, take out separators that end rows, or quote text that holds one"
         return "; set encoding, such as cp1252" if isinstance(error, UnicodeError) else ""
@@ -171,6 +178,8 @@ def _parquet(where: str, path: Path) -> tuple[pd.DataFrame, int]:
     except ImportError:
         raise UserError(f"{where} needs pyarrow; pip install -e '.[parquet]', or save it as CSV") from None
     except Exception as error:  # pyarrow's own kinds too
+        if repeated := _REPEATED.search(str(error)):
+            raise UserError(f"{where} has several columns {repeated[1]!r}; rename all but one") from None
         raise UserError(f"{where} cannot be read as Parquet: {' '.join(str(error).split())}") from None
     n_columns, levels = table.shape[1], enumerate(table.index.names)
     behind = [table.index.get_level_values(i).to_series(table.index, name) for i, name in levels if name is not None]
@@ -244,6 +253,23 @@ def _require_lines(where: str, name: str, words: Sequence[str]) -> None:
             f"{where}, row {row + 1}, column {name!r}: {str(words[row])!r} holds a line break or control character; "
             "close the quotes or take it out"
         )
+
+
+def _warn_of_lines(where: str, names: Sequence[str], unread: pd.DataFrame) -> None:
+    """Warn of text with line breaks in columns that are not read: a quote left open swallows the rows behind it."""
+    for place in unread.columns:
+        broken = unread[place].astype(str).str.contains("[\r\n]").to_numpy()
+        if broken.any():
+            row = int(broken.argmax()) + 1
+            say = "%s, row %d, column %r holds line breaks, so that several lines are one row; close its quotes if not"
+            _log.warning(say, where, row, names[int(place)])
+
+
+def _is_value(word: str) -> bool:
+    """Return whether a cell of the first row would be read as data below a header: a number, missing, or a boolean."""
+    with contextlib.suppress(ValueError):
+        return bool(word) and float(word) is not None
+    return word in _MISSING[1:] or word.lower() in ("true", "false")
 
 
 def _is_number(word: str) -> bool:
