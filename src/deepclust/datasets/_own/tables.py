@@ -267,9 +267,12 @@ def _warn_of_lines(where: str, names: Sequence[str], unread: pd.DataFrame) -> No
 
 def _is_value(word: str) -> bool:
     """Return whether a cell of the first row would be read as data below a header: a number, missing, or a boolean."""
+    if word in _MISSING[1:] or word.lower() in ("true", "false"):
+        return True
     with contextlib.suppress(ValueError):
-        return bool(word) and float(word) is not None
-    return word in _MISSING[1:] or word.lower() in ("true", "false")
+        float(word)
+        return True
+    return False
 
 
 def _is_number(word: str) -> bool:
