@@ -39,3 +39,13 @@ def test_no_more_features_than_the_data_have_restore_them(n_embedding: int) -> N
     code, reconstruction = network(torch.from_numpy(X))
     assert code.shape == (300, 64)
     np.testing.assert_allclose(reconstruction.detach(), X, atol=1e-5)
+
+
+def test_a_large_column_that_does_not_vary_is_no_axis() -> None:
+    rows = np.random.default_rng(0).normal(0, 0.5, (3000, 4)).astype(np.float32)
+    rows[:, 0] = 123456789
+    settings = network_of({"network": "pca", "n_embedding": 2})
+    network = pretrain(torch.from_numpy(rows), settings, seed=0)[0]
+    weights = network.state_dict()["encoder.0.weight"]
+    np.testing.assert_allclose(weights[:, 0], 0, atol=1e-6)
+    np.testing.assert_allclose(network.encode(torch.from_numpy(rows)).detach().var(dim=0), 0.25, rtol=0.1)

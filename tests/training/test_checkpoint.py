@@ -140,6 +140,23 @@ def test_checkpoint_that_is_not_what_was_written_is_set_aside_with_a_line(
     assert_same(found, fit(None, "adam"))
 
 
+def test_a_state_of_another_kind_of_device_is_set_aside_before_anything_is_restored(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(Interrupted):
+        fit(tmp_path, "adam", stop_at=29)
+    (checkpoint,) = tmp_path.iterdir()
+    tensors, facts = load_tensors(checkpoint)
+    assert facts["devices"] == ["cpu", "cpu"]
+    save_tensors(checkpoint, tensors, **facts | {"devices": ["cpu", "cuda"]})
+    whole, expected = fit(None, "adam"), fit(tmp_path, "adam")
+    assert f"{checkpoint} was written on a device 'cuda', and this training is on 'cpu'" in caplog.text
+    assert checkpoint.with_suffix(".bad").exists()
+    assert whole[2] == expected[2]
+    for one, other in zip(whole[0].state_dict().values(), expected[0].state_dict().values(), strict=True):
+        assert torch.equal(one, other)
+
+
 @pytest.mark.parametrize("tolerance", [0.0, 0.3])
 def test_finished_phase_is_read_back_and_not_run_again(tolerance: float, tmp_path: Path) -> None:
     finished = fit(tmp_path, "adam", tolerance=tolerance)

@@ -128,7 +128,8 @@ def partition(W: sp.csr_matrix, n_clusters: int, *, random_state: int = 0) -> Pa
     Partition
         The result is a function of the arguments alone: the number of threads does not change it. If several good
         optima exist, `random_state` and the order of the nodes can decide which one is found. Outside the main thread,
-        the search on a large graph runs in a process of its own, so that several searches go on side by side.
+        the search on a large graph runs in a process of its own, so that several searches go on side by side. A script
+        that calls it there must keep its own work below `if __name__ == "__main__"`, as `multiprocessing` asks.
 
     Raises
     ------

@@ -32,16 +32,18 @@ class PCA(Network):
         with torch.no_grad():
             n_features = down.in_features
             sums = torch.zeros(n_features, n_features + 1, dtype=torch.float64, device=X.device)
+            origin = X[:1].double()  # a sample: a large column that hardly varies would cancel in the squares
 
             def add(x: Tensor) -> Tensor:
-                x = x.double()
+                x = x.double() - origin
                 sums[:, 0].add_(x.sum(dim=0))
                 sums[:, 1:].add_(x.T @ x)
                 return x[:, :1]
 
             through(add, network, X)
-            mean = sums[:, 0] / len(X)
-            _, axes = torch.linalg.eigh(sums[:, 1:] / len(X) - mean.outer(mean))
+            shift = sums[:, 0] / len(X)
+            mean = origin[0] + shift
+            _, axes = torch.linalg.eigh(sums[:, 1:] / len(X) - shift.outer(shift))
             axes = axes.flip(1)[:, : down.out_features].T
             axes *= axes.gather(1, axes.abs().argmax(dim=1, keepdim=True)).sign()
             down.weight.copy_(axes)

@@ -69,14 +69,21 @@ def save_state(
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items() if value is not None}
     tensors |= {f"generator.{number}": generator.get_state() for number, generator in enumerate(generators)}
-    save_tensors(path, tensors, learning_rates=[group["lr"] for group in optimizer.param_groups], **facts)
+    rates, devices = [group["lr"] for group in optimizer.param_groups], [one.device.type for one in generators]
+    save_tensors(path, tensors, learning_rates=rates, devices=devices, **facts)
 
 
 def load_state(
     path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, generators: Sequence[torch.Generator]
 ) -> dict[str, Any]:
-    """Restore in place what `save_state` wrote, and return its facts; raise `Damaged` before anything is restored."""
+    """Restore in place what `save_state` wrote, and return its facts; raise `Damaged` before anything is restored.
+
+    A state of another kind of device is none to go on from: the generators of devices have states of their own.
+    """
     tensors, facts = load_tensors(path)
+    here = [one.device.type for one in generators]
+    if (there := facts.pop("devices", here)) != here:
+        raise Damaged(f"{path} was written on a device '{there[-1]}', and this training is on '{here[-1]}'")
     weights = {name.removeprefix("module."): value for name, value in tensors.items() if name.startswith("module.")}
     module.load_state_dict(weights)
     state: dict[int, dict[str, Tensor]] = {}

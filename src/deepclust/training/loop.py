@@ -110,8 +110,8 @@ def train(
     An epoch is floor(N / B) batches of exactly B = min(`batch_size`, N) rows of a fresh permutation; the remainder
     sits out that epoch. With `subset`, indices (M,) of rows of X, only these rows are shown, and N is M. `epochs` may
     say iterations instead, as "10000 iterations": the training then ends with that batch, be it within an epoch. Traced
-    losses are means over the epoch's batches. Batches are the same on every device; noise is not, as a GPU draws its
-    own.
+    losses are means over the epoch's batches. Batches are the same on every device for as long as nothing has drawn
+    noise: on a CPU noise and permutations come from one generator, and a GPU draws noise of its own.
 
     With `runtime.Runtime.checkpoints` set, the state is written every few epochs under the name `phase`, and a later
     call with the same settings goes on from there to the same bits. Buffers of `module` are part of the state: keep the
@@ -129,7 +129,7 @@ def train(
     if X.is_cuda and surroundings.precision == "onednn_bfloat16":
         raise UserError("compute.precision: onednn_bfloat16 is for a CPU, and this training is on a GPU; use bfloat16")
     path = surroundings.checkpoints / f"{phase}.safetensors" if surroundings.checkpoints else None
-    generator = torch.Generator().manual_seed(seed)  # on the CPU, so that every device sees the same batches
+    generator = torch.Generator().manual_seed(seed)  # on the CPU, so that every device begins with the same batches
     noise = generator if X.device.type == "cpu" else torch.Generator(X.device).manual_seed(seed)
     n_samples = len(X) if subset is None else len(subset)
     n_batches = batches_of(n_samples, batch_size)
