@@ -173,3 +173,12 @@ def test_loading_a_method_loads_no_other() -> None:
     public = {name_of(path) for path in files_in("methods") if not path.stem.startswith("_")}
     loaded = {"deepclust.methods.base", "deepclust.methods.baselines.ward"}
     assert set(run(program)) & public == loaded
+
+
+def test_tools_load_the_package_before_a_library_that_it_holds_to_instructions() -> None:
+    for path in sorted((SOURCE.parent / "tools").glob("*.py")):
+        imports = [node for node in ast.parse(path.read_bytes()).body if isinstance(node, ast.Import | ast.ImportFrom)]
+        names = [getattr(node, "module", None) or node.names[0].name for node in imports]
+        roots = [name.partition(".")[0] for name in names]
+        numerical = [place for place, root in enumerate(roots) if root in {"numpy", "pandas", "dask", "torch"}]
+        assert not numerical or roots.index("deepclust") < numerical[0], path.name

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from deepclust import config, grids
+from deepclust import config, grids, planning
 from deepclust.config import resolution, schema
 from deepclust.errors import UserError
 from deepclust.files import read_json, read_yaml
@@ -625,6 +625,17 @@ def test_the_table_pairs_every_cell_with_what_it_reads_and_lists_no_other_networ
     }
     assert list(table["networks_read"]) == ["digits-mlp", "digits-conv"]
     assert table["python"] == "DEEPCLUST_INSTRUCTIONS=avx2 python"
+
+
+def test_the_path_of_own_data_may_have_any_character(project: Path) -> None:
+    content = committed()
+    content["own"] = {"mine": {"path": "\N{GRINNING FACE}.csv", "n_clusters": 2, "scale": "feature"}}
+    content["datasets"] = ["mine"]
+    YAML().dump(content, Path("params.yaml"))
+    Path("cells.yaml").write_text(config.table(config.load()), encoding="utf-8")
+    assert read_yaml("cells.yaml")["own_files"]["mine"]["path"] == "\N{GRINNING FACE}.csv"
+    units = list(planning.units(config.load(), "mine"))  # before the stage `own` has run
+    assert units[0].content["own"] == {"path": "\N{GRINNING FACE}.csv", "files": {}}
 
 
 def test_the_table_shares_no_key_with_params_yaml(project: Path) -> None:

@@ -15,6 +15,8 @@ import scipy.sparse as sp
 
 from deepclust import files
 from deepclust import mapped as of_files
+from deepclust.errors import UserError
+from deepclust.files import read_json, read_yaml
 
 
 class Unwritable:
@@ -89,6 +91,18 @@ def test_json_refuses_what_json_has_no_word_for(value: float, tmp_path: Path) ->
     with pytest.raises(ValueError, match="not JSON compliant"):
         files.write_json(tmp_path / "x", {"nested": [1, {"deep": value}]})
     assert not list(tmp_path.iterdir())
+
+
+def test_what_is_no_json_is_told_with_its_place(tmp_path: Path) -> None:
+    (tmp_path / "scores.json").write_text("<<<<<<< HEAD\n{}\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"scores.json is no JSON: Expecting value: line 1 .*; restore it, or let its"):
+        read_json(tmp_path / "scores.json")
+
+
+def test_a_day_that_there_is_not_is_told_with_its_file(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text("grid: 2024-02-30\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"params.yaml is not YAML in UTF-8: day is out of range for month"):
+        read_yaml(tmp_path / "params.yaml")
 
 
 def test_json_is_sorted_indented_and_ends_in_a_newline(tmp_path: Path) -> None:

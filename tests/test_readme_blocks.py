@@ -30,6 +30,14 @@ def test_an_unknown_block_is_refused_with_its_page(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("tool", ["readme", "notebook"])
+def test_a_misspelt_command_writes_nothing(tool: str, tmp_path: Path) -> None:
+    script = [sys.executable, str(ROOT / f"tools/{tool}.py"), "chek"]
+    done = subprocess.run(script, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode
+    assert done.stderr.strip().endswith(f"{tool}.py takes nothing or 'check', got 'chek'")
+
+
 def test_the_pretraining_of_a_cell_that_has_not_run_again_is_not_read_from_the_settings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -41,7 +41,8 @@ def main(grid: str = "", commit: str = "HEAD") -> None:
     lines = [f"grid {name}: {len(both)} rows beside those of {commit}, {len(both) - len(changed)} the same"]
     if changed:
         lines += judged(before, now, changed)
-    if others := sorted(before.keys() ^ now.keys()):
+    one, other = ({(cell, row) for cell in side for row in side[cell]} for side in (before, now))
+    if others := sorted(f"{cell.partition('/')[0]}/{row}" for cell, row in one ^ other):
         lines.append(f"on one side alone: {', '.join(others)}")
     for line in lines:
         say(line)

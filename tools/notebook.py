@@ -29,6 +29,8 @@ NUMBER = re.compile(r"-?\d+\.\d+(?:e[-+]?\d+)?")
 
 
 def main(command: str = "write") -> None:
+    if command not in {"write", "check"}:
+        sys.exit(f"notebook.py takes nothing or 'check', got {command!r}")
     for path in sorted(DOCS.rglob("*.ipynb")):
         notebook = json.loads(path.read_text(encoding="utf-8"))
         sources = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]

@@ -41,11 +41,11 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExe
 from pathlib import Path
 from typing import Any
 
+from deepclust import config, grids, instructions, layout, planning  # first: NumPy reads as it loads what it is held to
 import numpy as np
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from deepclust import config, grids, instructions, layout, planning
 from deepclust.errors import UserError
 from deepclust.files import atomic, read_json, read_yaml, sha256, write_json, write_text
 from deepclust.runs import RECORD, is_finished
@@ -331,8 +331,11 @@ def bring(archive: Path) -> None:
     files = read(archive)
     content = grid_of(archive, files.pop("params.yaml", b""))
     folder = grids.folder(content["grid"])
+    asked = config.load(folder / layout.PARAMS).compute.instructions
+    if instructions.held() != asked:  # NumPy, loaded by now, cannot be held any more: once again, from the start
+        held = os.environ | {instructions.VARIABLE: asked}
+        os.execve(sys.executable, [sys.executable, *sys.argv], held)
     os.chdir(folder)
-    os.environ[instructions.VARIABLE] = config.load().compute.instructions
     before, after = layout.PARAMS.read_text(encoding="utf-8"), reduced(content)
     params = plan(content)
     for dataset in params.datasets:

@@ -26,6 +26,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
+from deepclust import integrity  # first: NumPy reads as it loads what it is held to
 import dask
 from distributed import Client, Future, LocalCluster, Reschedule, Status, get_worker, wait
 from dvc.dvcfile import PROJECT_FILE
@@ -35,7 +36,6 @@ from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
 from dvc.rwlock import rwlock
 from dvc.stage.cache import RunCacheNotFoundError
 
-from deepclust import integrity
 from deepclust.errors import UserError
 from deepclust.script import run_as_script
 
@@ -241,7 +241,7 @@ def run_all(ledger: Ledger, client: Client, gpus: list[str], carried: dict[str, 
         elif (found := ledger.look_up(stage)) != "stale":
             settle(stage, found)
         else:
-            name, outs = stage.addressing, [out.fs_path for out in stage.outs]
+            name, outs = stage.addressing, [out.fs_path for out in stage.outs if not out.persist]
             key = f"{name}-{uuid.uuid4()}"  # no other client of the cluster has this key
             # what DVC tells a stage that it runs itself; dvc.lock may lag behind
             known = {dep.def_path: dep.hash_info.value for dep in stage.deps if isinstance(dep.hash_info.value, str)}

@@ -37,9 +37,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from deepclust import (
+    config,
+    datasets,
+    grids,
+    layout,
+    methods,
+    provenance,
+)  # first: NumPy reads as it loads what it is held to
 import pandas as pd
 
-from deepclust import config, datasets, grids, layout, methods, provenance
 from deepclust.errors import UserError
 from deepclust.files import read_yaml, write_text
 from deepclust.reporting import shares, study
@@ -108,6 +115,8 @@ CONTEST, SEEN = "benchmark", ("benchmark", "large")  # grids of many methods: th
 
 
 def main(command: str = "write") -> None:
+    if command not in {"write", "check"}:
+        raise UserError(f"readme.py takes nothing or 'check', got {command!r}")
     pages = [Path("README.md"), *sorted(Path("docs").rglob("*.md"))]
     files = {page: renewed(page) for page in pages} | pictures() | {STUB: stub()}
     for path, content in files.items():

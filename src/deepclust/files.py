@@ -55,7 +55,11 @@ def write_json(path: Path | str, value: Any) -> None:
 
 
 def read_json(path: Path | str) -> Any:
-    return json.loads(Path(path).read_text(encoding="utf-8"))
+    """Return the content of a JSON file; what is none, as after a merge with conflicts, is a `UserError`."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} is no JSON: {error}; restore it, or let its stage write it anew") from None
 
 
 def read_yaml(path: Path | str) -> Any:
@@ -75,7 +79,7 @@ def read_yaml(path: Path | str) -> Any:
             f"{path}, line {again}: {name!r} stands twice in the section that begins in line {begins}; rename one, or "
             "merge them"
         ) from None
-    except (YAMLError, UnicodeDecodeError) as error:
+    except (YAMLError, ValueError) as error:  # of bytes that are no text, or of 2024-02-30, which YAML takes for a date
         raise UserError(f"{path} is not YAML in UTF-8: {' '.join(str(error).split())}") from None
 
 

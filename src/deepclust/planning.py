@@ -29,7 +29,7 @@ def units(config: Config, dataset: str) -> Iterator[Unit]:
     unit = partial(_unit, dataset)
     if own := config.own.get(dataset):
         settings = own.model_dump(exclude={"path"})
-        digests = read_json(layout.DIGESTS / f"{dataset}.json")
+        digests = read_json(path) if (path := layout.DIGESTS / f"{dataset}.json").exists() else {}  # not run yet
         yield unit("fetch", "", {"own": {"path": own.path, "files": digests}})
         yield unit("prepare", "", {"own": {"file": Path(own.path).name, "settings": settings}})
     else:

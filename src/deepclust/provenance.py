@@ -1,11 +1,14 @@
 """Verdicts on a grid's committed results: are they of the present code, settings and data, and if not, why?
 
 dvc.lock holds the plan, the inputs and the outputs of every stage's last run. A cell is current if every stage behind
-its numbers ran by the plan that would be made now, on the outputs of the stages before it, and if the files in
-`reports/` are those that were written. The verdict needs neither data nor cache.
+its numbers ran by the plan that would be made now, on the outputs of the stages before it, if the files in `reports/`
+are those that were written, and if the tables of all cells, from which pages are made, have its scores. The verdict
+needs neither data nor cache.
 """
 
+import csv
 import hashlib
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +17,7 @@ from typing import Any
 from deepclust import config, layout, planning
 from deepclust.files import read_json, read_yaml, to_json
 from deepclust.integrity import md5, recorded
+from deepclust.metrics import EXTERNAL, INTERNAL
 from deepclust.reporting.aggregate import read_run
 
 Stages = Mapping[str, Any]
@@ -33,7 +37,7 @@ def judge() -> Iterator[Verdict]:
     """Yield a verdict on each cell of the grid in whose folder this runs."""
     params = config.load()
     locked = (read_yaml("dvc.lock") or {}).get("stages", {}) if Path("dvc.lock").exists() else {}
-    made = recorded()
+    made, told = recorded(), _told()
     for dataset in params.datasets:
         resolved = config.resolve(params, dataset)
         planned = {unit.path.as_posix(): unit for unit in planning.units(params, dataset)}
@@ -42,7 +46,7 @@ def judge() -> Iterator[Verdict]:
             stages += [f"pretrain@{dataset}-{cell.network}"] if cell.network else []
             stages += [f"{stage}@{dataset}-{name}" for stage in ("cluster", "evaluate")]
             reasons = (reason for stage in stages if (reason := _why_stale(stage, locked, made, planned)))
-            reason = next(reasons, "")
+            reason = next(reasons, "") or _why_untold(dataset, name, told)
             if reason == _NOT_LOCKED and (layout.REPORTS / "runs" / dataset / f"{name}.json").exists():
                 reason = "results of an older pipeline, of which dvc.lock knows nothing"
             yield Verdict(dataset, name, reason)
@@ -62,12 +66,37 @@ def _why_stale(stage: str, locked: Stages, made: Mapping[str, str], planned: Map
             return f"{stage.partition('@')[0]}: ran on another {path}"
     for out in locked[stage].get("outs", []):
         path = Path(out["path"])
-        if path.suffix == ".json" and path.parts[0] == layout.REPORTS.name:
+        if path.suffix in (".json", ".csv") and path.parts[0] == layout.REPORTS.name:
             if not path.exists():
                 return f"{path} is missing"
             if md5(path) != out["md5"]:
                 return f"{path} is not what its stage wrote"
     return ""
+
+
+def _told() -> dict[tuple[str, str], set[tuple[str, str, str, str]]]:
+    """Return by data set and cell what the report's table has of it: read-out, seed, metric and value."""
+    found = defaultdict(set)
+    if (path := layout.REPORTS / "results.csv").exists():
+        with open(path, encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                if row["value"]:
+                    place = row["dataset"], row["cell"].partition("/")[0]
+                    found[place].add((row["cell"], row["seed"], row["metric"], row["value"]))
+    return found
+
+
+def _why_untold(dataset: str, cell: str, told: Mapping[tuple[str, str], set[tuple[str, str, str, str]]]) -> str:
+    """Return what the report's table lacks of a cell's scores, or nothing; its values have six digits."""
+    rows = read_json(layout.REPORTS / "scores" / dataset / f"{cell}.json")
+    values = {
+        (row, seed, metric, f"{value:.6g}")
+        for row, seeds in rows.items()
+        for seed, metrics in seeds.items()
+        for metric, value in metrics.items()
+        if metric in (*EXTERNAL, *INTERNAL)
+    }
+    return "" if values == told[dataset, cell] else "the report does not have its scores: deepclust report renews it"
 
 
 def _difference(stage: str, unit: planning.Unit) -> str:
@@ -85,7 +114,9 @@ def _difference(stage: str, unit: planning.Unit) -> str:
     ]:
         return f"other {', '.join(other)}"
     if first.get("code") != unit.content["code"]:
-        before = read_json(known).get(first.get("code"), {})
+        before = read_json(known).get(first.get("code"))
+        if before is None:
+            return "other code"
         files = sorted(name for name in before.keys() | unit.files if before.get(name) != unit.files.get(name))
         return f"other code in {', '.join(files)}"
     return "other seeds"

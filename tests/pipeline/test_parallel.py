@@ -84,6 +84,14 @@ def test_a_part_of_the_grid_runs_with_what_it_builds_on(finished: Workspace, tmp
     assert none.log == "error: no stage is named like evaluate@few-kn*; dvc stage list shows the names\n"
 
 
+def test_settings_that_are_refused_cost_no_file_in_git(finished: Workspace, tmp_path: Path) -> None:
+    project = finished.copy(tmp_path / "project")
+    project.edit(lambda params: params["methods"]["kmeans"].update(n_init=0))
+    assert parallel(project).code == 1
+    assert (project.root / "reports/code.json").exists()
+    assert (project.root / "reports/sweeps/index.json").exists()
+
+
 @pytest.mark.parametrize("where", ["0", "-1", "two", "2tcp://127.0.0.1:1"])
 def test_what_is_neither_a_number_nor_an_address_is_refused(finished: Workspace, where: str) -> None:
     run = parallel(finished, where)

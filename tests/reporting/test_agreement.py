@@ -99,6 +99,8 @@ def test_a_grid_is_compared_with_its_commit(project: Path, capsys: pytest.Captur
     assert lines[-1] == "on one side alone: digits/idec"
     (big / compare.SCORES / "digits/kmeans.json").unlink()
     assert said("big")[-1] == "on one side alone: digits/idec, digits/kmeans"
+    (big / compare.SCORES / "digits/dec.json").write_text(json.dumps({"dec": of(0.8), "dec/modularity": of(0.9)}))
+    assert said("big")[-1] == "on one side alone: digits/dec/modularity, digits/idec, digits/kmeans"
 
 
 def test_where_there_is_nothing_to_compare_with_a_line_says_so(

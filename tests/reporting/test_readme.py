@@ -139,11 +139,15 @@ def test_a_result_of_older_code_has_a_dagger_and_the_caption_says_so(
 
     row = {"paper": "decs", "method": "decs", "n": 3, "cause": "Short.", "evidence": ["docs/papers/decs.md"]}
     row |= {"reported": {"1": {"acc": 99.2}}, "ours": {"acc": 98.2}, "std": {"acc": 0.1}, "verdict": "near"}
+    row |= {"cell": "decs"}
     judged = pd.DataFrame([row | {"dataset": "usps", "grid": "one"}, row | {"dataset": "toy", "grid": "two"}])
     block = verdicts_block(judged, reports, "docs", {"one": {("usps", "decs")}, "two": {("usps", "decs")}})
     assert "| [`one`](one/README.md) | near |" in block
     assert "| [`two`](two/README.md) † | near |" in block
     assert block.splitlines()[0] == f"2 results of the papers' own methods: 2 near. {said}"
+    variant = pd.DataFrame([row | {"dataset": "usps", "grid": "one", "cell": "decs_wide"}])
+    block = verdicts_block(variant, reports, "docs", {"one": {("usps", "decs")}})
+    assert "| [`one`](one/README.md) `decs_wide` † | near |" in block
 
 
 def test_the_best_of_each_family_stands_with_what_papers_report_for_it(

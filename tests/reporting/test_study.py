@@ -132,7 +132,8 @@ def test_seeds_of_one_data_set_tell_what_is_told_from_the_best() -> None:
 
 
 def judged(**results: Any) -> dict[str, Any]:
-    row = {"paper": "decs", "method": "decs", "dataset": "usps", "reported": {"1": {"acc": 99.0}, "2": {"acc": 50.0}}}
+    row: dict[str, Any] = {"paper": "decs", "method": "decs", "cell": "decs", "dataset": "usps"}
+    row |= {"reported": {"1": {"acc": 99.0}, "2": {"acc": 50.0}}}
     return row | {"ours": {"acc": 90.0}, "n": 5, "grid": "second", "verdict": "near"} | results
 
 

@@ -67,6 +67,8 @@ def test_a_table_of_unlabelled_data_has_internal_metrics_and_says_which_need_lab
     seeds = {"0": found | {"stability": 0.9}, "1": found | {"stability": 0.8, "silhouette": 0.25}}
     write_json(grid / "scores/own/dec.json", {"dec": seeds})
     summary = summarise(read_results(grid, ["own"], ["dec", "vade"]))
+    told = {"DEC": Reason("told K", "It is told K.")}
+    assert dataset_table("own", summary, compare(summary, reported), told).rows[0][0].note == "told K: It is told K."
     table = dataset_table("own", summary, compare(summary, reported))
     assert table.columns[1:5] == ["Silhouette", "Davies-Bouldin (less is better)", "Modularity", "Stability"]
     assert texts(table) == {

@@ -98,7 +98,7 @@ def test_ours_and_the_verdict_are_those_of_the_named_grid(summary: pd.DataFrame,
     (row,) = judge(reported, {cell: Judgement("Why.", (), "small/dec")}, {"small": summary}).to_dict("records")
     assert row["reported"] == {"1": {"acc": 78.0, "nmi": 73.5}, "2": {"acc": 70.0}}
     assert row["ours"] == pytest.approx({"acc": 75.0, "nmi": 73.0, "ari": 72.0})  # its NMI is by the larger entropy
-    assert (row["n"], row["grid"], row["verdict"]) == (3, "small", "near")
+    assert (row["n"], row["grid"], row["cell"], row["verdict"]) == (3, "small", "dec", "near")
 
 
 def test_a_result_that_is_not_there_or_not_named_is_refused(summary: pd.DataFrame, published: Callable) -> None:

@@ -72,4 +72,4 @@ def _inputs(dataset: str, graph: bool, network: str | None) -> dict[str, str]:
 
 
 def _flow(entry: dict[str, str]) -> str:
-    return "{" + ", ".join(f"{key}: {json.dumps(value)}" for key, value in entry.items()) + "}"
+    return "{" + ", ".join(f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in entry.items()) + "}"

@@ -1,7 +1,8 @@
 "use strict";
 
 // A table's bodies are what moves and hides: a cell's row and the published numbers under it stay together.
-const shown = (row, column) => row.cells[column].firstChild?.textContent.trim() ?? "";
+const texts = (cell) => [...(cell?.childNodes ?? [])].map((node) => node.textContent.trim());
+const shown = (row, column) => texts(row.cells[column]).find(Boolean) ?? ""; // behind a mark, before a footnote
 const value = (text) => (/^[+\u2212]?\d+(\.\d+)?( |$)/.test(text) ? parseFloat(text.replace("\u2212", "-")) : NaN);
 
 function sort(button) {

@@ -275,7 +275,8 @@ def verdicts_block(
             ours, grid = number(nan), number(nan)
             if row["grid"]:
                 ours, grid = _triple(row["ours"], row["std"]), f"[`{row['grid']}`]({reports[row['grid']]}/README.md)"
-                grid += _older(current[row["grid"]] if current else None, row["dataset"], row["method"])
+                grid += f" `{row['cell']}`" if row["cell"] != row["method"] else ""
+                grid += _older(current[row["grid"]] if current else None, row["dataset"], row["cell"])
             line = [f"`{row['method']}`", "; ".join([tables[0], *others]), ours, str(row["n"] or number(nan)), grid]
             lines.append([row["dataset"], *line, row["verdict"]])
             links = ", ".join(f"[{path}]({os.path.relpath(path, folder)})" for path in row["evidence"])

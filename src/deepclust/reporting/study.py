@@ -248,7 +248,7 @@ def differences(
         found += [
             {
                 **{key: row[key] for key in ("paper", "dataset", "grid", "n")},
-                "cell": row["method"],
+                "cell": row["cell"],
                 "metric": metric,
                 "gap": value - row["ours"][metric],
                 "reported": value,

@@ -166,7 +166,7 @@ def dataset_table(
     if ours.empty:
         raise UserError(f"dataset must be one of {', '.join(summary['dataset'].unique())}, got {dataset!r}")
     if is_unlabelled(summary, dataset):
-        return _unlabelled_table(dataset, ours)
+        return _unlabelled_table(dataset, ours, reduced)
     compared = (comparison["status"] != NOT_RUN) & (comparison["setting"] == "")  # no points of a paper's sweep
     published = comparison[compared & (comparison["dataset"] == dataset)]
     rows = []
@@ -254,12 +254,13 @@ def markdown_text(text: str) -> str:
     return re.sub(r"([\\|*`<\[\]])", r"\\\1", " ".join(text.split()))
 
 
-def _unlabelled_table(dataset: str, ours: pd.DataFrame) -> Table:
+def _unlabelled_table(dataset: str, ours: pd.DataFrame, reduced: Mapping[str, Reason] | None) -> Table:
     rows = []
     for cell, group in ours.groupby("cell", sort=False):
         by_metric = {record["metric"]: record for record in group.to_dict("records")}
         scores = [_score(by_metric[metric], "mean", 1, decimals=3) for metric in INTERNAL]
-        rows.append([Entry(str(cell), _link(dataset, str(cell))), *scores, *_counts(by_metric["acc"])])
+        note = _reduction(group["method"].iloc[0], reduced) if "/" not in str(cell) else ""  # a read-out may be whole
+        rows.append([Entry(str(cell), _link(dataset, str(cell)), note), *scores, *_counts(by_metric["acc"])])
     data = ours[ours["metric"].isin(INTERNAL)].rename(columns={"mean": "value"})
     columns = ["method", *INTERNAL_HEADINGS.values(), "n", "failed"]
     return Table(f"Results on {dataset}", _UNLABELLED, columns, rows, data.drop(columns="method"))

@@ -144,6 +144,7 @@ def judge(
                 "std": std,
                 "n": n,
                 "grid": grid,
+                "cell": cell,
                 "verdict": verdict([ours[m] - first[m] for m in first]) if found.ours else NOT_RUN,
                 "cause": found.cause,
                 "evidence": found.evidence,
