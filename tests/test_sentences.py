@@ -134,6 +134,13 @@ def test_numbers_of_the_study_are_those_of_its_tables_and_figures() -> None:
     assert [one for one in quoted if not re.search(rf"(?<![\d.+\u2212]){re.escape(one)}(?!\.?\d)", made)] == []
 
 
+def test_the_study_says_of_the_baselines_what_its_first_sentence_on_gaps_does() -> None:
+    text = " ".join((layout.PROJECT / "docs/study.md").read_text(encoding="utf-8").split())
+    said = re.search(r"points of ACC for own methods \(n = \d+\) and (\S+) \[\S+ \S+ for baselines", text)
+    assert said
+    assert f"Baselines come out where they are printed, {said[1]} points away in the median" in text
+
+
 def test_an_accuracy_in_a_verdict_is_that_of_a_committed_result_on_its_data(summary: pd.DataFrame) -> None:
     accuracies = summary[summary["metric"] == "acc"].groupby("dataset")["mean"].agg(list)
     judgements, quoted = read_judgements(layout.VERDICTS, read_reported(layout.REPORTED)), 0
