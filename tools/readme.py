@@ -37,14 +37,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from deepclust import (
-    config,
-    datasets,
-    grids,
-    layout,
-    methods,
-    provenance,
-)  # first: NumPy reads as it loads what it is held to
+from deepclust import config, datasets, grids, layout, methods, provenance  # first: before NumPy loads
 import pandas as pd
 
 from deepclust.errors import UserError
