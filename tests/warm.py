@@ -1,8 +1,9 @@
 """A `python` that runs scripts, and a `dvc`, in forks of one process with the libraries loaded.
 
 Most of a tiny stage, and half of a command of DVC's, is their import. Most of an evaluation would be drawing: the file
-of a figure here is the digest of what the figure shows. A fork is killed, with its children, when the process that
-asked for it is.
+of a figure here is the digest of what the figure shows, and t-SNE stops early. A third of `dvc repro` would be reading
+and writing dvc.lock: libyaml does it here, to the same bytes. A fork is killed, with its children, when the process
+that asked for it is.
 
 python warm.py SOCKET        serves; the `python` and the `dvc` that `commands` writes ask it
 """
@@ -13,8 +14,10 @@ import contextlib
 import fcntl
 import hashlib
 import importlib
+import io
 import json
 import os
+import re
 import runpy
 import select
 import signal
@@ -25,6 +28,7 @@ import sys
 import textwrap
 import time
 import traceback
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -113,6 +117,8 @@ def serve(address: str) -> NoReturn:
     for name in LIBRARIES:
         __import__(name)
     draw_nothing()
+    write_locks_fast()
+    find_plugins()
     atexit._clear()  # a fork runs what it registers itself
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children need no wait
     with socket.socket(socket.AF_UNIX) as server:
@@ -130,6 +136,7 @@ def draw_nothing() -> None:
     """Make a figure's file of its texts, lines, areas, points and images; its look is the matter of other tests."""
     import numpy as np
     from matplotlib.figure import Figure
+    from openTSNE import TSNEEmbedding
 
     def savefig(self: Figure, file: IO[bytes], **_: Any) -> None:
         digest = hashlib.sha256()
@@ -143,6 +150,48 @@ def draw_nothing() -> None:
         return np.ma.filled(np.ma.asarray(getattr(shown, "vertices", shown), dtype=float), np.nan).tobytes()
 
     Figure.savefig = savefig  # type: ignore[assignment,method-assign]
+    optimize = TSNEEmbedding.optimize
+    TSNEEmbedding.optimize = lambda self, n_iter, **given: optimize(self, min(n_iter, 5), **given)
+
+
+def write_locks_fast() -> None:
+    """Let libyaml read and write dvc.lock, which has no comments to keep, and DVC's other files of plain values."""
+    from dvc.utils.serialize import _yaml
+    from ruamel.yaml import YAML
+    from ruamel.yaml.representer import RepresenterError, SafeRepresenter
+
+    class Plain(SafeRepresenter):
+        """Represent None by nothing, and an ordered mapping as any other, as DVC does."""
+
+    Plain.add_representer(type(None), lambda self, _: self.represent_scalar("tag:yaml.org,2002:null", ""))
+    Plain.add_representer(OrderedDict, SafeRepresenter.represent_dict)
+    parse, dump = _yaml.parse_yaml_for_update, _yaml._dump
+
+    def parse_fast(text: str, path: str) -> Any:
+        return (_yaml.parse_yaml if str(path).endswith(".lock") else parse)(text, path)
+
+    def dump_fast(data: Any, stream: IO[str]) -> None:
+        yaml, written = YAML(typ="safe"), io.StringIO()
+        yaml.default_flow_style = False
+        yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+        yaml.Representer = Plain
+        try:
+            yaml.dump(data, written)
+        except RepresenterError:  # it has comments
+            dump(data, stream)
+        else:
+            stream.write(re.sub(": $", ":", written.getvalue(), flags=re.MULTILINE))
+
+    _yaml.parse_yaml_for_update, _yaml._dump = parse_fast, dump_fast
+
+
+def find_plugins() -> None:
+    """Ask all installed packages once for plugins, as each process would on first use of pydantic or scikit-learn."""
+    from narwhals.plugins import _discover_entrypoints
+    from pydantic.plugin._loader import get_plugins
+
+    list(get_plugins())
+    _discover_entrypoints()
 
 
 def answer(client: socket.socket) -> NoReturn:

@@ -54,10 +54,21 @@ class Lab:
         files, root = self.store(remote)
         return [str(path) for path in files.find(root)]
 
+    def names(self, remote: str) -> set[str]:
+        """Return the names of the objects on a remote."""
+        return {"".join(path.split("/")[-2:]) for path in self.files(remote)}
 
-def authorise(workspace: Workspace) -> None:
-    for key, value in KEYS.items():
-        workspace.run("dvc", "remote", "modify", "--local", "bucket", key, value)
+
+def authorise(workspace: Workspace, remote: str = "bucket", **settings: str) -> None:
+    """Do what `dvc remote modify --local` does for each key: it is half a second a time."""
+    lines = [f"{key} = {value}" for key, value in (KEYS | settings).items()]
+    workspace.append(".dvc/config.local", "\n".join([f"['remote \"{remote}\"']", *lines, ""]))
+
+
+def stored(workspace: Workspace) -> set[str]:
+    """Return the names of the objects in the workspace's own cache."""
+    cache = workspace.root / ".dvc/cache/files/md5"
+    return {"".join(path.relative_to(cache).parts) for path in cache.rglob("*") if path.is_file()}
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +89,7 @@ def lab(finished: Workspace, endpoint: str, tmp_path_factory: pytest.TempPathFac
     run("dvc", "remote", "add", "--default", "folder", str(lab.folder))
     run("dvc", "remote", "add", "bucket", "s3://lab/bucket")
     run("dvc", "remote", "modify", "bucket", "endpointurl", endpoint)
+    run("dvc", "remote", "modify", "bucket", "use_ssl", "false")  # else certificates are read, a second a command
     for remote in REMOTES:
         run("dvc", "remote", "modify", remote, "verify", "true")
     authorise(lab.owner)
@@ -161,7 +173,7 @@ def test_in_a_clone_a_changed_setting_runs_its_method_alone(changed: tuple[Works
 
 
 def test_of_two_pushes_at_the_same_time_nothing_is_lost(
-    lab: Lab, changed: tuple[Workspace, ...], pool: ThreadPoolExecutor, tmp_path: Path
+    lab: Lab, changed: tuple[Workspace, ...], pool: ThreadPoolExecutor
 ) -> None:
     remote = "bucket"
     push = ("dvc", "push", "--run-cache", "--remote", remote)
@@ -169,9 +181,7 @@ def test_of_two_pushes_at_the_same_time_nothing_is_lost(
     assert all("files pushed" in log for log in logs)
     verify(lab.owner, remote)
     for clone in changed:
-        reader = lab.clone(tmp_path / clone.root.name, clone)
-        reader.run("dvc", "pull", "--remote", remote)
-        assert reader.files("data") == clone.files("data")
+        assert stored(clone) <= lab.names(remote)
 
 
 def test_a_merge_of_two_changes_trains_nothing(lab: Lab, changed: tuple[Workspace, ...], tmp_path: Path) -> None:
@@ -232,9 +242,7 @@ def test_what_is_damaged_in_the_cache_is_fetched_again(lab: Lab, tmp_path: Path)
 
 
 def test_a_push_that_is_killed_is_made_whole_by_the_next(lab: Lab, tmp_path: Path) -> None:
-    lab.owner.run("dvc", "remote", "add", "--local", "half", "s3://lab/half")
-    for key, value in ({"endpointurl": lab.endpoint} | KEYS).items():
-        lab.owner.run("dvc", "remote", "modify", "--local", "half", key, value)
+    authorise(lab.owner, "half", url="s3://lab/half", endpointurl=lab.endpoint, use_ssl="false")
     everything = len(lab.files("bucket"))
     push = ("dvc", "push", "--jobs", "1", "--remote", "half")
     process = subprocess.Popen(
@@ -259,8 +267,8 @@ def test_a_push_that_is_killed_is_made_whole_by_the_next(lab: Lab, tmp_path: Pat
     assert "Checkout failed for following targets" in failing(clone, "dvc", "pull", "--remote", "half")
     assert ", 0 removed" in verify(clone, "half")
     assert "files pushed" in lab.owner.run(*push)
-    clone.run("dvc", "pull", "--remote", "half")
-    assert clone.files("data") == lab.owner.files("data")
+    assert stored(lab.owner) == lab.names("half")
+    assert ", 0 removed" in verify(clone, "half")
 
 
 def test_a_remote_out_of_reach_costs_a_message_and_no_result(lab: Lab, remote: str, tmp_path: Path) -> None:
