@@ -133,7 +133,10 @@ def serve(address: str) -> NoReturn:
 
 
 def draw_nothing() -> None:
-    """Make a figure's file of its texts, lines, areas, points and images; its look is the matter of other tests."""
+    """Make a figure's file of its texts, lines, areas, points and images, and stop t-SNE after five steps.
+
+    The look of figures is the matter of other tests.
+    """
     import numpy as np
     from matplotlib.figure import Figure
     from openTSNE import TSNEEmbedding
@@ -186,12 +189,12 @@ def write_locks_fast() -> None:
 
 
 def find_plugins() -> None:
-    """Ask all installed packages once for plugins, as each process would on first use of pydantic or scikit-learn."""
-    from narwhals.plugins import _discover_entrypoints
-    from pydantic.plugin._loader import get_plugins
+    """Have pydantic and scikit-learn ask all installed packages for plugins, as each process would on first use."""
+    from pydantic import create_model
+    from sklearn.utils import check_array
 
-    list(get_plugins())
-    _discover_entrypoints()
+    create_model("Model", field=(int, 0))
+    check_array([[0.0]])
 
 
 def answer(client: socket.socket) -> NoReturn:
