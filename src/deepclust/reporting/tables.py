@@ -172,10 +172,8 @@ def dataset_table(
     rows = []
     for cell, group in ours.groupby("cell", sort=False):
         by_metric = {record["metric"]: record for record in group.to_dict("records")}
-        note = _reduction(group["method"].iloc[0], reduced) if "/" not in str(cell) else ""  # a read-out may be whole
-        name = Entry(str(cell), _link(dataset, str(cell)), note)
         scores = [_score(by_metric[metric], "mean", 100) for metric in EXTERNAL]
-        rows.append([name, *scores, *_counts(by_metric["acc"])])
+        rows.append([_name(dataset, group, reduced), *scores, *_counts(by_metric["acc"])])
         for (paper, table), lines in published[published["cell"] == cell].groupby(["paper", "table"], sort=False):
             known = PAPERS[str(paper)]
             values = {known.metric(record["metric"]): _published(record) for record in lines.to_dict("records")}
@@ -256,11 +254,10 @@ def markdown_text(text: str) -> str:
 
 def _unlabelled_table(dataset: str, ours: pd.DataFrame, reduced: Mapping[str, Reason] | None) -> Table:
     rows = []
-    for cell, group in ours.groupby("cell", sort=False):
+    for _, group in ours.groupby("cell", sort=False):
         by_metric = {record["metric"]: record for record in group.to_dict("records")}
         scores = [_score(by_metric[metric], "mean", 1, decimals=3) for metric in INTERNAL]
-        note = _reduction(group["method"].iloc[0], reduced) if "/" not in str(cell) else ""  # a read-out may be whole
-        rows.append([Entry(str(cell), _link(dataset, str(cell)), note), *scores, *_counts(by_metric["acc"])])
+        rows.append([_name(dataset, group, reduced), *scores, *_counts(by_metric["acc"])])
     data = ours[ours["metric"].isin(INTERNAL)].rename(columns={"mean": "value"})
     columns = ["method", *INTERNAL_HEADINGS.values(), "n", "failed"]
     return Table(f"Results on {dataset}", _UNLABELLED, columns, rows, data.drop(columns="method"))
@@ -315,6 +312,13 @@ def _score(record: Mapping[Any, Any], value: str, scale: float, decimals: int = 
     if math.isnan(record[value]):
         return Entry(_DASH)  # the cell ran, but the metric is not defined
     return Entry(spread(scale * record[value], scale * record["std"], decimals=decimals), link)
+
+
+def _name(dataset: str, group: pd.DataFrame, reduced: Mapping[str, Reason] | None) -> Entry:
+    """Return the first entry of a cell's row, with a footnote where its method is not its paper's in full."""
+    cell = str(group["cell"].iloc[0])
+    note = _reduction(group["method"].iloc[0], reduced) if "/" not in cell else ""  # a read-out may be whole
+    return Entry(cell, _link(dataset, cell), note)
 
 
 def _reduction(method: str, reduced: Mapping[str, Reason] | None) -> str:
