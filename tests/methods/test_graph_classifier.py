@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 import torch
 from sklearn.datasets import load_digits
 from torch import Tensor
@@ -51,20 +52,37 @@ def test_it_learns_the_graphs_labels_and_labels_new_samples(kind: str, networks:
     assert accuracy(Y, method.labels_) > 0.6  # chance is below 0.2: the labels mean something
 
 
-def test_only_those_whose_neighbours_agree_teach(
-    networks: dict[str, Autoencoder], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    taught: list[int] = []
+@pytest.fixture
+def taught(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
+    """Return the teachers of every fit from now on, by their places."""
+    found: list[Tensor] = []
 
-    def counting(*args: Any, subset: Tensor, **kwargs: Any) -> Any:
-        taught.append(len(subset))
+    def noting(*args: Any, subset: Tensor, **kwargs: Any) -> Any:
+        found.append(subset)
         return train(*args, subset=subset, **kwargs)
 
-    monkeypatch.setattr(graph_classifier, "train", counting)
+    monkeypatch.setattr(graph_classifier, "train", noting)
+    return found
+
+
+def test_only_those_whose_neighbours_agree_teach(networks: dict[str, Autoencoder], taught: list[Tensor]) -> None:
     for agreement in (0.0, 0.9, 1.0):
         classifier(agreement=agreement, epochs=1).fit(X, graph=GRAPH, network=networks["mlp"])
-    assert taught[0] == len(X)
-    assert taught[0] > taught[1] > taught[2] > 0
+    all_of_them, most, few = map(len, taught)
+    assert all_of_them == len(X)
+    assert all_of_them > most > few > 0
+
+
+def test_a_sample_without_edges_does_not_teach(
+    networks: dict[str, Autoencoder], taught: list[Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = [3, 77, 599]
+    joined = sp.diags(1.0 - np.isin(np.arange(len(X)), alone)) @ GRAPH
+    affinity = sp.csr_matrix(joined.minimum(joined.T))
+    affinity.eliminate_zeros()
+    monkeypatch.setattr(GraphClassifier, "_affinity", lambda *_: affinity)
+    classifier(agreement=0.0, epochs=1).fit(X, graph=GRAPH, network=networks["mlp"])
+    np.testing.assert_array_equal(taught[0].numpy(), np.setdiff1d(np.arange(len(X)), alone))
 
 
 def test_images_are_shown_moved_and_other_data_as_they_are(

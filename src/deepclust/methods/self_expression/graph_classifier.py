@@ -35,11 +35,11 @@ class GraphClassifier(DeepClusterer):
 
     The hybrid's Z-step on the whitened code, once with each sample's strongest edges in the graph as candidates and
     once with those in a graph of the code, gives two affinities; their union is cut into K groups by modularity. A
-    sample teaches if at least `agreement` of its edge weight stays in its group. The network starts from the pretrained
-    encoder with a new linear layer on the code; images are shown under random affine maps (DECS's), other data as they
-    are. `labels_` is the network's argmax on all plain samples: the network overrules the graph where a sample looks
-    like another group. `readouts_` has the graph's own labels; `coef_` (K, P) and `intercept_` (K,) are the linear
-    layer.
+    sample teaches if it has edges and at least `agreement` of their weight stays in its group. The network starts from
+    the pretrained encoder with a new linear layer on the code; images are shown under random affine maps (DECS's),
+    other data as they are. `labels_` is the network's argmax on all plain samples: the network overrules the graph
+    where a sample looks like another group. `readouts_` has the graph's own labels; `coef_` (K, P) and `intercept_`
+    (K,) are the linear layer.
 
     The method is from no paper: it follows from findings on the hybrid's affinity (`docs/papers/hybrid.md`).
     """
@@ -67,7 +67,7 @@ class GraphClassifier(DeepClusterer):
         taught = partition(affinity, self.n_clusters, random_state=self._seed).labels
         inside = (affinity @ np.eye(self.n_clusters)[taught])[np.arange(len(X)), taught]
         degree = np.asarray(affinity.sum(axis=1)).ravel()
-        teachers = torch.from_numpy(inside >= self.agreement * degree).to(data.device)
+        teachers = torch.from_numpy((degree > 0) & (inside >= self.agreement * degree)).to(data.device)
 
         model = _Classifier(self.network_, self.n_clusters, derive_seed(self._seed, "head")).to(data.device)
         targets = torch.from_numpy(taught).to(data.device)
