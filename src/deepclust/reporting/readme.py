@@ -339,8 +339,8 @@ def impossible_block(found: pd.DataFrame, class_sizes: Mapping[str, Sequence[int
     names = [name for name, sizes in class_sizes.items() if verdicts.is_nearly_balanced(sizes)]
     others = [name for name in class_sizes if name not in names]
     judged = (
-        f"Judged: {', '.join(names)}, whose classes are nearly equal. Not judged: {', '.join(others)}, data sets of which "
-        f"no class sizes are known here, and rows with an ACC below {verdicts.LEAST_ACCURACY:g}."
+        f"Judged: {', '.join(names)}, whose classes are nearly equal. Not judged: {', '.join(others)}, data sets of "
+        f"which no class sizes are known here, and rows with an ACC below {verdicts.LEAST_ACCURACY:g}."
     )
     return f"{_grid(heads, rows)}\n\n{judged}"
 
