@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from deepclust import layout
 from deepclust.errors import NotApplicable, SeedFailed
-from deepclust.files import read_json, write_text
+from deepclust.files import read_json, write_json, write_text
 from deepclust.methods._saving import versions
 from deepclust.runs import Seed, read_finished, run_seeds
 
@@ -122,6 +123,28 @@ def test_file_missing_from_a_finished_seed_makes_it_run_anew(stage: Stage) -> No
     stage.run()
     next(stage.work.glob("seed-2/*/results/labels")).unlink()
     assert stage.run() == [2]
+
+
+def test_other_facts_of_the_data_or_of_a_network_run_the_seeds_anew(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """K and an activation are neither in a plan nor in what the inputs' digests cover."""
+    (tmp_path / "project").mkdir()
+    monkeypatch.chdir(tmp_path / "project")
+    plan = PLAN | {"dataset": "mine", "cell": "dec", "network": "random"}
+    write_json(layout.prepared("mine") / "meta.json", {"k": 3})
+    for seed in plan["seeds"]:
+        record = {"settings": {"activation": "relu"}, "versions": {"torch": "1"}}
+        write_json(layout.network("mine", "random") / f"seed-{seed}" / "run.json", record)
+    assert stage.run(plan) == [0, 1, 2]
+    assert stage.run(plan) == []
+    write_json(layout.prepared("mine") / "meta.json", {"k": 4})
+    assert stage.run(plan) == [0, 1, 2]
+    leaky = {"settings": {"activation": "leaky_relu"}, "versions": {"torch": "1"}}
+    write_json(layout.network("mine", "random") / "seed-1/run.json", leaky)
+    assert stage.run(plan) == [1]
+    write_json(layout.network("mine", "random") / "seed-1/run.json", leaky | {"versions": {"torch": "2"}})
+    assert stage.run(plan) == []
 
 
 def test_new_seed_runs_alone(stage: Stage) -> None:

@@ -8,8 +8,10 @@ needs neither data nor cache.
 
 import csv
 import hashlib
+import math
+import statistics
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +39,7 @@ def judge() -> Iterator[Verdict]:
     """Yield a verdict on each cell of the grid in whose folder this runs."""
     params = config.load()
     locked = (read_yaml("dvc.lock") or {}).get("stages", {}) if Path("dvc.lock").exists() else {}
-    made, told = recorded(), _told()
+    made, told, averaged = recorded(), _told(), _averaged()
     for dataset in params.datasets:
         resolved = config.resolve(params, dataset)
         planned = {unit.path.as_posix(): unit for unit in planning.units(params, dataset)}
@@ -46,7 +48,7 @@ def judge() -> Iterator[Verdict]:
             stages += [f"pretrain@{dataset}-{cell.network}"] if cell.network else []
             stages += [f"{stage}@{dataset}-{name}" for stage in ("cluster", "evaluate")]
             reasons = (reason for stage in stages if (reason := _why_stale(stage, locked, made, planned)))
-            reason = next(reasons, "") or _why_untold(dataset, name, told)
+            reason = next(reasons, "") or _why_untold(dataset, name, told, averaged)
             if reason == _NOT_LOCKED and (layout.REPORTS / "runs" / dataset / f"{name}.json").exists():
                 reason = "results of an older pipeline, of which dvc.lock knows nothing"
             yield Verdict(dataset, name, reason)
@@ -86,8 +88,25 @@ def _told() -> dict[tuple[str, str], set[tuple[str, str, str, str]]]:
     return found
 
 
-def _why_untold(dataset: str, cell: str, told: Mapping[tuple[str, str], set[tuple[str, str, str, str]]]) -> str:
-    """Return what the report's table lacks of a cell's scores, or nothing; its values have six digits."""
+def _averaged() -> dict[tuple[str, str], dict[tuple[str, str], list[float]]]:
+    """Return by data set and cell what the report's means say of it: by read-out and metric, mean and std."""
+    found = defaultdict[tuple[str, str], dict[tuple[str, str], list[float]]](dict)
+    if (path := layout.REPORTS / "summary.csv").exists():
+        with open(path, encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                if row["mean"]:
+                    place = row["dataset"], row["cell"].partition("/")[0]
+                    found[place][row["cell"], row["metric"]] = [float(row[name] or "nan") for name in ("mean", "std")]
+    return found
+
+
+def _why_untold(
+    dataset: str,
+    cell: str,
+    told: Mapping[tuple[str, str], set[tuple[str, str, str, str]]],
+    averaged: Mapping[tuple[str, str], dict[tuple[str, str], list[float]]],
+) -> str:
+    """Return what the report's tables lack of a cell's scores, or nothing; values have six digits, means ten."""
     rows = read_json(layout.REPORTS / "scores" / dataset / f"{cell}.json")
     values = {
         (row, seed, metric, f"{value:.6g}")
@@ -96,7 +115,26 @@ def _why_untold(dataset: str, cell: str, told: Mapping[tuple[str, str], set[tupl
         for metric, value in metrics.items()
         if metric in (*EXTERNAL, *INTERNAL)
     }
-    return "" if values == told[dataset, cell] else "the report does not have its scores: deepclust report renews it"
+    by_metric = defaultdict(list)
+    for row, seeds in rows.items():
+        for metrics in seeds.values():
+            for metric in metrics.keys() & {*EXTERNAL, *INTERNAL}:
+                by_metric[row, metric].append(metrics[metric])
+    said = averaged[dataset, cell]
+    whole = values == told[dataset, cell] and said.keys() == by_metric.keys()
+    if whole and all(_are_close(said[key], _mean_and_std(found)) for key, found in by_metric.items()):
+        return ""
+    return "the report does not have its scores: deepclust report renews it"
+
+
+def _mean_and_std(values: Sequence[float]) -> list[float]:
+    return [statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else math.nan]
+
+
+def _are_close(some: Sequence[float], others: Sequence[float]) -> bool:
+    """Return whether numbers agree but for the digits of a file; NaN agrees with NaN."""
+    pairs = zip(some, others, strict=True)
+    return all(math.isclose(a, b, rel_tol=1e-8, abs_tol=1e-12) or (a != a and b != b) for a, b in pairs)
 
 
 def _difference(stage: str, unit: planning.Unit) -> str:

@@ -1,7 +1,8 @@
 """The seeds of a stage: each runs once, survives a kill, and fails alone.
 
 Work goes on in `work/STAGE/DATASET/UNIT/seed-S/KEY/`, outside DVC's outputs, which DVC deletes before a stage starts.
-KEY hashes the unit's plan (seeds apart) and the inputs of this seed, so nothing is ever resumed under other settings.
+KEY hashes the unit's plan (seeds apart), the inputs of this seed, and what decides beside their content: the number of
+clusters, the images' shape, and how a network computes. So nothing is ever resumed under other settings.
 A seed is finished once the file `finished` is there, with a digest of its results: that is written last and deleted
 first, whenever a kill comes. Results that the digest does not fit are computed anew.
 """
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deepclust import layout
 from deepclust.errors import NotApplicable, SeedFailed
 from deepclust.files import read_json, write_json, write_text
 from deepclust.integrity import md5
@@ -58,7 +60,8 @@ def run_seeds(
     def run(number: int) -> None:
         settings = {key: value for key, value in plan.items() if key != "seeds"}
         facts = {"seed": number, "inputs": inputs(number), **settings}
-        key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+        decisive = facts | {"beside": _beside(plan, number)}
+        key = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
         folder = work / f"seed-{number}" / key
         seed = Seed(number, folder / "results", folder / "checkpoints")
         if is_finished(folder):
@@ -87,6 +90,20 @@ def run_seeds(
         raise
     finally:
         pool.shutdown(wait=not interrupted, cancel_futures=interrupted)
+
+
+def _beside(plan: dict[str, Any], seed: int) -> dict[str, Any]:
+    """Return what decides a seed's results though neither the plan nor the inputs have it.
+
+    The data set's facts hold K and the images' shape. Two networks of equal weights may differ in their activation.
+    """
+    places = {"data": layout.prepared(plan["dataset"]) / "meta.json"} if "dataset" in plan else {}
+    if plan.get("cell") and plan.get("network"):
+        places["network"] = layout.network(plan["dataset"], plan["network"]) / f"seed-{seed}" / RECORD
+    found = {name: read_json(path) for name, path in places.items() if path.exists()}
+    if "network" in found:
+        found["network"] = {name: found["network"].get(name) for name in ("uses", "settings", "image_shape")}
+    return found
 
 
 def is_finished(folder: Path) -> bool:

@@ -140,16 +140,14 @@ def test_verify_names_what_is_current_and_why_the_rest_is_not(
     spoilt = project.root / "grids/one/reports/scores/few/kmeans.json"
     spoilt.write_text(spoilt.read_text(encoding="utf-8").replace("0.", "0.1", 1), encoding="utf-8")
     assert "reports/scores/few/kmeans.json is not what its stage wrote" in project.run("python", "tools/verify.py")
-    table = project.root / "grids/other/reports/results.csv"
-    table.write_text(
-        table.read_text(encoding="utf-8").replace(
-            "few,kmeans,kmeans,0,ok,,acc,0.", "few,kmeans,kmeans,0,ok,,acc,0.9", 1
-        )
-    )
-    said = project.run("python", "tools/verify.py")
-    assert "the report does not have its scores: deepclust report renews it: few/kmeans" in said.replace(
-        "all others", "few/kmeans"
-    )
+    for name, row in (("results", "few,kmeans,kmeans,0,ok,,acc,0."), ("summary", "few,kmeans,kmeans,acc,0.")):
+        table = project.root / f"grids/other/reports/{name}.csv"
+        whole = table.read_text(encoding="utf-8")
+        assert row in whole
+        table.write_text(whole.replace(row, f"{row}9", 1), encoding="utf-8")
+        said = project.run("python", "tools/verify.py").replace("all others", "few/kmeans")
+        assert "the report does not have its scores: deepclust report renews it: few/kmeans" in said
+        table.write_text(whole, encoding="utf-8")
 
 
 MISTAKES: dict[str, tuple[Callable[[Any], None], str]] = {

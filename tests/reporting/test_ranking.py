@@ -46,6 +46,15 @@ def test_a_data_set_ranks_its_finished_cells_by_their_mean(results: pd.DataFrame
     assert table["level"].tolist() == [True, True]  # two seeds of idec
 
 
+def test_equal_sums_of_ranks_are_equal_mean_ranks() -> None:
+    orders = [["a", "b", "c"], ["b", "c", "a"], ["c", "a", "b"]]  # thirds of 1 + 2 + 3 add up to 2 in some orders alone
+    tables = [
+        pd.DataFrame({"mean": [0.9, 0.8, 0.7], "values": [[0.9], [0.8], [0.7]]}, index=pd.Index(order))
+        for order in orders
+    ]
+    assert across(tables)["rank"].tolist() == [2.0, 2.0, 2.0]
+
+
 def test_ranks_and_counts_across_data_sets(grid: Path, write_cell: Callable) -> None:
     write_cell(grid, "usps", "idec", {"0": 0.90, "1": 0.92, "2": 0.91}, readouts=("kmeans",))
     write_cell(grid, "toy", "idec", {"0": 0.50, "1": 0.52, "2": 0.72})

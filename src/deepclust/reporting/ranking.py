@@ -70,9 +70,10 @@ def across(by_dataset: Sequence[pd.DataFrame]) -> pd.DataFrame:
     for table in by_dataset if shared else []:
         part = table.loc[shared]
         mean, apart = part["mean"].to_numpy(), told_apart(list(part["values"]))
-        found["rank"] += part["mean"].rank(ascending=False) / len(by_dataset)
+        found["rank"] += part["mean"].rank(ascending=False)
         found["won"] += (apart & (mean[:, None] > mean)).sum(axis=1)
         found["lost"] += (apart & (mean[:, None] < mean)).sum(axis=1)
         found["level"] += (~apart).sum(axis=1) - 1  # itself
+    found["rank"] /= len(by_dataset)  # once, so that equal sums stay equal
     counts = found.astype({"won": int, "level": int, "lost": int})
     return counts.sort_values(["rank", "won"], ascending=[True, False], kind="stable")
