@@ -18,6 +18,7 @@ from deepclust import config, grids, planning
 from deepclust.config import resolution, schema
 from deepclust.errors import UserError
 from deepclust.files import read_json, read_yaml
+from deepclust.settings import Augmentation
 
 ROOT = Path(__file__).parents[1]
 main = runpy.run_path(str(ROOT / "stages/plan.py"))["main"]
@@ -636,6 +637,11 @@ def test_the_path_of_own_data_may_have_any_character(project: Path) -> None:
     assert read_yaml("cells.yaml")["own_files"]["mine"]["path"] == "\N{GRINNING FACE}.csv"
     units = list(planning.units(config.load(), "mine"))  # before the stage `own` has run
     assert units[0].content["own"] == {"path": "\N{GRINNING FACE}.csv", "files": {}}
+
+
+def test_augmentation_has_the_ranges_that_a_plain_true_has_in_every_committed_result() -> None:
+    """A plan says `augment: true` without them: with other defaults, results of the old ones would pass for current."""
+    assert Augmentation().model_dump() == {"rotation": 10.0, "shift": 0.1, "crop": 0.1, "fill": "zeros"}
 
 
 def test_the_table_shares_no_key_with_params_yaml(project: Path) -> None:

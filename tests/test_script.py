@@ -76,7 +76,14 @@ def test_failed_copy_of_many_files_is_one_line(tmp_path: Path, capsys: pytest.Ca
     assert line.count("Errno") == 1
 
 
-@pytest.mark.parametrize("error", [FileNotFoundError(errno.ENOENT, "none"), RuntimeError("a bug")], ids=repr)
+def test_a_stage_by_hand_names_the_file_that_no_stage_made_before(capsys: pytest.CaptureFixture[str]) -> None:
+    error = FileNotFoundError(errno.ENOENT, "No such file or directory", "data/plan/few/cluster/dec.json")
+    assert end(error, capsys).startswith("error: data/plan/few/cluster/dec.json is not there; `dvc repro` in ")
+
+
+@pytest.mark.parametrize(
+    "error", [FileNotFoundError(errno.ENOENT, "none", "src/some.py"), RuntimeError("a bug")], ids=repr
+)
 def test_bugs_keep_their_traceback(error: Exception) -> None:
     def main() -> None:
         raise error

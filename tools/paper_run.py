@@ -37,7 +37,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -100,9 +100,17 @@ def run(asked: argparse.Namespace) -> None:
     end = time.monotonic() + asked.budget - min(60, asked.budget / 10)
     ASKED.unlink(missing_ok=True)
     held = os.environ | {instructions.VARIABLE: config.load().compute.instructions}
-    command = [sys.executable, str(Path(__file__).absolute()), "work", *sys.argv[2:]]
-    child = subprocess.Popen(command, env=held, start_new_session=True)
+    options = ((name, getattr(asked, name)) for name in ("grid", "datasets", "cells", "rounds", "jobs"))
+    words = [f"--{name}={value}" for name, value in options if value is not None]
+    command = [sys.executable, str(Path(__file__).absolute()), "work", str(asked.archive), *words]
+    ends = (signal.SIGTERM, signal.SIGHUP)  # the workers end with this process; neither counts before it knows them
+    for number in ends:
+        signal.signal(number, lambda *_: sys.exit(128 + signal.SIGTERM))
+    signal.pthread_sigmask(signal.SIG_BLOCK, ends)
+    heed = functools.partial(signal.pthread_sigmask, signal.SIG_UNBLOCK, ends)
+    child, code = subprocess.Popen(command, env=held, start_new_session=True, preexec_fn=heed), 0
     try:
+        heed()
         code = child.wait(timeout=end - time.monotonic())
     except BaseException as error:
         os.killpg(child.pid, signal.SIGKILL)
@@ -110,10 +118,10 @@ def run(asked: argparse.Namespace) -> None:
         if not isinstance(error, subprocess.TimeoutExpired):
             raise
         print("the budget is spent; the same command goes on from here", flush=True)
-    else:
-        if code:
-            sys.exit(code)
-    pack(asked.archive, asked.limit * 1e6, asked.cells)
+    if not code or ASKED.exists():  # where a part failed, the rest comes home
+        pack(asked.archive, asked.limit * 1e6, asked.cells)
+    if code:
+        sys.exit(code)
 
 
 def named(cells: str | None, known: Iterable[str]) -> list[str]:
@@ -145,7 +153,13 @@ def work(asked: argparse.Namespace) -> None:
                 allowed = seeds.get(dataset) or content["seeds"]
                 overrides.setdefault(dataset, {})["seeds"] = allowed[:count]
             wanted = tasks(plan(content), named(asked.cells, content["methods"]))
-            done = in_order(pool, asked.jobs, wanted, prepared)
+            try:
+                done = in_order(pool, asked.jobs, wanted, prepared)
+            except BrokenExecutor:
+                raise UserError(
+                    "a process at work was killed, for lack of memory perhaps; the same command goes on, with fewer "
+                    "--jobs, or with --cells that leave the largest cell out"
+                ) from None
             prepared = {task for task in done if task[0] == "data"}
 
 
@@ -184,7 +198,9 @@ def in_order(pool: Executor, jobs: int, waiting: dict[Task, list[Task]], prepare
             return done
         for future in wait(running, return_when=FIRST_COMPLETED).done:
             task = running.pop(future)
-            if error := future.exception():
+            if isinstance(error := future.exception(), BrokenExecutor):
+                raise error
+            if error:
                 print(f"failed: {' '.join(task)}: {error}", flush=True)
             else:
                 done.add(task)

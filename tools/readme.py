@@ -221,7 +221,8 @@ def block(name: str, page: Path) -> str:
             for line in stale:
                 _log.warning("%s", line)
             covered = coverage(read_reported(layout.REPORTED), all_rows(), absent, commands)
-            return coverage_block(covered, swept_sentence(all_rows(), sweeps()))
+            swept = swept_sentence(all_rows(), sweeps(), {grid: current_sweeps(grid) for grid in GRIDS})
+            return coverage_block(covered, swept)
     raise UserError(f"{page}: nothing writes a block named '{name}'; tools/readme.py says which there are")
 
 
@@ -238,6 +239,12 @@ def current(grid: str) -> frozenset[tuple[str, str]]:
     """
     with contextlib.chdir(grids.folder(grid)):
         return frozenset((one.dataset, one.cell) for one in provenance.judge() if not one.reason)
+
+
+def current_sweeps(grid: str) -> frozenset[str]:
+    """Return the sweeps of a grid whose committed results are of the code, settings and data as they are."""
+    with contextlib.chdir(grids.folder(grid)):
+        return frozenset(one.cell for one in provenance.judge_sweeps() if not one.reason)
 
 
 def by_grid() -> dict[str, frozenset[tuple[str, str]]]:

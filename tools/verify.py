@@ -1,6 +1,6 @@
 """Say which committed results are those of the present code; or read every object of DVC's cache or of a remote.
 
-python tools/verify.py                   the results of every grid: how many cells are current, and why others are not
+python tools/verify.py                   what is current of every grid, cells and sweeps, and why the rest is not
 python tools/verify.py objects           the cache: objects that are not what their names say are removed
 python tools/verify.py objects REMOTE    a remote, by its name in .dvc/config
 
@@ -59,6 +59,9 @@ def judge_results() -> None:
         for reason, names in cells.items():
             rest = "all others" if current else "all"
             print(f"    {reason}: {rest if len(names) + current == len(verdicts) else ', '.join(names)}")
+        sweeps = list(provenance.judge_sweeps())
+        if older := [sweep.cell for sweep in sweeps if sweep.reason]:
+            print(f"    {len(older)} of {len(sweeps)} sweeps are not: {', '.join(older)}")
 
 
 def read_objects(remote: str) -> None:

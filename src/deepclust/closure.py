@@ -30,7 +30,7 @@ PLUMBING = {
     "nets/__init__.py": "finds a network's file by its name: tests/nets/test_networks.py",
     "runs.py": "which seed runs, and where its files go: tests/test_runs.py",
     "script.py": "arguments, locks and exit codes: tests/test_script.py",
-    "settings.py": "values of settings are in the plan: tests/test_config.py",
+    "settings.py": "values of settings are in the plan; ranges of augmentation are held: tests/test_config.py",
     "training/checkpoint.py": "a resumed training ends with the same bits: tests/training/test_checkpoint.py",
     "training/replay.py": "a replayed step is the step: tests/training/test_replay.py",
     "training/rows.py": "rows of the data, wherever they are: tests/training/test_rows.py",

@@ -28,7 +28,7 @@ _NOT_LOCKED = "not run yet"
 
 @dataclass(frozen=True)
 class Verdict:
-    """The verdict on one cell; a current cell has no reason."""
+    """The verdict on one cell or sweep; a current one has no reason."""
 
     dataset: str
     cell: str
@@ -37,21 +37,39 @@ class Verdict:
 
 def judge() -> Iterator[Verdict]:
     """Yield a verdict on each cell of the grid in whose folder this runs."""
-    params = config.load()
-    locked = (read_yaml("dvc.lock") or {}).get("stages", {}) if Path("dvc.lock").exists() else {}
-    made, told, averaged = recorded(), _told(), _averaged()
+    params, locked, made, told, averaged = config.load(), _locked(), recorded(), _told(), _averaged()
     for dataset in params.datasets:
         resolved = config.resolve(params, dataset)
         planned = {unit.path.as_posix(): unit for unit in planning.units(params, dataset)}
         for name, cell in resolved.cells.items():
-            stages = [f"{stage}@{dataset}" for stage in ("fetch", "prepare", "graph")]
-            stages += [f"pretrain@{dataset}-{cell.network}"] if cell.network else []
-            stages += [f"{stage}@{dataset}-{name}" for stage in ("cluster", "evaluate")]
+            stages = [*_before(dataset, cell), *(f"{stage}@{dataset}-{name}" for stage in ("cluster", "evaluate"))]
             reasons = (reason for stage in stages if (reason := _why_stale(stage, locked, made, planned)))
             reason = next(reasons, "") or _why_untold(dataset, name, told, averaged)
             if reason == _NOT_LOCKED and (layout.REPORTS / "runs" / dataset / f"{name}.json").exists():
                 reason = "results of an older pipeline, of which dvc.lock knows nothing"
             yield Verdict(dataset, name, reason)
+
+
+def judge_sweeps() -> Iterator[Verdict]:
+    """Yield a verdict on each sweep of that grid, by its name; the tables of its points are not read."""
+    params, locked, made = config.load(), _locked(), recorded()
+    for name, sweep in params.sweeps.items():
+        cell = config.resolve(params, sweep.dataset).cells[sweep.cell]
+        planned = {unit.path.as_posix(): unit for unit in planning.units(params, sweep.dataset)}
+        own = (f"{stage}@{sweep.dataset}-{name}" for stage in ("sweep", "evaluate_sweep"))
+        reasons = (_why_stale(stage, locked, made, planned) for stage in (*_before(sweep.dataset, cell), *own))
+        yield Verdict(sweep.dataset, name, next(filter(None, reasons), ""))
+
+
+def _locked() -> Stages:
+    """Return the stages that ran, by name, with what they read and wrote."""
+    return (read_yaml("dvc.lock") or {}).get("stages", {}) if Path("dvc.lock").exists() else {}
+
+
+def _before(dataset: str, cell: config.Cell) -> list[str]:
+    """Return the stages that a cell's fits build on."""
+    names = [f"{stage}@{dataset}" for stage in ("fetch", "prepare", "graph")]
+    return names + ([f"pretrain@{dataset}-{cell.network}"] if cell.network else [])
 
 
 def _why_stale(stage: str, locked: Stages, made: Mapping[str, str], planned: Mapping[str, planning.Unit]) -> str:

@@ -52,6 +52,10 @@ def run_as_script(main: Callable[..., None], *, is_stage: bool = True) -> None:
     except BrokenPipeError:  # nobody reads on: `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(1)
+    except FileNotFoundError as error:
+        if not (is_stage and str(error.filename).startswith("data/")):
+            raise
+        sys.exit(_complain(f"{error.filename} is not there; `dvc repro` in the grid's folder makes what a stage reads"))
     except OSError as error:
         if error.errno not in _STORAGE:
             raise

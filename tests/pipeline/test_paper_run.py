@@ -6,18 +6,21 @@ import json
 import re
 import runpy
 import shutil
+import signal
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from ruamel.yaml import YAML
 
 from deepclust import config
 from deepclust.errors import UserError
 from deepclust.files import read_yaml
-from tests.pipeline.conftest import ROOT, TINY, Workspace
+from tests.pipeline.conftest import DEADLINE, ROOT, TINY, Workspace, running
 
 pytestmark = pytest.mark.xdist_group("shared")
 
@@ -88,6 +91,19 @@ def test_the_next_run_goes_on_where_the_budget_ended_the_last(
     said = workspace.run(*alone, "--budget", "600")
     assert "seeds {'few': [0, 1]}" in said
     assert one.items() < finished().items()
+
+
+def test_a_run_that_is_told_to_end_leaves_no_worker(tiny: Workspace, tmp_path: Path) -> None:
+    """A worker that went on would train beside the next run, in the same folders."""
+    workspace = tiny.copy(tmp_path / "project")
+    command = [sys.executable, "tools/paper_run.py", *RUN[2:], "--budget", "600"]
+    with running(workspace.cold, *command) as run:
+        parent = psutil.Process(run.process.pid)
+        run.wait_until(lambda: bool(parent.children()))
+        found = parent.children()
+        run.process.terminate()
+        assert run.process.wait(DEADLINE) == 128 + signal.SIGTERM
+    assert not any(worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE for worker in found)
 
 
 def test_named_cells_alone_run_in_their_order_and_are_packed_with_the_settings_they_have(

@@ -113,10 +113,13 @@ def test_a_papers_sweep_says_which_of_ours_stands_beside_it(root: Path, placed: 
     assert "sweep" not in tables["ulhe_dc_table_1"][0].caption
     (one,) = later
     assert sweeps_beside(placed, [(one[0], one[1][one[1]["seed"] == 1])]) == ["later (1 seed a point)"]
-    said = swept_sentence(pd.concat([placed.assign(grid="first"), placed.assign(grid="second")]), {"first": sweeps})
+    both = pd.concat([placed.assign(grid="first"), placed.assign(grid="second")])
+    said = swept_sentence(both, {"first": sweeps}, {"first": {"weights"}})
     assert said.startswith("1 of the numbers with ours are points of the papers' sweeps.")
     assert said.endswith(": `first`: weights (2 seeds a point, epochs = 6).")
-    assert swept_sentence(placed.assign(grid="first", setting=""), {"first": sweeps}) == ""
+    said = swept_sentence(placed.assign(grid="first"), {"first": sweeps}, {"first": set()})
+    assert said.endswith(": `first`: weights (2 seeds a point, epochs = 6) †.")
+    assert swept_sentence(placed.assign(grid="first", setting=""), {"first": sweeps}, {"first": set()}) == ""
 
 
 def test_a_point_links_to_no_run_record_of_its_cell(placed: pd.DataFrame) -> None:

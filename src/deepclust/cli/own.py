@@ -8,6 +8,7 @@ import itertools
 import json
 import logging
 import math
+import os
 import re
 import secrets
 import shlex
@@ -23,13 +24,14 @@ from typing import Any
 
 import numpy as np
 
-from deepclust import __version__, execution, methods, nets
+from deepclust import __version__, execution, instructions, methods, nets
 from deepclust.cli._lines import aligned, say
 from deepclust.cli._room import PAGE, RECORD, kept_beside, room
 from deepclust.cli.catalogue import APART
 from deepclust.closure import code_of, digest_of
 from deepclust.errors import NotApplicable, SeedFailed, UserError
 from deepclust.files import read_array, write_array, write_json, write_text
+from deepclust.methods._saving import versions
 from deepclust.settings import as_plain, checked, names_of
 
 _log = logging.getLogger("deepclust.cluster")
@@ -485,8 +487,11 @@ class _Kept(dict[tuple[int, int], np.ndarray]):
 
 def _key(asked: argparse.Namespace, data: Any, given: dict[str, Any]) -> dict[str, Any]:
     """Return what the labels of a fit depend on beside K and the seed, as JSON has it."""
-    code = digest_of(code_of([], [methods.module(asked.method), *map(nets.module, nets.names())]))
-    run = {"method": asked.method, "settings": given, "device": asked.device, "threads": asked.threads, "code": code}
+    modules = [methods.module(asked.method), *map(nets.module, nets.names())]
+    modules += ["deepclust.selection", "deepclust.execution", execution.FOR_TRAININGS]
+    run = {"method": asked.method, "settings": given, "device": asked.device, "threads": asked.threads}
+    run |= {"code": digest_of(code_of([], modules)), "instructions": os.environ.get(instructions.VARIABLE)}
+    run |= {"versions": versions("numpy", "scipy", "scikit-learn", "torch")}
     shape = list(data.image_shape) if data.image_shape else None
     return run | {"data": replace(data, y=None).digest, "image_shape": shape}
 

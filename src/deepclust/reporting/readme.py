@@ -378,10 +378,13 @@ def coverage_block(covered: pd.DataFrame, swept: str = "") -> str:
     return "\n\n".join(blocks)
 
 
-def swept_sentence(comparison: pd.DataFrame, sweeps: Mapping[str, Sequence[Evaluated]]) -> str:
+def swept_sentence(
+    comparison: pd.DataFrame, sweeps: Mapping[str, Sequence[Evaluated]], current: Mapping[str, Container[str]]
+) -> str:
     """Return how many numbers with ours are points of the papers' sweeps, and what ours are; empty for none.
 
-    `comparison` has the results of `swept.place` for grids named in the column `grid`, `sweeps` the grids' own.
+    `comparison` has the results of `swept.place` for grids named in the column `grid`, `sweeps` the grids' own, and
+    `current` the names of those that are of the code, settings and data as they are.
     """
     of_sweeps = (comparison["setting"] != "") & (comparison["metric"] != shares.METRIC)
     rows = comparison[of_sweeps & comparison["difference"].notna()]
@@ -389,7 +392,7 @@ def swept_sentence(comparison: pd.DataFrame, sweeps: Mapping[str, Sequence[Evalu
     if points.empty:
         return ""
     ours = [
-        f"`{grid}`: {text}"
+        f"`{grid}`: {text}{'' if text.partition(' (')[0] in current[grid] else ' †'}"
         for grid, of_grid in sweeps.items()
         for text in sweeps_beside(rows[rows["grid"] == grid], of_grid)
     ]
