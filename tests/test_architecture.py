@@ -28,8 +28,8 @@ ALLOWED = {
     "reporting": {"metrics"},
     "config": {"datasets", "instructions", "methods", "nets"},
     "consensus": {"metrics"},
-    "cli": {"closure", "config", "datasets", "execution", "grids", "methods", "metrics", "nets", "reporting", "results"}
-    | {"script", "selection", "training", "_version"},
+    "cli": {"closure", "config", "datasets", "execution", "grids", "instructions", "methods", "metrics", "nets"}
+    | {"reporting", "results", "script", "selection", "training", "_version"},
 }
 RANDOM_DRAWS = {"rand", "randn", "randint", "randperm", "normal", "bernoulli", "multinomial", "poisson"}
 INITIAL_DRAWS = {"uniform", "normal", "trunc_normal", "orthogonal"}

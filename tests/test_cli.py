@@ -795,6 +795,12 @@ def test_a_grid_that_is_being_written_is_listed_with_its_fault(
     assert re.search(r"^half .* cannot be read: .*half/params\.yaml: nothing stands here", half)
 
 
+@pytest.mark.parametrize("command", ["run", "report", "compare"])
+def test_an_empty_name_of_a_grid_is_not_the_default_one(command: str) -> None:
+    with pytest.raises(UserError, match="GRID is empty"):
+        main(command, "")
+
+
 def test_a_method_is_shown_with_its_settings(capsys: pytest.CaptureFixture[str]) -> None:
     text = said(capsys, "methods", "idec")
     assert text.startswith("idec: Guo, Gao, Liu and Yin 2017\n")

@@ -16,7 +16,7 @@ import scipy.sparse as sp
 from deepclust import files
 from deepclust import mapped as of_files
 from deepclust.errors import UserError
-from deepclust.files import read_json, read_yaml
+from deepclust.files import read_json, read_yaml, to_json
 
 
 class Unwritable:
@@ -189,3 +189,9 @@ def test_sparse_matrices_have_the_same_bytes_by_every_version_of_python(tmp_path
 def test_sha256_is_that_of_the_bytes(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"abc")
     assert files.sha256(tmp_path / "x") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_a_truth_value_of_numpy_is_one_of_json() -> None:
+    assert to_json({"converged": np.float64(1.0) > 0, "n": np.int64(3)}) == '{\n  "converged": true,\n  "n": 3\n}\n'
+    with pytest.raises(TypeError, match="set is no JSON"):
+        to_json({"a": {1}})

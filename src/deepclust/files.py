@@ -45,8 +45,17 @@ def write_text(path: Path | str, text: str) -> None:
 
 
 def to_json(value: Any) -> str:
-    """Return sorted, indented JSON with a final newline; NaN and infinity are refused, as JSON has none."""
-    return json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n"
+    """Return sorted, indented JSON with a final newline; NaN and infinity are refused, as JSON has none.
+
+    A number or truth value of NumPy is written as Python's.
+    """
+    return json.dumps(value, indent=2, sort_keys=True, allow_nan=False, default=_plain) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} is no JSON")
 
 
 def write_json(path: Path | str, value: Any) -> None:

@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     one = command("run", "clone:run", "run a grid, or what of it changed, as make repro does")
     report = command("report", "clone:report", "write a grid's report from the cells evaluated so far")
     for grid in (one, report):
-        grid.add_argument("grid", nargs="?", default="", metavar="GRID", help="default: the grid of the clone's root")
+        grid.add_argument("grid", nargs="?", metavar="GRID", help="default: the grid of the clone's root")
     one.add_argument(
         "--only", metavar="STAGES", help="'evaluate@usps-*': stages of such a name, and what they build on"
     )
@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     beside.add_argument("--jobs", type=int, metavar="N", help="so many stages side by side on this machine")
     beside.add_argument("--scheduler", metavar="ADDRESS", help="stages on a Dask cluster, tcp://HOST:PORT")
     compare = command("compare", "clone:compare", "say whether a grid's scores agree with those of a commit")
-    compare.add_argument("grid", nargs="?", default="", metavar="GRID", help="default: the grid of the clone's root")
+    compare.add_argument("grid", nargs="?", metavar="GRID", help="default: the grid of the clone's root")
     compare.add_argument("commit", nargs="?", default="HEAD", metavar="COMMIT", help="default: HEAD")
     verify = command("verify", "clone:verify", "say which committed results are current")
     verify.add_argument(

@@ -35,10 +35,17 @@ def grids(_: argparse.Namespace) -> None:
     say("CELLS: methods with their settings, on each data set. SEEDS: runs of each cell. See docs/grids.md.")
 
 
+def _named(grid: str | None) -> str:
+    """Return the grid that was asked for, or the default one; an empty name is a shell's variable that is not set."""
+    if grid == "":
+        raise UserError("GRID is empty; name one that `deepclust grids` lists, or leave it out for the default grid")
+    return grid or _grids.default()
+
+
 def run(asked: argparse.Namespace) -> None:
     """Run a grid in its folder; what is up to date is not run again."""
     _require_clone()
-    folder = _grids.folder(asked.grid or _grids.default())
+    folder = _grids.folder(_named(asked.grid))
     _script("stages/plan.py", "table", *([asked.grid] if asked.grid else []), folder=layout.PROJECT)
     beside = asked.scheduler or (None if asked.jobs is None else str(asked.jobs))
     if asked.only:  # dvc repro --glob says nothing where no stage has such a name
@@ -53,13 +60,13 @@ def run(asked: argparse.Namespace) -> None:
 def compare(asked: argparse.Namespace) -> None:
     """Judge a grid's scores beside those of a commit."""
     _require_clone()
-    _script("tools/compare.py", asked.grid or _grids.default(), asked.commit, folder=layout.PROJECT)
+    _script("tools/compare.py", _named(asked.grid), asked.commit, folder=layout.PROJECT)
 
 
 def report(asked: argparse.Namespace) -> None:
     """Write a grid's report from the small files in git."""
     _require_clone()
-    folder = _grids.folder(asked.grid or _grids.default())
+    folder = _grids.folder(_named(asked.grid))
     _script("stages/report.py", folder=folder)
     say(str(folder / layout.REPORTS / "index.html"))
 

@@ -30,7 +30,7 @@ from deepclust.cli._room import PAGE, RECORD, kept_beside, room
 from deepclust.cli.catalogue import APART
 from deepclust.closure import code_of, digest_of
 from deepclust.errors import NotApplicable, SeedFailed, UserError
-from deepclust.files import read_array, write_array, write_json, write_text
+from deepclust.files import read_array, to_json, write_array, write_json, write_text
 from deepclust.methods._saving import versions
 from deepclust.settings import as_plain, checked, names_of
 
@@ -568,6 +568,7 @@ def _write(
         captions = {}
         say(f"no more figures: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
     files = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    record = json.loads(to_json(record))  # plain values, for the page as for the file
     write_json(folder / RECORD, record | {"files": sorted([*files, RECORD, PAGE])})
     sizes = np.bincount(labels, minlength=asked.n_clusters)
     title = f"{Path(asked.data).name}: {asked.n_clusters} clusters by {asked.method}"
