@@ -629,6 +629,15 @@ def test_labels_of_arrays_and_images_are_counted_where_k_is_not_known(here: Path
 
 
 @pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("undrawn")
+def test_the_reader_speaks_of_options_and_says_a_thing_once(here: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (here / "t.csv").write_text('a,b,note,kind\n1,2,"x\ny",p\n3,4,z,q\n5,6,z,q\n1,2,z,p\n')
+    cluster("t.csv", "-k", "auto", "--labels", "kind", "--columns", "a,b")
+    said = [message for message in caplog.messages if "holds line breaks" in message]
+    assert len(said) == 1
+    assert said[0].startswith("t.csv, row 1, column 'note'")
+
+
 def test_without_a_graph_there_is_no_auto(flowers: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("deepclust.selection.LARGEST_GRAPH", 59)
     with pytest.raises(UserError, match=r"^-k auto reads the exact graph of neighbours, for 59 samples at most"):

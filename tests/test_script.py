@@ -200,3 +200,14 @@ def test_a_reader_that_has_read_enough_ends_it_without_a_word(tmp_path: Path) ->
         ["sh", "-c", f"{sys.executable} -c '{program}' | head -1"], capture_output=True, text=True, cwd=tmp_path
     )
     assert (done.stdout, done.stderr) == ("0\n", "")
+
+
+def test_a_closed_output_costs_its_words_alone(tmp_path: Path) -> None:
+    program = "import pathlib; from deepclust.errors import UserError; from deepclust.script import run_as_script\n"
+    program += "def main():\n    print(1); pathlib.Path('made').touch(); raise UserError('no')\n"
+    program += "run_as_script(main, is_stage=False)"
+    for closed, said in {">&-": "error: no\n", "2>&-": "1\n"}.items():
+        command = f'{sys.executable} -c "{program}" {closed}'
+        done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, cwd=tmp_path)
+        assert (done.returncode, done.stdout + done.stderr) == (2, said)
+        (tmp_path / "made").unlink()

@@ -33,6 +33,9 @@ def run_as_script(main: Callable[..., None], *, is_stage: bool = True) -> None:
     arguments `digits kmeans`. A `UserError`, and storage that takes no more, end in one line on stderr and exit code 2,
     Ctrl-C, from the import of this module on, in one line and exit code 130.
     """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the caller, `>&-`
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8"))
     logging.basicConfig(format="%(message)s")
     codecs.register_error("plain", _plainly)
     if isinstance(sys.stdout, io.TextIOWrapper):

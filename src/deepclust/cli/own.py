@@ -200,13 +200,12 @@ def _read(asked: argparse.Namespace, wanted: int | range | str) -> tuple[Any, di
     }
     if asked.scale is None and (kind or asked.array):
         settings["scale"] = "feature" if kind in _own.TABLES else "global"
-    for reader in ("", ".arrays"):
-        logging.getLogger(f"deepclust.datasets._own{reader}").addFilter(_reword)
     try:
         own = validated(Own, settings, "").model_dump(exclude={"path"})
-        if not isinstance(wanted, int) and asked.labels:
-            own["n_clusters"] = _n_classes(path, own)
-        data = _own.prepare(_NAME, path, **own)
+        with _reader_in_options():
+            if not isinstance(wanted, int) and asked.labels:
+                own["n_clusters"] = _n_classes(path, own)
+            data = _own.prepare(_NAME, path, **own)
     except UserError as error:
         raise UserError(_in_options(str(error))) from None
     if isinstance(wanted, range) and wanted[-1] >= len(data.X):
@@ -236,9 +235,25 @@ def _n_classes(path: Path, own: dict[str, Any]) -> int:
     return len(found.labels[0]) if found.labels else 1
 
 
-def _reword(record: logging.LogRecord) -> bool:
-    record.msg, record.args = _in_options(record.getMessage()), ()
-    return True
+@contextmanager
+def _reader_in_options() -> Iterator[None]:
+    """Have what the reader logs in the words of this command, and once: where K is not given, labels are read twice."""
+    told = set[str]()
+
+    def reworded(record: logging.LogRecord) -> bool:
+        record.msg, record.args = _in_options(record.getMessage()), ()
+        is_new = record.msg not in told
+        told.add(record.msg)
+        return is_new
+
+    readers = [logging.getLogger(f"deepclust.datasets._own{module}") for module in ("", ".arrays", ".tables")]
+    for reader in readers:
+        reader.addFilter(reworded)
+    try:
+        yield
+    finally:
+        for reader in readers:
+            reader.removeFilter(reworded)
 
 
 def _numbers(text: str) -> list[int]:
