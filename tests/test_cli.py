@@ -13,11 +13,13 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
 from PIL import Image
 
 from deepclust import __version__, datasets, grids, layout, methods
@@ -751,6 +753,13 @@ def test_names_of_the_users_stay_as_they_are(here: Path) -> None:
         UserError, match=r"^--image-shape \(1, 4, 1\) is .* in image_shape.npy, .*; leave --image-shape"
     ):
         cluster("image_shape.npy", "-k", "2", "--image-shape", "1,4,1")
+
+
+def test_words_of_the_reader_that_are_no_settings_stay_words(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sp.save_npz(here / "big.npz", sp.eye(2000, format="csr"))
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=1))
+    with pytest.raises(UserError, match=r"; it is sparse, and made dense: take fewer rows or columns$"):
+        cluster("big.npz", "-k", "2")
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,6 @@ def test_labels_that_are_none_are_refused(tmp_path: Path, text: str, message: st
         ("NA,0.1\n1,0.2\n2,0.3\n", {}, "the first row is values, NA, 0.1; set header: false if it is data"),
         ("inf,0.1\n1,0.2\n2,0.3\n", {}, "the first row is values, inf, 0.1; set header: false if it is data"),
         ("\na,b\n1,2\n2,4\n", {}, "; the first line is empty: remove it$"),
-        ("", {}, "; the file is empty$"),
         ("u,0,3\nv,2,5\nw,4,4\n", {"index": True}, "the first row is values, 0, 3; set header: false if it is data"),
         ("a,b,a\n1,2,3\n4,5,6\n", {}, "t.csv has several columns 'a'; rename all but one"),
         ("1,1\n1,2\n2,4\n", {"header": True}, "t.csv has several columns '1'"),

@@ -280,7 +280,7 @@ def _in_options(message: str) -> str:
     ahead = rf"^own\.{_NAME}\.|^data set '{_NAME}': |^(?=image_shape(?: is| of|\.\d))"
     message = re.sub(rf"({ahead})({_SPOKEN})\b(: |=)?", _as_option, message)
     parts = re.split(r"('[^']*')", message)  # what is quoted is the user's, as is a file of such a name
-    inside = rf"(\b(?:under|set|smaller|or|leave) )({_SPOKEN})\b(?!\.\w)(: |=)?"
+    inside = rf"(\b(?:under|set|smaller|(?<!rows )or|leave) )({_SPOKEN})\b(?!\.\w)(: |=)?"
     parts[::2] = (re.sub(inside, _as_option, part) for part in parts[::2])
     return "".join(parts)
 

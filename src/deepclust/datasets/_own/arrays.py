@@ -46,7 +46,7 @@ def read(at: str, path: Path, array: str | None, labels: str | None, *, edges: b
     classes = None if labels is None else _labels(at, path, content, labels, X.shape[0])
     if isinstance(X, sp.csr_matrix):
         if not edges:
-            require_memory(f"{at}: {file.name}", *X.shape, "it is sparse, and made dense: take fewer rows or features")
+            require_memory(f"{at}: {file.name}", *X.shape, "it is sparse, and made dense: take fewer rows or columns")
         return Read([X], classes)
     if edges:
         raise UserError(

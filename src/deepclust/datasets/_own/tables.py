@@ -165,7 +165,7 @@ class _File:
         if start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
             return "; it looks like UTF-16: set encoding: utf-16"
         if isinstance(error, pd.errors.EmptyDataError):
-            return "; the first line is empty: remove it" if start else "; the file is empty"
+            return "; the first line is empty: remove it"
         if _LONGER.search(str(error)):
             return "; name every column, take out separators that end rows, or quote text that holds one"
         return "; set encoding, such as cp1252" if isinstance(error, UnicodeError) else ""
