@@ -1,6 +1,6 @@
 """The plan of a grid: for each unit of work its settings, its seeds and the code that decides its result."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from functools import cache, partial
 from pathlib import Path
@@ -21,16 +21,20 @@ class Unit(NamedTuple):
     files: dict[str, str]
 
 
-def units(config: Config, dataset: str) -> Iterator[Unit]:
-    """Yield the plan of every unit of one data set."""
+def units(config: Config, dataset: str, own_files: Mapping[str, str] | None = None) -> Iterator[Unit]:
+    """Yield the plan of every unit of one data set.
+
+    `own_files` are the digests of own data by file, in place of those that the stage `own` wrote last.
+    """
     resolved = resolve(config, dataset)
     seeds = {"seeds": config.seeds_of(dataset)}
     compute = resolved.compute.model_dump()
     unit = partial(_unit, dataset)
     if own := config.own.get(dataset):
         settings = own.model_dump(exclude={"path"})
-        digests = read_json(path) if (path := layout.DIGESTS / f"{dataset}.json").exists() else {}  # not run yet
-        yield unit("fetch", "", {"own": {"path": own.path, "files": digests}})
+        if own_files is None:
+            own_files = read_json(path) if (path := layout.DIGESTS / f"{dataset}.json").exists() else {}  # not run yet
+        yield unit("fetch", "", {"own": {"path": own.path, "files": own_files}})
         yield unit("prepare", "", {"own": {"file": Path(own.path).name, "settings": settings}})
     else:
         yield unit("fetch", "", {}, f"deepclust.datasets.{dataset}")

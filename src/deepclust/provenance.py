@@ -3,7 +3,7 @@
 dvc.lock holds the plan, the inputs and the outputs of every stage's last run. A cell is current if every stage behind
 its numbers ran by the plan that would be made now, on the outputs of the stages before it, if the files in `reports/`
 are those that were written, and if the tables of all cells, from which pages are made, have its scores. The verdict
-needs neither data nor cache.
+needs neither data nor cache; files of own data are read where they are.
 """
 
 import csv
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from deepclust import config, layout, planning
+from deepclust.datasets import _own
 from deepclust.files import read_json, read_yaml, to_json
 from deepclust.integrity import md5, recorded
 from deepclust.metrics import EXTERNAL, INTERNAL
@@ -40,7 +41,7 @@ def judge() -> Iterator[Verdict]:
     params, locked, made, told, averaged = config.load(), _locked(), recorded(), _told(), _averaged()
     for dataset in params.datasets:
         resolved = config.resolve(params, dataset)
-        planned = {unit.path.as_posix(): unit for unit in planning.units(params, dataset)}
+        planned = _planned(params, dataset)
         for name, cell in resolved.cells.items():
             stages = [*_before(dataset, cell), *(f"{stage}@{dataset}-{name}" for stage in ("cluster", "evaluate"))]
             reasons = (reason for stage in stages if (reason := _why_stale(stage, locked, made, planned)))
@@ -55,10 +56,17 @@ def judge_sweeps() -> Iterator[Verdict]:
     params, locked, made = config.load(), _locked(), recorded()
     for name, sweep in params.sweeps.items():
         cell = config.resolve(params, sweep.dataset).cells[sweep.cell]
-        planned = {unit.path.as_posix(): unit for unit in planning.units(params, sweep.dataset)}
+        planned = _planned(params, sweep.dataset)
         own = (f"{stage}@{sweep.dataset}-{name}" for stage in ("sweep", "evaluate_sweep"))
         reasons = (_why_stale(stage, locked, made, planned) for stage in (*_before(sweep.dataset, cell), *own))
         yield Verdict(sweep.dataset, name, next(filter(None, reasons), ""))
+
+
+def _planned(params: config.Config, dataset: str) -> dict[str, planning.Unit]:
+    """Return by path the plans that would be made now; own data that is elsewhere counts as it was."""
+    own = params.own.get(dataset)
+    files = _own.digests(own.path) if own and Path(own.path).exists() else None
+    return {unit.path.as_posix(): unit for unit in planning.units(params, dataset, files)}
 
 
 def _locked() -> Stages:
@@ -161,6 +169,8 @@ def _difference(stage: str, unit: planning.Unit) -> str:
     dataset, _, cell = names.partition("-")
     record = layout.REPORTS / "runs" / dataset / f"{cell}.json"
     known = layout.REPORTS / "code.json"
+    if kind == "fetch" and "own" in unit.content:
+        return "other files, code or settings"
     if kind != "cluster" or not record.exists() or not known.exists():
         return "other code or settings"
     seeds = read_run(record)["seeds"]

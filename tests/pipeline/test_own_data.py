@@ -95,7 +95,11 @@ def test_unlabelled_data_is_judged_by_internal_metrics_and_the_report_says_so(ow
 def test_changed_labels_reach_the_evaluation_of_that_data_alone(own: tuple[Workspace, Repro], tmp_path: Path) -> None:
     workspace = own[0].copy(tmp_path / "project")
     text = workspace.read("mine/flowers.csv")
+    assert workspace.run("python", "tools/verify.py").startswith("tiny: 4 of 4 cells are of the code, settings and")
     workspace.write("mine/flowers.csv", text.replace("rose", "lily", 1))
+    said = workspace.run("python", "tools/verify.py").splitlines()
+    assert said[0].startswith("tiny: 2 of 4 cells are")
+    assert said[1] == "    fetch: other files, code or settings: all others"
     expected = {"plan", "report", "own@flowers", "fetch@flowers", "prepare@flowers"}
     expected |= {stage for stage in stages_of(workspace, dataset="flowers") if stage.startswith("evaluate@")}
     assert workspace.repro().ran == expected
