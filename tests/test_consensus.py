@@ -3,6 +3,7 @@
 import itertools
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from deepclust.consensus import consensus
@@ -90,6 +91,10 @@ def test_clusters_left_over_have_no_vote() -> None:
         (
             [TRUTH.astype(np.uint64) + 2**63],
             "^labelings must have names in int64, got larger ones; number the clusters",
+        ),
+        (
+            pd.DataFrame({"first": TRUTH, "second": TRUTH}),
+            r"^labelings must be a sequence of arrays, got a data frame;",
         ),
         ([TRUTH[None]], r"^labelings must be a non-empty vector of integers, got shape \(1, 15\)"),
     ],

@@ -238,7 +238,11 @@ def test_criteria_do_not_depend_on_the_unit_of_the_samples(scale: float) -> None
 
 @pytest.mark.parametrize(
     ("X", "random_state", "message"),
-    [([[0.0], [1]], -1, r"^random_state must be an integer in \[0, 2\^32\), got -1$"), ([[0.0], [1]], 0, None)],
+    [
+        ([[0.0], [1]], -1, r"^random_state must be an integer in \[0, 2\^32\), got -1$"),
+        ([[0.0], [1]], 0, None),
+        ("a", 0, "^X must be real"),
+    ],
 )
 def test_a_suggestion_takes_lists_and_proper_seeds(X: Any, random_state: int, message: str | None) -> None:
     if message is None:
@@ -260,6 +264,7 @@ def test_a_suggestion_takes_lists_and_proper_seeds(X: Any, random_state: int, me
         ({"seeds": [-1]}, r"got \[-1\]$"),
         ({"seeds": [0.5]}, r"^seeds must be different integers in .* got \[0.5\]$"),
         ({"n_clusters": 3}, r"^n_clusters must be several integers, such as \[3\] or range\(2, 13\), got 3$"),
+        ({"seeds": 3}, r"^seeds must be several integers, such as \[3\] or range\(3\), got 3$"),
         ({"X": X + 1j}, r"^X must be real numbers of shape \(N, D\), got complex128 of shape \(40, "),
         ({"X": X[:, 0]}, r"^X must be real numbers of shape \(N, D\), got float64 of shape \(40,\)$"),
         ({"X": sp.csr_matrix(X)}, r"^the criteria are of dense samples, got sparse ones; hand in X.toarray\(\)$"),

@@ -41,7 +41,8 @@ def consensus(labelings: Sequence[ArrayLike]) -> Consensus:
     Parameters
     ----------
     labelings : sequence of arrays (N,), integers
-        Names mean nothing across labelings. One labeling is its own consensus.
+        Names mean nothing across labelings. One labeling is its own consensus. A data frame, of which it is not clear
+        whether rows or columns are labelings, is refused.
 
     Raises
     ------
@@ -54,6 +55,10 @@ def consensus(labelings: Sequence[ArrayLike]) -> Consensus:
     such a matching, with the clusters of all samples as the reference; here the runs differ by their seed alone, and
     the one nearest to the others takes its place.
     """
+    if hasattr(labelings, "columns"):
+        raise UserError(
+            "labelings must be a sequence of arrays, got a data frame; [*table.to_numpy().T] are its columns"
+        )
     if not len(labelings):
         raise UserError("labelings must be at least one, got none")
     arrays = [integers("labelings", labels) for labels in labelings]

@@ -81,7 +81,7 @@ def suggest_n_clusters(X: Any, *, graph: Any = None, random_state: int = 0) -> S
     Raises
     ------
     UserError
-        For a single sample, or a graph that is none or has no edge.
+        For samples that are no numbers (N, D) or a single one, or a graph that is none or has no edge.
 
     Notes
     -----
@@ -92,7 +92,7 @@ def suggest_n_clusters(X: Any, *, graph: Any = None, random_state: int = 0) -> S
     and Amaral, "Modularity from fluctuations in random graphs", Physical Review E 2004). The highest value has near
     ties: read `tried`.
     """
-    X = X if sp.issparse(X) else np.asanyarray(X)
+    X = X if sp.issparse(X) else _samples(X)
     if not (isinstance(random_state, int | np.integer) and 0 <= random_state < 2**32):
         raise UserError(f"random_state must be an integer in [0, 2^32), got {random_state!r}")
     W = neighbour_graph(X, N_NEIGHBORS) if graph is None else edge_weights(graph, X.shape[0])
@@ -202,14 +202,11 @@ def sweep(
     """
     if sp.issparse(X):
         raise UserError("the criteria are of dense samples, got sparse ones; hand in X.toarray()")
-    X = np.asanyarray(X)
-    if X.ndim != 2 or X.dtype.kind not in "fiubO":
-        raise UserError(f"X must be real numbers of shape (N, D), got {X.dtype} of shape {X.shape}")
+    X = _samples(X)
     X = X if X.dtype.kind == "f" else X.astype(np.float64)
-    if not np.iterable(n_clusters):
-        raise UserError(
-            f"n_clusters must be several integers, such as [{n_clusters}] or range(2, 13), got {n_clusters}"
-        )
+    for name, several, example in (("n_clusters", n_clusters, "range(2, 13)"), ("seeds", seeds, "range(3)")):
+        if not np.iterable(several):
+            raise UserError(f"{name} must be several integers, such as [{several}] or {example}, got {several}")
     N, counts, seeds = len(X), sorted(set(n_clusters)), list(seeds)
     if not counts or not all(isinstance(K, int | np.integer) and 2 <= K < N for K in counts):
         got = f"{counts[0]} to {counts[-1]}" if counts else "none"
@@ -250,6 +247,14 @@ def sweep(
     voting = [seed for seed in ended if len(np.unique(found[best, seed])) > 1] or ended
     common = consensus([found[best, seed] for seed in voting])
     return Sweep(table, best, fit(best, voting[common.nearest]), common)
+
+
+def _samples(X: Any) -> np.ndarray:
+    """Return X as an array (N, D), or raise UserError."""
+    found = np.asanyarray(X)
+    if found.ndim != 2 or found.dtype.kind not in "fiubO":
+        raise UserError(f"X must be real numbers of shape (N, D), got {found.dtype} of shape {found.shape}")
+    return found
 
 
 def pretrained(method: Any, X: np.ndarray, image_shape: Sequence[int] | None = None) -> Any:
