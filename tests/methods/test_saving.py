@@ -145,6 +145,13 @@ def test_a_folder_without_a_method_is_named(place: str, tmp_path: Path) -> None:
         restore(tmp_path / place)
 
 
+def test_a_file_in_the_folders_place_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "model").write_text("mine")
+    with pytest.raises(UserError, match=r"model is a file; name a folder, in which two files are written$"):
+        load("kmeans")(n_clusters=2).fit([[0.0], [1], [2]]).save(tmp_path / "model")
+    assert (tmp_path / "model").read_text() == "mine"
+
+
 def test_a_class_that_restore_would_not_find_is_not_saved(tmp_path: Path) -> None:
     class Mine(load("ward")):  # type: ignore[misc]
         pass

@@ -118,7 +118,12 @@ def test_a_changed_file_reruns_its_own_stages_and_bad_data_ends_in_one_line(
     assert "error: own.pictures: 07.png is no readable image" in failed.stderr
     assert "Running stage 'fetch@pictures'" in failed.stdout
     assert "@flowers" not in "".join(line for line in failed.stdout.splitlines() if line.startswith("Running"))
-    command = ["python", "stages/prepare.py", "pictures"]
-    alone = subprocess.run(command, cwd=workspace.root, env=workspace.environment, capture_output=True, text=True)
-    assert alone.returncode == 2
-    assert len(alone.stderr.splitlines()) == 1
+    for stage, name, told in (
+        ("prepare", "pictures", "07.png is no readable image"),
+        ("own", "picture", "names no own data 'picture'; it has flowers, pictures"),
+    ):
+        command = ["python", f"stages/{stage}.py", name]
+        alone = subprocess.run(command, cwd=workspace.root, env=workspace.environment, capture_output=True, text=True)
+        assert alone.returncode == 2
+        assert told in alone.stderr
+        assert len(alone.stderr.splitlines()) == 1

@@ -16,7 +16,12 @@ FORMAT = 1  # version of the two files; to be raised when an older deepclust cou
 
 
 def write(folder: Path, facts: dict[str, Any], fitted: dict[str, Any]) -> None:
-    """Write facts about a method as JSON, and its fitted attributes: arrays, dictionaries of arrays, or JSON."""
+    """Write facts about a method as JSON, and its fitted attributes: arrays, dictionaries of arrays, or JSON.
+
+    Raises UserError where a file stands in the folder's place.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file; name a folder, in which two files are written")
     arrays: dict[str, np.ndarray] = {}
     others: dict[str, Any] = {}
     for name, value in fitted.items():
