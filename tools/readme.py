@@ -131,7 +131,7 @@ def renewed(page: Path) -> str:
 def pictures() -> dict[Path, str]:
     """Return every picture of the pages."""
     return {
-        PICTURE: reported_figure(judged(), families()),
+        PICTURE: reported_figure(judged(), families(), by_grid()),
         WINS: wins_figure(contest(), families()),
         GAPS: gaps_figure(gaps()),
         GOES_WITH: factors_figure(described()),
@@ -197,7 +197,8 @@ def block(name: str, page: Path) -> str:
             folder = os.path.relpath(page.absolute().parent, layout.PROJECT)
             return verdicts_block(judged(), reports, folder, by_grid())
         case ["figure"]:
-            return figure_block(judged(), link(PICTURE, page), link(VERDICTS, page))
+            drawn = reported_figure(judged(), families(), by_grid())
+            return figure_block(judged(), drawn, link(PICTURE, page), link(VERDICTS, page))
         case ["wins"]:
             return wins_block(
                 contest(),

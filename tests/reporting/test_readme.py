@@ -172,15 +172,20 @@ def test_the_picture_has_the_papers_own_results_that_were_run_and_its_text_their
         {"paper": "decs", "method": "decs", "dataset": "fashion", "ours": {"acc": 60.0}, "verdict": "near", **said},
         {"paper": "decs", "method": "decs", "dataset": "ytf", "ours": {}, "verdict": NOT_RUN, **said},
     ]
-    judged = pd.DataFrame(rows)
+    judged = pd.DataFrame(rows).assign(grid="grid", cell="decs/own_k")  # a read-out, as current as its cell
     picture = reported_figure(judged, {"decs": "centroids", "dec": "self_training"})
     assert ">decs on usps</text>" in picture
     assert "90.0 → 89.5 ± 0.5" in picture
     assert "decs on fashion" in picture
     assert "ytf" not in picture
-    text = figure_block(judged, "figures/reported.svg", "verdicts.md")
+    text = figure_block(judged, picture, "figures/reported.svg", "verdicts.md")
     assert "](figures/reported.svg)" in text
     assert "2 results of the papers' own methods were run again: 1 reached, 1 near" in text
+    assert "†" not in text
+    older = reported_figure(judged, {"decs": "centroids"}, {"grid": frozenset([("usps", "decs")])})
+    assert ">decs on usps</text>" in older
+    assert ">decs on fashion †</text>" in older
+    assert "†: of older code" in figure_block(judged, older, "figures/reported.svg", "verdicts.md")
 
 
 def test_results_block_shows_a_cell_absent_from_a_dataset_as_not_run(summary: pd.DataFrame) -> None:

@@ -286,28 +286,28 @@ def verdicts_block(
     return "\n\n".join([_explained(count, *blocks), *blocks])
 
 
-def figure_block(judged: pd.DataFrame, picture: str, page: str) -> str:
-    """Return the picture of `reported_figure` with its count; `picture` and the `page` of verdicts by their links."""
+def figure_block(judged: pd.DataFrame, drawn: str, picture: str, page: str) -> str:
+    """Return the picture `drawn` by `reported_figure` with its count; it and the page of verdicts by their links."""
     found = judged[judged["verdict"] != verdicts.NOT_RUN]["verdict"].value_counts()
     said = ", ".join(
         f"{found[name]} {name}" for name in ("exceeded", "reached", "near", "not reached") if name in found
     )
-    return (
-        f"![What five papers report for their own methods, beside ours]({picture})\n\n"
-        f"{found.sum()} results of the papers' own methods were run again: {said} "
-        f"([the rule, and why]({page}))."
-    )
+    count = f"{found.sum()} results of the papers' own methods were run again: {said} ([the rule, and why]({page}))."
+    return f"![What five papers report for their own methods, beside ours]({picture})\n\n{_explained(count, drawn)}"
 
 
-def reported_figure(judged: pd.DataFrame, families: Mapping[str, str]) -> str:
-    """Return a picture (SVG) of the papers' own accuracies beside ours, by paper; `judged` as in `verdicts_block`."""
+def reported_figure(
+    judged: pd.DataFrame, families: Mapping[str, str], current: Mapping[str, Cells] | None = None
+) -> str:
+    """Return a picture (SVG) of the papers' own accuracies beside ours, by paper; arguments as in `verdicts_block`."""
     styles = charts.styles(families)
     groups: dict[str, list[tuple[str, int, float, float, float]]] = {}
     for row in judged[judged["verdict"] != verdicts.NOT_RUN].to_dict("records"):
         printed = next(iter(row["reported"].values()))
         if "acc" in printed:
             values = printed["acc"], row["ours"]["acc"], row["std"]["acc"]
-            line = (f"{row['method']} on {row['dataset']}", styles[row["method"]], *values)
+            older = _older(current[row["grid"]] if current else None, row["dataset"], row["cell"])
+            line = (f"{row['method']} on {row['dataset']}{older}", styles[row["method"]], *values)
             groups.setdefault(PAPERS[row["paper"]].title, []).append(line)
     title = "The papers' own methods: reported ACC, and ours (mean ± std over seeds)"
     return charts.dumbbells(groups, title, ("reported", "ours"))
