@@ -179,7 +179,7 @@ def block(name: str, page: Path) -> str:
             return reported_block(rows[rows["own"]], reports, current=by_grid())
         case ["reported", paper] if paper in PAPERS:
             rows = comparison().query("paper == @paper")
-            shown = rows[rows["own"] | study.in_one_grid(rows, judged())]
+            shown = rows[rows["own"] | study.in_one_grid(rows, judged(), by_grid())]
             return reported_block(shown, reports, read_reduced(), by_grid())
         case ["paired", grid, pair] if grid.endswith(":"):
             grid, sides = grid.removesuffix(":"), pair.split()
@@ -323,7 +323,7 @@ def every_gap() -> pd.DataFrame:
         for grid in GRIDS
         for cell, method in read_table(grid, "summary")[["cell", "method"]].drop_duplicates().to_numpy()
     }
-    return study.differences(judged(), all_rows().query("setting == ''"), cells, families())
+    return study.differences(judged(), all_rows().query("setting == ''"), cells, families(), by_grid())
 
 
 @cache
@@ -395,15 +395,21 @@ def describe_dataset(name: str) -> tuple[str, str, int, Sequence[int] | None, li
     return name, first, declared.n_clusters, declared.image_shape, [PAPERS[paper].title for paper in papers]
 
 
-def describe_grid(grid: str, reports: str) -> tuple[str, str, list[str], int, int, str]:
-    """Return a grid's name, its reports' page if any, its data sets, how many cells it has and are current, its aim."""
+def describe_grid(grid: str, reports: str) -> tuple[str, str, list[str], int, int, Mapping[str, int], str]:
+    """Return a grid's name, its reports' page if any, data sets, numbers of cells, of current ones and of those trained
+    in each precision, and its aim.
+    """
     folder = grids.folder(grid)
     lines = (folder / layout.PARAMS).read_text(encoding="utf-8").splitlines()
     said = " ".join(line.removeprefix("# ") for line in itertools.takewhile(lambda line: line.startswith("#"), lines))
     params = config.load(folder / layout.PARAMS)
     page = f"{reports}/README.md" if (folder / layout.REPORTS / "README.md").exists() else ""
     n_cells = len(params.datasets) * len(params.methods)
-    return grid, page, params.datasets, n_cells, len(current(grid)), re.split(r"(?<=\.) (?=[A-Z])", said)[0]
+    records = [read_run(path)["seeds"] for path in sorted((folder / layout.REPORTS / "runs").glob("*/*.json"))]
+    first = [next(iter(seeds.values())) for seeds in records]
+    precisions = Counter(record["compute"]["precision"] for record in first if record.get("network"))
+    aim = re.split(r"(?<=\.) (?=[A-Z])", said)[0]
+    return grid, page, params.datasets, n_cells, len(current(grid)), dict(precisions.most_common()), aim
 
 
 def describe(name: str) -> tuple[str, str, str, list[str]]:

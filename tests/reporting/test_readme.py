@@ -283,11 +283,14 @@ def test_paired_block_compares_the_seeds_that_finished_in_both_grids() -> None:
     assert older.endswith("†: of older code, settings or data; `make verify` says why.")
 
 
-def test_grids_block_says_how_many_results_are_current() -> None:
-    lines = grids_block([("mine", "../R.md", ["a", "b"], 8, 3, "All | of it."), ("new", "", ["a"], 2, 0, "More.")])
+def test_grids_block_says_how_many_results_are_current_and_their_precision() -> None:
+    mine = ("mine", "../R.md", ["a", "b"], 8, 3, {"float32": 2, "bfloat16": 1}, "All | of it.")
+    other = ("other", "../S.md", ["a"], 2, 2, {"bfloat16": 2}, "Less.")
+    lines = grids_block([mine, other, ("new", "", ["a"], 2, 0, {}, "More.")])
     assert lines.splitlines()[2:] == [
-        r"| [`mine`](../R.md) | a, b | 3 of 8 | All \| of it. |",
-        "| `new` | a | none | More. |",
+        r"| [`mine`](../R.md) | a, b | 3 of 8 | float32 (2), bfloat16 (1) | All \| of it. |",
+        "| [`other`](../S.md) | a | 2 of 2 | bfloat16 | Less. |",
+        "| `new` | a | none |  | More. |",
     ]
 
 

@@ -182,6 +182,10 @@ def test_one_grid_stands_for_a_method_on_a_data_set_in_all_tables_of_a_paper() -
     verdicts = pd.DataFrame([judged(), judged(dataset="mnist", verdict=NOT_RUN, grid="", ours={})])
     assert study.in_one_grid(rows, verdicts).tolist() == [False, False, False, True, True, True]
     assert study.in_one_grid(rows, verdicts.iloc[1:]).tolist() == [True, True, False, False, False, True]
+    current = {"first": frozenset([("usps", "dec")]), "second": frozenset([("mnist", "dec")])}
+    assert study.in_one_grid(rows, verdicts, current).tolist() == [True, True, False, False, False, True]
+    older = {"first": frozenset(), "second": frozenset[tuple[str, str]]()}  # seeds alone decide
+    assert study.in_one_grid(rows, verdicts, older).tolist() == [True, True, False, False, False, True]
 
 
 def test_three_seeds_come_before_the_order_of_the_grids() -> None:

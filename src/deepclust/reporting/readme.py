@@ -196,8 +196,9 @@ def reported_block(
     )
     if any(cell not in PAPERS[paper].methods for paper, cell in ours[["paper", "cell"]].to_numpy()):
         caption += (
-            " The paper's own methods are from every grid that has them. Any other method is from one grid: that of "
-            "the verdict on this data set, else the first with three seeds, else the first; no score chooses."
+            " The paper's own methods are from every grid that has them. Any other method is from one grid: that "
+            "of the verdict on this data set, if its result is of the code as it is; else the first with three seeds, "
+            "one of the code as it is before others; no score chooses."
         )
     body = _grid(heads, rows, numeric=True)
     return f"{body}\n\n{_explained(f'{caption}{marks.said}', body)}"
@@ -428,16 +429,18 @@ def datasets_block(
     return _grid(["name", "data set", "classes", "images", "in the tables of"], rows)
 
 
-def grids_block(grids: Iterable[tuple[str, str, Sequence[str], int, int, str]]) -> str:
-    """Return the table of grids, from (name, its reports' page, data sets, cells, current cells, what it shows).
+def grids_block(grids: Iterable[tuple[str, str, Sequence[str], int, int, Mapping[str, int], str]]) -> str:
+    """Return the table of grids, from (name, its reports' page, data sets, cells, current cells, precisions, aim).
 
-    A grid whose page is empty has no reports yet.
+    A grid whose page is empty has no reports yet. `precisions` has how many cells with results were trained in each.
     """
     rows = []
-    for name, page, datasets, n_cells, n_current, shows in grids:
+    for name, page, datasets, n_cells, n_current, precisions, shows in grids:
+        trained = [f"{precision} ({n})" for precision, n in precisions.items()]
         shown = [f"[`{name}`]({page})" if page else f"`{name}`", ", ".join(datasets)]
-        rows.append([*shown, f"{n_current} of {n_cells}" if page else "none", markdown_text(shows)])
-    return _grid(["grid", "data sets", "current cells", "shows"], rows)
+        shown += [f"{n_current} of {n_cells}" if page else "none"]
+        rows.append([*shown, next(iter(precisions)) if len(trained) == 1 else ", ".join(trained), markdown_text(shows)])
+    return _grid(["grid", "data sets", "current cells", "trained in", "shows"], rows)
 
 
 WAITING = "These cells are not evaluated yet and are in no table:"

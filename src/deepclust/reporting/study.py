@@ -4,7 +4,7 @@ Intervals are percentiles of a bootstrap with fixed draws, so that the same resu
 differences are in percent and points.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, log2, nan
 from typing import Any
@@ -223,7 +223,11 @@ def critical_difference(n_datasets: int, n_cells: int) -> float:
 
 
 def differences(
-    judged: pd.DataFrame, rows: pd.DataFrame, methods: Mapping[tuple[str, str], str], families: Mapping[str, str]
+    judged: pd.DataFrame,
+    rows: pd.DataFrame,
+    methods: Mapping[tuple[str, str], str],
+    families: Mapping[str, str],
+    current: Mapping[str, Container[tuple[str, str]]] | None = None,
 ) -> pd.DataFrame:
     """Return each published number that has ours beside it, once: paper, dataset, cell, metric, gap, own, family.
 
@@ -240,6 +244,8 @@ def differences(
         sweeps.
     methods, families
         The method of a cell by grid and cell, and the family of a method.
+    current
+        The data sets and cells of each grid whose results are of the code, settings and data as they are; None: all.
     """
     found: list[dict[str, Any]] = []
     judged = judged[judged["verdict"] != verdicts.NOT_RUN]
@@ -258,7 +264,7 @@ def differences(
             for metric, value in printed.items()
         ]
     rows = rows[rows["metric"].isin(verdicts.METRICS) & rows["difference"].notna()]
-    rows = rows.assign(chosen=in_one_grid(rows, judged))
+    rows = rows.assign(chosen=in_one_grid(rows, judged, current))
     for (paper, _, cell), of_grids in rows.groupby(["paper", "dataset", "cell"], sort=False):
         part = of_grids[of_grids["chosen"]]
         table, grid = part[["table", "grid"]].iloc[0]
@@ -279,18 +285,25 @@ def differences(
     return table.iloc[np.argsort(order, kind="stable")].reset_index(drop=True)
 
 
-def in_one_grid(rows: pd.DataFrame, judged: pd.DataFrame) -> np.ndarray:
+def in_one_grid(
+    rows: pd.DataFrame, judged: pd.DataFrame, current: Mapping[str, Container[tuple[str, str]]] | None = None
+) -> np.ndarray:
     """Return which rows have the grid that stands for their method on a data set of a paper, (R,) bool.
 
-    It is the grid of the verdict on this paper and data set, if that grid has the method; else the first grid with
-    `ranking.SEEDS` seeds, else the first. No score chooses. `rows` and `judged` are as in `differences`.
+    It is the grid of the verdict on this paper and data set, if that grid has the method and the result is `current`.
+    Else grids with `ranking.SEEDS` seeds come first, then those of a current result, then the verdict's, then the
+    first of the others. No score chooses. The arguments are as in `differences`.
     """
     preferred = {(row["paper"], row["dataset"]): row["grid"] for row in judged.to_dict("records") if row["grid"]}
     chosen = {}
     for (paper, dataset, cell), part in rows.groupby(["paper", "dataset", "cell"], sort=False):
         seeds = part.groupby("grid", sort=False)["n"].max()
-        judged_one = preferred.get((paper, dataset))
-        order = [(grid != judged_one, n < ranking.SEEDS) for grid, n in seeds.items()]
+        place = str(dataset), str(cell).partition("/")[0]
+        order = []
+        for grid, n in seeds.items():
+            is_other = grid != preferred.get((paper, dataset))
+            is_older = current is not None and place not in current[str(grid)]
+            order.append((is_other or is_older, n < ranking.SEEDS, is_older, is_other))
         chosen[paper, dataset, cell] = seeds.index[order.index(min(order))]
     places = zip(rows["paper"], rows["dataset"], rows["cell"], strict=True)
     return np.array([chosen[place] == grid for place, grid in zip(places, rows["grid"], strict=True)], dtype=bool)
