@@ -44,7 +44,7 @@ def mirror() -> Path | None:
 def unrendered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Write an empty file in place of every image and page, for tests of which figures there are.
 
-    What figures look like as files is the matter of tests/reporting/test_figures.py.
+    The look of figures as files is the matter of tests/reporting/test_figures.py.
     """
     from matplotlib.figure import Figure
 

@@ -1,4 +1,4 @@
-"""What stands for a graphics card where a training's steps are recorded: it takes them, and counts."""
+"""A stand-in for a graphics card where a training's steps are recorded: it takes them, and counts."""
 
 import contextlib
 from collections.abc import Callable

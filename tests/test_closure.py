@@ -17,7 +17,7 @@ from deepclust.closure import PLUMBING, code_of, digest_of, is_plumbing
 
 ROOT = Path(__file__).parents[1]
 STAGES = ROOT / "stages"
-# What stages load by name at run time; `plan` hands these to code_of.
+# Modules that stages load by name at run time; `plan` hands these to code_of.
 LOADED_BY_NAME = {
     "cluster": [methods.module(name) for name in methods.names()],
     "fetch": [f"deepclust.datasets.{name}" for name in datasets.names()],

@@ -1,4 +1,4 @@
-"""What surrounds a fit is chosen by what its method declares, and a method without a network never meets torch."""
+"""A fit's surroundings are chosen by what its method declares, and a method without a network never meets torch."""
 
 import os
 import subprocess

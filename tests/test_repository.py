@@ -1,4 +1,4 @@
-"""What is in git: no large files, and in every grid's folder the same pipeline."""
+"""The content of git: no large files, and in every grid's folder the same pipeline."""
 
 import subprocess
 from pathlib import Path

@@ -161,11 +161,12 @@ def test_the_count_of_published_numbers_is_right_wherever_it_stands() -> None:
 
 
 def test_no_sentence_of_a_docstring_begins_with_of_or_what() -> None:
-    begins, kinds = re.compile(r"(?:\A|[.!?]\s+|\n\s*\n\s*)(?:Of|What)\b"), (ast.Module, ast.ClassDef, ast.FunctionDef)
+    begins, kinds = re.compile(r"(?:\A|[.!?]\s+|\n\s*)(?:Of|What)\b"), (ast.Module, ast.ClassDef, ast.FunctionDef)
     assert begins.search("One.\nOf two.")
+    assert begins.search("name\n    What it is.")
     assert [
         f"{path.relative_to(layout.PROJECT)}: {text[found.start() :][:40].strip()}"
-        for folder in ("src", "stages", "tools", "bench")
+        for folder in ("src", "stages", "tools", "bench", "tests")
         for path in sorted((layout.PROJECT / folder).rglob("*.py"))
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, kinds) and (text := ast.get_docstring(node)) and (found := begins.search(text))

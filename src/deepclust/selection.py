@@ -147,7 +147,7 @@ class Sweep:
     method
         The fit at that K whose labels are nearest to those of the other seeds with a vote.
     consensus
-        What the fits at that K have in common. Seeds that broke down there have no vote, nor have those that found a
+        The common part of the fits at that K. Seeds that broke down there have no vote, nor have those that found a
         single cluster where others found more.
     """
 
@@ -189,8 +189,8 @@ def sweep(
         own, and modularity is that on ten neighbours, or NaN beyond 100,000 samples.
     image_shape : (channels, height, width), for methods whose network is one for images
     finished : labels (N,) by (K, seed)
-        What is there already is judged, not fitted; what is fitted is added. The same mapping handed in again goes on
-        from where an interrupted sweep ended.
+        Labels that are there already are judged and not fitted again; new ones are added. The same mapping handed in
+        again goes on from where an interrupted sweep ended.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What every method of the package promises, found by its file: a new one is held to this without being named here."""
+"""The promises of every method of the package, found by its file: a new one is held to them without being named."""
 
 import copy
 import inspect
@@ -480,7 +480,7 @@ def test_method_that_was_not_fitted_neither_saves_nor_predicts(name: str, tmp_pa
 
 
 def test_fits_are_quiet_in_a_process_of_their_own() -> None:
-    """Of one's own, as torch warns once a process; of what it has to say, read-only arrays bring out a warning."""
+    """The process is a new one, since torch warns once a process; read-only arrays bring a warning of its out."""
     program = """
 import numpy as np
 from tests.methods.test_every_method import NAMES, blobs, make

@@ -138,7 +138,7 @@ def test_isolated_clusters_are_joined_only_while_there_are_many(network: Autoenc
 
 
 class Epoch:
-    """What an epoch begins with: clusters, unit codes and the learning rate."""
+    """The start of an epoch: clusters, unit codes and the learning rate."""
 
     def __init__(self, state: jule.JULEState, data: Tensor, rate: float) -> None:
         with torch.no_grad():

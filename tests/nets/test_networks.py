@@ -32,7 +32,7 @@ SHORT = {
 }
 every_network = pytest.mark.parametrize("name", nets.names())
 
-# What each file declares otherwise than the class that it is a variant of; parameters of the papers, by hand.
+# Each file's declarations that differ from the class that it is a variant of; parameters of the papers, by hand.
 DECLARED: dict[str, dict[str, Any]] = {
     "mlp": {"hidden": (500, 500, 2000), "activation": "relu", "batch_norm": False, "initial": "fan_in", "epochs": 50},
     "mlpbn": {"hidden": (500, 500, 2000), "batch_norm": True},

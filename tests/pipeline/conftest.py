@@ -1,6 +1,6 @@
 """Copies of the project in which DVC runs for real, in seconds: five cells, a sweep, 120 digits, nets of 16 units.
 
-What a session computes once is computed once a worker of pytest-xdist. Tests on the finished grid are therefore two
+A session's fixtures are computed once a worker of pytest-xdist. Tests on the finished grid are therefore two
 groups (`xdist_group`) of like length, each run by one worker: `finished`, with the tests on its twin, and `shared`.
 Files with a grid of their own are a group each.
 """
@@ -133,7 +133,7 @@ WITNESS = """
 
 @dataclass(frozen=True)
 class Repro:
-    """What one `dvc repro` did."""
+    """The outcome of one `dvc repro`."""
 
     ran: frozenset[str]
     restored: frozenset[str]  # from the run-cache, without running

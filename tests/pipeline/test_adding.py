@@ -1,4 +1,4 @@
-"""What docs/adding-a-method.md says is enough: its files and a line of params.yaml each, and nothing else changes."""
+"""A method takes no more than docs/adding-a-method.md says: its files and a line of params.yaml each."""
 
 import re
 import sys

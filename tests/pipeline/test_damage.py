@@ -1,4 +1,4 @@
-"""What is damaged, or hostile, ends in one line: never in a number, never in a shell."""
+"""Damaged and hostile input ends in one line: never in a number, never in a shell."""
 
 import json
 import os

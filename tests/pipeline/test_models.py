@@ -1,4 +1,4 @@
-"""What the cluster stage keeps of a method is the method: anyone can load it and label new samples."""
+"""The cluster stage keeps the whole method: anyone can load it and label new samples."""
 
 import numpy as np
 import pytest

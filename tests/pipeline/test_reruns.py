@@ -1,4 +1,4 @@
-"""What an edit reruns: exactly the stages whose results it can change, whatever is edited; and what breaks alone.
+"""An edit reruns exactly the stages whose results it can change, whatever is edited; and what breaks, breaks alone.
 
 Every edit is made in a copy of the finished grid of its own; the copies run side by side.
 """

@@ -1,4 +1,4 @@
-"""What one clone computed others need not: through a folder, a bucket or a common cache, whatever breaks on the way."""
+"""One clone computes, others need not: through a folder, a bucket or a common cache, whatever breaks on the way."""
 
 import json
 import os

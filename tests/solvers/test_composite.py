@@ -1,4 +1,4 @@
-"""What a working set keeps of the points it is shown."""
+"""The points that a working set keeps of those it is shown."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What leaves the stage that reads data."""
+"""The files that leave the stage that reads data."""
 
 import runpy
 from pathlib import Path

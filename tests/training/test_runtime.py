@@ -1,4 +1,4 @@
-"""What surrounds a training: restored afterwards, whatever happened inside."""
+"""The surroundings of a training: restored afterwards, whatever happened inside."""
 
 from dataclasses import replace
 from typing import Any

@@ -9,7 +9,7 @@ from PIL import Image, ImageOps
 from deepclust.datasets._own.content import ARRAYS, Read, files_of, require_memory
 from deepclust.errors import UserError
 
-# What a file can hold of these is known: `_bits` tells how deep it is. Others are refused.
+# Formats of which it is known what a file can hold: `_bits` tells how deep an image is. Others are refused.
 _FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "QOI", "SGI", "TGA", "TIFF", "WEBP")
 # Files that lie beside images in published data; all others have to be images.
 _SIDE_SUFFIXES = (".txt", ".md", ".rst", ".json", ".jsonl", ".csv", ".tsv", ".xml", ".yaml", ".yml", ".html", ".pdf")
