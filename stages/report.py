@@ -13,7 +13,7 @@ from deepclust import layout, methods
 from deepclust.errors import UserError
 from deepclust.files import read_yaml, write_text
 from deepclust.integrity import intact
-from deepclust.reporting import aggregate, coverage, figures, html, readme, shares, swept, tables
+from deepclust.reporting import aggregate, coverage, figures, html, readme, shares, swept, tables, verdicts
 from deepclust.reporting.finished import Grid
 from deepclust.script import run_as_script
 
@@ -42,7 +42,8 @@ def main() -> None:
 
     reduced = tables.read_reduced()
     by_dataset = {name: tables.dataset_table(name, summary, comparison, reduced) for name in datasets}
-    by_paper = tables.paper_tables(comparison, absent, sweeps, reduced)
+    doubted = verdicts.impossible(reported, read_yaml(layout.VERDICTS)["class_sizes"])
+    by_paper = tables.paper_tables(comparison, absent, sweeps, reduced, doubted)
     for stem, parts in ({name: [table] for name, table in by_dataset.items()} | by_paper).items():
         tables.write(parts, root / "tables" / stem)
     captions = {dataset: draw(dataset, summary, reported) for dataset in datasets}

@@ -154,6 +154,23 @@ def test_readouts_are_rows_that_share_the_record_and_the_footnote_of_their_cell(
     assert r"hybrid/spectral & 50.0" in table.latex()
 
 
+def test_a_method_whose_printed_numbers_exclude_each_other_has_a_footnote(comparison: pd.DataFrame) -> None:
+    stem, parts = next((stem, parts) for stem, parts in paper_tables(comparison).items() if parts[0].rows)
+    printed = comparison[comparison["paper"] + "_table_" + comparison["table"] == stem].iloc[0]
+    row = {key: printed[key] for key in ("paper", "table", "dataset", "method")}
+    bounds = {"acc": 97.0, "ari": 84.9, "least": 93.4, "least_any": 93.0}
+    for sizes, said in (
+        ("any", "An ACC of 97.0 leaves an ARI of at least 93.0: the reported numbers cannot all be true (docs/"),
+        ("equal", "leaves an ARI of at least 93.4 to clusters of equal size: the reported numbers need unequal ones"),
+    ):
+        doubted = pd.DataFrame([{**row, **bounds, "sizes": sizes}])
+        found = paper_tables(comparison, impossible=doubted)[stem]
+        notes = {line[0].text: line[0].note for part in found if row["dataset"] in part.title for line in part.rows}
+        assert said in notes.pop(printed["method"])
+        assert not any(notes.values())
+    assert not any(line[0].note for part in parts for line in part.rows)
+
+
 def test_markdown_links_every_value_to_its_runs(summary: pd.DataFrame, comparison: pd.DataFrame) -> None:
     markdown = dataset_table("usps", summary, comparison).markdown("runs")
     assert markdown.count("](runs/usps/dec.json)") == 6

@@ -195,18 +195,20 @@ def paper_tables(
     absent: Absent | None = None,
     sweeps: Sequence[Evaluated] = (),
     reduced: Mapping[str, Reason] | None = None,
+    impossible: pd.DataFrame | None = None,
 ) -> dict[str, list[Table]]:
     """Return, by file stem, each table of a paper: one part per data set that was run, in the paper's own order.
 
     Every method the paper lists has its row. Where there is none of ours, the word of `absent` for the method, or for
     its sweep, stands in its place, with the reason as a footnote; `not run` if there is no such word. The caption names
     those of the grid's `sweeps`, the result of `read_sweeps`, that stand beside points of the paper's. Ours have a
-    footnote for a method in `reduced`.
+    footnote for a method in `reduced`, and a method one if its printed numbers are in the result of
+    `verdicts.impossible`.
     """
-    tables = {}
+    tables, doubts = {}, _doubts(impossible)
     for (paper, table), rows in comparison.groupby(["paper", "table"], sort=False):
         tables[paper_stem(str(paper), str(table))] = [
-            _paper_part(str(paper), str(table), str(dataset), part, absent or Absent(), sweeps, reduced)
+            _paper_part(str(paper), str(table), str(dataset), part, absent or Absent(), sweeps, reduced, doubts)
             for dataset, part in rows.groupby("dataset", sort=False)
         ]
     return tables
@@ -271,13 +273,15 @@ def _paper_part(
     absent: Absent,
     sweeps: Sequence[Evaluated],
     reduced: Mapping[str, Reason] | None,
+    doubts: Mapping[tuple[str, ...], str],
 ) -> Table:
     there = set(comparison["metric"])
     metrics = [metric for metric in EXTERNAL if metric in there] or sorted(there)  # a table of one metric of its own
     rows = []
     for (method, setting), lines in comparison.groupby(["method", "setting"], sort=False):
         by_metric = {record["metric"]: record for record in lines.to_dict("records")}
-        row = [Entry(f"{method} ({setting})" if setting else str(method))]
+        doubt = doubts.get((paper, table, dataset, str(method)), "")
+        row = [Entry(f"{method} ({setting})" if setting else str(method), note=doubt)]
         for metric in metrics:
             record = by_metric.get(metric)
             if record is None:
@@ -324,6 +328,21 @@ def _name(dataset: str, group: pd.DataFrame, reduced: Mapping[str, Reason] | Non
 def _reduction(method: str, reduced: Mapping[str, Reason] | None) -> str:
     """Return the footnote of a method that is not its paper's in full, or nothing."""
     return f"{reduced[method].word}: {reduced[method].reason}" if reduced and method in reduced else ""
+
+
+def _doubts(impossible: pd.DataFrame | None) -> dict[tuple[str, ...], str]:
+    """Return the footnote of each published row in a result of `verdicts.impossible`, by paper, table, data, method."""
+    found = dict[tuple[str, ...], str]()
+    for row in [] if impossible is None else impossible.to_dict("records"):
+        if row["sizes"] == "any":
+            said = f"of at least {number(row['least_any'])}: the reported numbers cannot all be true"
+        else:
+            said = (
+                f"of at least {number(row['least'])} to clusters of equal size: the reported numbers need unequal ones"
+            )
+        at = row["paper"], row["table"], row["dataset"], row["method"]
+        found[at] = f"An ACC of {number(row['acc'])} leaves an ARI {said} (docs/verdicts.md)."
+    return found
 
 
 def _missing(record: Mapping[Any, Any], absent: Absent) -> Entry:
