@@ -585,7 +585,11 @@ def _places(content: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[st
 
 
 @pytest.mark.parametrize("grid", GRIDS)
-def test_a_committed_grid_passes_the_check_and_has_its_own_table(grid: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_committed_grid_passes_the_check_and_has_its_own_table(
+    grid: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "cpuinfo").write_text("flags\t\t: amx_bf16\n")  # elsewhere one of them is refused
+    monkeypatch.setattr(resolution, "_CPU", tmp_path / "cpuinfo")
     monkeypatch.chdir(grids.folder(grid))
     params = config.load()
     config.check(params)
@@ -830,7 +834,6 @@ def test_the_plan_of_a_data_set_has_one_file_per_unit(project: Path, monkeypatch
     ("compute", "digits", "flags", "warned"),
     [
         ({"precision": "bfloat16", "device": "cpu"}, {}, "avx2 fma", "takes about ten times as long"),
-        ({"precision": "onednn_bfloat16"}, {}, "avx2 avx512f", "products stay as in float32"),
         ({"precision": "bfloat16"}, {}, "avx512f avx512_bf16", None),
         ({"precision": "bfloat16", "device": "cuda"}, {}, "avx2 fma", None),
         ({"precision": "float32"}, {}, "avx2 fma", None),
@@ -856,3 +859,20 @@ def test_a_precision_that_the_processor_lacks_is_warned_of(
     said = [record.getMessage() for record in caplog.records]
     assert len(said) == (warned is not None)
     assert all(str(warned) in line and "set precision: float32" in line for line in said)
+
+
+@pytest.mark.parametrize(("flags", "is_refused"), [("avx2 avx512f", True), ("avx512f avx512_bf16", False)])
+def test_a_precision_that_would_be_another_under_its_name_is_refused(
+    flags: str, is_refused: bool, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "cpuinfo").write_text(f"processor\t: 0\nflags\t\t: {flags}\n")
+    monkeypatch.setattr(resolution, "_CPU", project / "cpuinfo")
+    monkeypatch.setattr(resolution, "_GPU", project / "none")
+    YAML().dump(committed() | {"compute": {"precision": "onednn_bfloat16"}}, Path("params.yaml"))
+    if not is_refused:
+        config.check(config.load())
+        return
+    with pytest.raises(
+        UserError, match=r"^params.yaml: compute.precision: onednn_bfloat16, .*; set precision: float32$"
+    ):
+        config.check(config.load())

@@ -55,7 +55,7 @@ _log = logging.getLogger("deepclust.config")
 
 
 def check(config: Config) -> None:
-    """Raise `UserError` for an unknown data set or method, wrong settings or sweeps; warn of a slow precision."""
+    """Raise `UserError` for an unknown data set or method, wrong settings or sweeps, or a precision that is none here."""
     try:
         instructions.require(config.compute.instructions)
     except UserError as error:
@@ -83,7 +83,7 @@ def check(config: Config) -> None:
                 f"params.yaml: unknown data set '{name}'; the data sets are {', '.join(known)}{datasets.hint(name)}"
             )
     resolved = {name: resolve(config, name) for name in dict.fromkeys([*config.datasets, *config.overrides])}
-    _warn_of_precision([resolved[name].compute for name in config.datasets])
+    _hold_precision([resolved[name].compute for name in config.datasets])
     for name in config.sweeps:
         points(config, name)
 
@@ -252,8 +252,12 @@ def _checked_one(key: str, cls: Any, owner: str, setting: str, value: Any) -> di
         raise UserError(f"{key}.{error}; correct it there") from None
 
 
-def _warn_of_precision(computes: Iterable[Compute]) -> None:
-    """Warn where a training in bfloat16 would run on a processor without products in it (docs/precision.md)."""
+def _hold_precision(computes: Iterable[Compute]) -> None:
+    """Warn of bfloat16, and refuse oneDNN's, on a processor without products in bfloat16 (docs/precision.md).
+
+    A training in bfloat16 takes ten times as long there. Products of `onednn_bfloat16` are float32's to the last bit,
+    and the record of a run would have the wrong name.
+    """
     asked = {
         compute.precision
         for compute in computes
@@ -261,12 +265,16 @@ def _warn_of_precision(computes: Iterable[Compute]) -> None:
     }
     if asked <= {"float32"} or not _CPU.exists():
         return
-    if not re.search(r"\b(avx512_bf16|amx_bf16|bf16)\b", _CPU.read_text(encoding="utf-8", errors="replace")):
-        for precision in sorted(asked - {"float32"}):
-            effect = "a training takes about ten times as long as" if precision == "bfloat16" else "products stay as"
-            _log.warning(
-                "params.yaml: compute.precision: %s, but this processor has no products in bfloat16 (AVX512_BF16, "
-                "AMX): %s in float32; set precision: float32",
-                precision,
-                effect,
-            )
+    if re.search(r"\b(avx512_bf16|amx_bf16|bf16)\b", _CPU.read_text(encoding="utf-8", errors="replace")):
+        return
+    lacks = "this processor has no products in bfloat16 (AVX512_BF16, AMX)"
+    if "onednn_bfloat16" in asked:
+        raise UserError(
+            f"params.yaml: compute.precision: onednn_bfloat16, but {lacks}: products would be float32's under another "
+            "name; set precision: float32"
+        )
+    _log.warning(
+        "params.yaml: compute.precision: bfloat16, but %s: a training takes about ten times as long as in float32; set "
+        "precision: float32",
+        lacks,
+    )
