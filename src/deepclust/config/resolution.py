@@ -55,7 +55,7 @@ _log = logging.getLogger("deepclust.config")
 
 
 def check(config: Config) -> None:
-    """Raise `UserError` for an unknown data set or method, wrong settings or sweeps, or a precision that is none here."""
+    """Raise `UserError` for an unknown data set or method, wrong settings or sweeps, or a precision that is missing."""
     try:
         instructions.require(config.compute.instructions)
     except UserError as error:
