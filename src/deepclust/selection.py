@@ -251,7 +251,7 @@ def sweep(
 
 def _samples(X: Any) -> np.ndarray:
     """Return X as an array (N, D), or raise UserError."""
-    found = np.asanyarray(X)
+    found: np.ndarray = np.asanyarray(X)
     if found.ndim != 2 or found.dtype.kind not in "fiubO":
         raise UserError(f"X must be real numbers of shape (N, D), got {found.dtype} of shape {found.shape}")
     return found
