@@ -128,6 +128,7 @@ def renewed(page: Path) -> str:
     return text
 
 
+@cache
 def pictures() -> dict[Path, str]:
     """Return every picture of the pages."""
     return {
@@ -197,8 +198,7 @@ def block(name: str, page: Path) -> str:
             folder = os.path.relpath(page.absolute().parent, layout.PROJECT)
             return verdicts_block(judged(), reports, folder, by_grid())
         case ["figure"]:
-            drawn = reported_figure(judged(), families(), by_grid())
-            return figure_block(judged(), drawn, link(PICTURE, page), link(VERDICTS, page))
+            return figure_block(judged(), pictures()[PICTURE], link(PICTURE, page), link(VERDICTS, page))
         case ["wins"]:
             return wins_block(
                 contest(),
