@@ -36,7 +36,7 @@ verify: setup  # which committed results are of the code, settings and data as t
 	python tools/verify.py
 
 test: setup  # three workers, on two cores too: much of the pipeline's tests is waiting
-	python -m pytest -n 3 --dist loadgroup
+	python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder
 
 lint: setup
 	ruff check .

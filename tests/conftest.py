@@ -12,17 +12,44 @@ from tests.warm import warmed
 # Matrices as small as the tests' gain nothing from threads; on a busy machine every operation would wait for them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# groups that take minutes each, the longest first
+FIRST = ("finished", "shared", "test_whole_grid.py", "grids", "pynndescent", "interrupted")
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="run the tests that take minutes, too")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):  # a worker of pytest-xdist
+        _group(items)
     if config.getoption("slow") or os.environ.get("CI"):
         return
     for item in items:
         if "slow" in item.keywords:
             item.add_marker(pytest.mark.skip(reason="takes minutes; run with --slow"))
+
+
+def _group(items: list[pytest.Item]) -> None:
+    """Leave a file to one worker, so that its fixtures are made once, and begin with the groups that take longest.
+
+    Of test_every_method.py, which has thousands of tests, a worker has all of a method.
+    """
+    for item in items:
+        if item.get_closest_marker("xdist_group"):
+            continue
+        params = item.callspec.params if hasattr(item, "callspec") else {}
+        given = params.get("name", params.get("estimator"))
+        method = given if isinstance(given, str) else type(given).__module__.rpartition(".")[-1]
+        whole = given is None or item.path.name != "test_every_method.py"
+        item.add_marker(pytest.mark.xdist_group(item.path.name if whole else method))
+    items.sort(key=_turn)  # stable
+
+
+def _turn(item: pytest.Item) -> int:
+    groups = (mark.args[0] for mark in item.iter_markers("xdist_group"))
+    return min((FIRST.index(group) for group in groups if group in FIRST), default=len(FIRST))
 
 
 def pytest_make_parametrize_id(val: Any) -> None:
