@@ -77,11 +77,10 @@ SPARSE = sp.random_array((300, 5000), density=0.004, rng=np.random.default_rng(0
 
 
 @pytest.mark.parametrize("X", [SPARSE, *HOSTILE.values()], ids=["few entries", *HOSTILE])
-@pytest.mark.parametrize("k", [1, 7, 20])
-def test_sparse_samples_have_the_neighbors_of_dense_ones(X: np.ndarray, k: int) -> None:
-    expected = knn_graph(X, k)
+def test_sparse_samples_have_the_neighbors_of_dense_ones(X: np.ndarray) -> None:
+    expected = knn_graph(X, 7)
     for form in (sp.csr_matrix(X), sp.coo_array(X), sp.csc_array(X)):
-        assert_same(knn_graph(form, k), expected)  # type: ignore[arg-type]
+        assert_same(knn_graph(form, 7), expected)  # type: ignore[arg-type]
 
 
 def test_stored_zeros_and_duplicates_of_sparse_samples_are_what_they_stand_for() -> None:

@@ -8,8 +8,6 @@ import pytest
 import torch
 from scipy.ndimage import affine_transform
 from torch import Tensor
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2.functional import affine as torchvision_affine
 
 from deepclust.nets import _augmentation as augmentation
 from deepclust.nets._augmentation import affine, augment
@@ -33,6 +31,8 @@ def constant(
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_affine_equals_torchvisions_image_by_image(shape: tuple[int, int, int]) -> None:
+    from torchvision.transforms import InterpolationMode, v2  # seconds, which every worker would wait for above
+
     count = 12
     batch, generator = images(count, shape), torch.Generator().manual_seed(1)
     angle = 180 * (2 * torch.rand(count, generator=generator) - 1)
@@ -41,7 +41,7 @@ def test_affine_equals_torchvisions_image_by_image(shape: tuple[int, int, int]) 
     found = affine(batch, angle, shift, zoom, shape)
     _, height, width = shape
     for i in range(count):
-        expected = torchvision_affine(
+        expected = v2.functional.affine(
             batch[i].view(shape),
             angle=angle[i].item(),
             translate=[shift[0, i].item() * width, shift[1, i].item() * height],

@@ -236,7 +236,7 @@ def test_confusion_takes_any_number_of_classes_and_clusters(classes: int, cluste
     rng = np.random.default_rng(0)
     figure = confusion.plot(rng.integers(classes, size=900), rng.integers(clusters, size=900))
     assert shares(figure).shape == (classes, clusters)
-    save(figure, tmp_path / "confusion")
+    save_png(figure, f"{tmp_path}/confusion.png")
 
 
 def named_tiles(figure: Figure) -> list[tuple[str, np.ndarray]]:
@@ -476,7 +476,7 @@ def test_affinity_of_any_size_is_binned_and_may_be_empty(density: float, tmp_pat
     assert [np.asarray(axes.images[0].get_array()).shape for axes in figure.axes[:2]] == [(200, 200)] * 2
     assert "no weight" in figure.axes[0].get_title()
     assert len(figure.axes[0].get_xticklabels()) <= 10
-    save(figure, tmp_path / "affinity")
+    save_png(figure, f"{tmp_path}/affinity.png")
 
 
 def test_binned_densities_average_to_one() -> None:
@@ -564,7 +564,7 @@ def test_singular_values_keep_the_places_of_clusters_that_have_none(alive: int, 
     figure = singular_values.plot(pd.DataFrame({"cluster": range(10), "before": values, "after": values}))
     low, high = figure.axes[0].get_xlim()
     assert low < 0 < 9 < high
-    save(figure, tmp_path / "singular_values")
+    save_png(figure, f"{tmp_path}/singular_values.png")
 
 
 def test_a_sweep_of_one_setting_is_a_line_of_means_with_a_dot_a_seed() -> None:
@@ -814,12 +814,13 @@ def test_figures_are_one_column_wide_and_small_on_disk(mapped: np.ndarray, tmp_p
         ),
     }
     for name, figure in drawn.items():
-        save(figure, tmp_path / name)
+        much = name in {"centers", "cosine", "affinity", "map", "half_steps"}  # in it, so that its page counts, too
+        (save if much else lambda figure, stem: save_png(figure, f"{stem}.png"))(figure, tmp_path / name)
         with Image.open(tmp_path / f"{name}.png") as image:
             assert image.width == 680
         noisiest = 300_000 if name in {"centers", "cosine"} else 200_000  # images of noise, which no run draws
         assert (tmp_path / f"{name}.png").stat().st_size < noisiest
-        assert (tmp_path / f"{name}.pdf").stat().st_size < noisiest
+        assert not much or (tmp_path / f"{name}.pdf").stat().st_size < noisiest
 
 
 def test_reporting_and_metrics_import_neither_torch_nor_pyplot_nor_tsne() -> None:
