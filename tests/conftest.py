@@ -35,7 +35,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _group(items: list[pytest.Item]) -> None:
     """Leave a file to one worker, so that its fixtures are made once, and begin with the groups that take longest.
 
-    Of test_every_method.py, which has thousands of tests, a worker has all of a method.
+    The file test_every_method.py has thousands of tests: there a worker has all of a method.
     """
     for item in items:
         if item.get_closest_marker("xdist_group"):

@@ -222,8 +222,12 @@ def plan(content: dict[str, Any]) -> config.Config:
     """Write down the part of the grid that is run, and its plan; return that part, checked."""
     with atomic(ASKED, "w") as file:
         YAML().dump(content, file)
-    params = config.load(ASKED)
-    config.check(params)
+    try:
+        params = config.load(ASKED)
+        config.check(params)
+    except UserError:
+        ASKED.unlink()  # nothing began that could come home
+        raise
     for dataset in params.datasets:
         for unit in planning.units(params, dataset):
             write_json(unit.path, unit.content)

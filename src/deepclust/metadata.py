@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from deepclust.errors import UserError
 from deepclust.settings import Settings
 
 _PACKAGE = Path(__file__).parent
@@ -17,9 +18,14 @@ _CHEAP = {"collections.abc", "dataclasses", "functools", "math", "pydantic", "ty
 
 
 def declared(path: Path) -> type[Settings]:
-    """Return the one public class with settings that a file defines, bare of all methods."""
-    (found,) = (cls for name, cls in _classes(path).items() if not name.startswith("_"))
-    return found
+    """Return the one public class with settings that a file defines, bare of all methods, or raise UserError."""
+    public = {name: cls for name, cls in _classes(path).items() if not name.startswith("_")}
+    if len(public) != 1:
+        raise UserError(
+            f"{path} must define one public class with settings, and has {' and '.join(public) or 'none'}; see "
+            "docs/adding-a-method.md"
+        )
+    return next(iter(public.values()))
 
 
 @cache
@@ -59,7 +65,8 @@ def _declares(part: ast.stmt) -> bool:
 
 
 def _run(node: ast.stmt, space: dict[str, Any]) -> None:
-    exec(compile(ast.Module([node], []), "<declarations>", "exec"), space)
+    module = ast.fix_missing_locations(ast.Module([node], []))
+    exec(compile(module, "<declarations>", "exec"), space)
 
 
 def _file_of(module: str) -> Path | None:

@@ -134,10 +134,10 @@ def _adapters(cls: type) -> dict[str, TypeAdapter[Any]]:
 
 
 def _plain(value: Any) -> Any:
-    """Return Python's own numbers for NumPy's, and tuples for the lists of YAML and JSON."""
+    """Return Python's own numbers for NumPy's, in tuples too, and tuples for the lists of YAML and JSON."""
     if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():
         return value.item()
-    return tuple(map(_plain, value)) if isinstance(value, list) else value
+    return tuple(map(_plain, value)) if isinstance(value, list | tuple) else value
 
 
 def _path_in(value: Any, location: tuple[int | str, ...]) -> list[str]:

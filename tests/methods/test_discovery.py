@@ -149,3 +149,24 @@ def test_a_declaration_that_needs_more_is_described_by_its_class(
     loaded = type("Mine", (Settings,), {})
     monkeypatch.setattr(methods, "load", lambda name: loaded)
     assert methods.describe("mine") is loaded
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "has"),
+    [
+        ("empty", "", "none"),
+        ("other", "class Mine:\n    pass\n", "none"),
+        ("two", "class One(Settings):\n    pass\n\n\nclass Two(Settings):\n    def fit(self): ...\n", "One and Two"),
+    ],
+)
+def test_a_file_of_not_one_method_is_named(name: str, text: str, has: str, tmp_path: Path) -> None:
+    path = tmp_path / f"{name}.py"  # a file is read once
+    write(path, f"from deepclust.settings import Settings\n\n\n{text}")
+    with pytest.raises(UserError, match=rf"{name}\.py must define one public class with settings, and has {has}; see"):
+        declared(path)
+
+
+def test_a_class_of_methods_alone_is_described(tmp_path: Path) -> None:
+    path = tmp_path / "methods_alone.py"
+    write(path, "from deepclust.settings import Settings\n\n\nclass Mine(Settings):\n    def fit(self): ...\n")
+    assert names_of(declared(path)) == []

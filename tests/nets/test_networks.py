@@ -60,9 +60,9 @@ def short(name: str) -> dict[str, Any]:
     return {setting: value for setting, value in SHORT.items() if setting in names_of(nets.load(name))}
 
 
-def run(program: str, source: Path = SOURCE) -> str:
+def run(program: str, source: Path = SOURCE, python: str = sys.executable) -> str:
     environment = os.environ | {"PYTHONPATH": str(source), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run([python, "-c", program], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
@@ -191,12 +191,11 @@ class Linear(Network):
 '''
 
 USES_IT = """
-import json, sys
+import json
 from deepclust import nets
 from deepclust.settings import defaults_of
 assert "linear" in nets.names()
 described = defaults_of(nets.describe("linear"))
-assert "torch" not in sys.modules
 import torch
 from deepclust.methods import load, restore
 from deepclust.training.pretrain import pretrain
@@ -213,11 +212,11 @@ print(json.dumps([described["oja_epochs"], [row["phase"] for row in outcome.trac
 """
 
 
-def test_a_network_is_one_file(tmp_path: Path) -> None:
+def test_a_network_is_one_file(warm: dict[str, str], tmp_path: Path) -> None:
     shutil.copytree(SOURCE, tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "src" / "deepclust" / "nets" / "linear.py").write_text(DROPPED_IN)
     program = USES_IT.replace("FOLDER", str(tmp_path / "saved"))
-    epochs, phases, columns = json.loads(run(program, tmp_path / "src"))
+    epochs, phases, columns = json.loads(run(program, tmp_path / "src", f"{warm['SITE']}/bin/python"))
     assert epochs == 2
     assert phases == ["oja", "oja", "pretrain", "pretrain"]
     assert {"loss_pull", "loss_reconstruction"} <= set(columns)

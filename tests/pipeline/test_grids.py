@@ -3,7 +3,6 @@
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -192,9 +191,10 @@ def test_dvc_repro_used_directly_ends_in_one_line_too(
     assert kept.read_text(encoding="utf-8") == "{}\n"
 
 
-def test_an_unknown_grid_is_refused_with_those_there_are(tiny: Workspace) -> None:
-    command = [sys.executable, "stages/plan.py", "table", "bench"]
-    done = subprocess.run(command, cwd=tiny.root, env=tiny.environment, capture_output=True, text=True)
+def test_an_unknown_grid_is_refused_with_those_there_are(tiny: Workspace, warm: dict[str, str]) -> None:
+    project = Workspace(tiny.root, warm)
+    command = ["python", "stages/plan.py", "table", "bench"]
+    done = subprocess.run(command, cwd=project.root, env=project.environment, capture_output=True, text=True)
     assert done.returncode == 2
     assert re.fullmatch(r"error: there is no grid 'bench'; the grids are tiny, .*benchmark.*\n", done.stderr)
     assert TINY["grid"] == "tiny"

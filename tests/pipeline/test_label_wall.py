@@ -3,19 +3,19 @@
 import functools
 import json
 from collections.abc import Iterable
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
 
-from deepclust import grids, methods
+from deepclust import config, grids, methods
 from deepclust.closure import is_plumbing
-from deepclust.files import read_json
+from deepclust.files import read_json, read_yaml
 from tests.pipeline.conftest import ROOT, Twins, Workspace
 
 pytestmark = pytest.mark.xdist_group("finished")
 
-GRIDS = grids.names()
+RESOLVED = [grids.default(), "benchmark", "hybrid", "large", "paper"]  # their methods are those of all grids
 PACKAGE = ROOT / "src/deepclust"
 INDEX = """
 import json
@@ -46,12 +46,27 @@ def ancestors(path: str) -> frozenset[str]:
     return frozenset([path, *map(str, PurePosixPath(path).parents)])
 
 
-@pytest.fixture(scope="module", params=GRIDS)
+@pytest.fixture(scope="module", params=RESOLVED)
 def resolved(pristine: Workspace, warm: dict[str, str], request: pytest.FixtureRequest) -> tuple[dict[str, Any], Any]:
     """Return the stages of a grid as it is committed, and its params.yaml."""
     folder = grids.folder(request.param).relative_to(ROOT)
     workspace = Workspace(pristine.root / folder, warm)
     return index(workspace), workspace.params
+
+
+def test_every_other_grid_is_the_same_pipeline_with_methods_of_these(monkeypatch: pytest.MonkeyPatch) -> None:
+    """DVC takes seconds to resolve a grid; two files decide what it finds."""
+
+    def methods_of(grid: str) -> set[str]:
+        cells = read_yaml(grids.folder(grid) / "params.yaml")["methods"]
+        return {settings.get("uses", cell) for cell, settings in cells.items()}
+
+    known = set[str]().union(*map(methods_of, RESOLVED))
+    for grid in set(grids.names()) - set(RESOLVED):
+        assert methods_of(grid) <= known, grid
+        monkeypatch.chdir(grids.folder(grid))
+        assert Path("dvc.yaml").read_bytes() == (ROOT / "dvc.yaml").read_bytes()
+        assert config.is_current(config.load()), grid
 
 
 def test_only_evaluation_depends_on_labels(resolved: tuple[dict[str, Any], Any]) -> None:

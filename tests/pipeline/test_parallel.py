@@ -17,7 +17,6 @@ import pytest
 
 from deepclust.files import write_json
 from tests.pipeline.conftest import DEADLINE, ROOT, Workspace, finish, parallel, stages_of, start
-from tools.parallel import gpu_of, visible_gpus
 
 pytestmark = pytest.mark.xdist_group("shared")
 
@@ -60,6 +59,8 @@ def assert_same(one: Workspace, other: Workspace) -> None:
 
 
 def test_more_workers_than_gpus_share_them_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tools.parallel import gpu_of, visible_gpus  # a second, for Dask and DVC
+
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a, 3")
     gpus = visible_gpus()
     assert [gpu_of(worker, gpus)["CUDA_VISIBLE_DEVICES"] for worker in range(3)] == ["GPU-a", "3", "GPU-a"]
@@ -67,8 +68,12 @@ def test_more_workers_than_gpus_share_them_in_turn(monkeypatch: pytest.MonkeyPat
     assert gpu_of(0, visible_gpus()) == {}
 
 
-def test_nothing_to_do_is_said_and_starts_no_worker(finished: Workspace, tmp_path: Path) -> None:
-    run = parallel(finished.copy(tmp_path / "project"), "tcp://127.0.0.1:1")  # where nobody listens
+def test_a_comment_in_params_yaml_leaves_nothing_to_do_which_is_said_and_starts_no_worker(
+    finished: Workspace, tmp_path: Path
+) -> None:
+    project = finished.copy(tmp_path / "project")
+    project.append("params.yaml", "# a comment\n")
+    run = parallel(project, "tcp://127.0.0.1:1")  # where nobody listens
     assert (run.code, run.log) == (0, "19 stages, all up to date: nothing to do\n")
 
 
@@ -99,8 +104,8 @@ def test_what_is_neither_a_number_nor_an_address_is_refused(finished: Workspace,
     assert re.fullmatch(r"error: .*tcp://HOST:PORT.*\n", run.log)
 
 
-def test_no_stage_waits_behind_a_long_one_while_a_worker_is_free(tmp_path: Path) -> None:
-    workspace = Workspace(tmp_path / "project")
+def test_no_stage_waits_behind_a_long_one_while_a_worker_is_free(warm: dict[str, str], tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "project", warm)
     workspace.root.mkdir()
     for folder in ("src", "stages", "tools"):
         shutil.copytree(ROOT / folder, workspace.root / folder)

@@ -1,6 +1,7 @@
 """An edit reruns exactly the stages whose results it can change, whatever is edited; and what breaks, breaks alone.
 
-Every edit is made in a copy of the finished grid of its own; the copies run side by side.
+Every edit is made in a copy of the finished grid of its own; the copies run side by side. Two edits that rerun
+different cells share a copy.
 """
 
 import re
@@ -51,6 +52,16 @@ def setting(value: Any, *path: str) -> Callable[[Workspace], None]:
     return lambda workspace: workspace.edit(change)
 
 
+def both(*changes: Callable[[Workspace], None]) -> Callable[[Workspace], None]:
+    """Return the edit that makes all of several."""
+
+    def change(workspace: Workspace) -> None:
+        for make in changes:
+            make(workspace)
+
+    return change
+
+
 def add_a_method(workspace: Workspace) -> None:
     workspace.write("src/deepclust/methods/baselines/mine.py", MINE)
     workspace.edit(lambda params: params["methods"].update(mine={}))
@@ -87,19 +98,14 @@ EDITS = {
             | stages_of(w, dataset="wine")
         ),
     ),
-    "a_comment_in_params_yaml": Edit(lambda w: w.append("params.yaml", "# a comment\n"), lambda w: set()),
     "code_that_decides_no_result": Edit(change_what_decides_nothing, lambda w: {"plan"}),
     "the_code_of_one_method": Edit(
         lambda w: w.append("src/deepclust/methods/baselines/kmeans.py", "\nADDED = 1\n"),
         lambda w: ALWAYS | stages_of(w, "kmeans") | sweeps_of(w),
     ),
-    "the_code_of_a_loss": Edit(
-        lambda w: w.append("src/deepclust/losses/student_t.py", "\nADDED = 1\n"),
-        lambda w: ALWAYS | stages_of(w, "dec", "idec"),
-    ),
-    # the sweep on it sets n_init itself
-    "a_setting_of_one_method": Edit(
-        setting(3, "methods", "kmeans", "n_init"), lambda w: ALWAYS | stages_of(w, "kmeans")
+    "the_code_of_a_loss_and_an_added_method": Edit(
+        both(lambda w: w.append("src/deepclust/losses/student_t.py", "\nADDED = 1\n"), add_a_method),
+        lambda w: ALWAYS | stages_of(w, "dec", "idec") | stages_of(w, "mine"),
     ),
     # every evaluation has the modularity of its labels on the graph
     "a_setting_of_the_graph": Edit(
@@ -114,14 +120,16 @@ EDITS = {
         setting(3, "networks", "mlp", "epochs"),
         lambda w: ALWAYS | {"pretrain@few-mlp"} | stages_of(w, "dec", "idec"),
     ),
-    "a_method_is_added": Edit(add_a_method, lambda w: ALWAYS | stages_of(w, "mine")),
     "a_seed_is_added": Edit(
         setting([0, 1, 2], "seeds"),
         lambda w: ALWAYS | {"pretrain@few-mlp", "pretrain@few-conv"} | stages_of(w),
     ),
-    "a_value_of_a_sweep": Edit(setting([1, 3], "sweeps", "starts", "grid", "n_init"), lambda w: ALWAYS | sweeps_of(w)),
-    "every_seed_of_a_method_breaks_down": Edit(
-        setting(1e30, "methods", "dec", "learning_rate"), lambda w: ALWAYS | stages_of(w, "dec")
+    "a_value_of_a_sweep_and_a_rate_that_breaks_every_seed": Edit(
+        both(
+            setting([1, 3], "sweeps", "starts", "grid", "n_init"),
+            setting(1e30, "methods", "dec", "learning_rate"),
+        ),
+        lambda w: ALWAYS | sweeps_of(w) | stages_of(w, "dec"),
     ),
     "an_override_for_one_data_set": Edit(
         setting({"few": {"methods": {"kmeans": {"n_init": 3}}}}, "overrides"),
@@ -207,7 +215,7 @@ def test_a_new_seed_leaves_the_results_of_the_others_as_they_were(rerun: Rerun, 
         assert len(new) * 2 == len(old) * 3
 
 
-@after("a_value_of_a_sweep")
+@after("a_value_of_a_sweep_and_a_rate_that_breaks_every_seed")
 def test_a_changed_value_of_a_sweep_costs_its_own_points_alone(rerun: Rerun, finished: Workspace) -> None:
     workspace = rerun.workspace
     assert re.findall(r"^data/sweeps/.*$", rerun.repro.log, re.MULTILINE) == [
@@ -244,7 +252,7 @@ def test_a_removed_data_set_leaves_the_report(rerun: Rerun) -> None:
         assert [name for name in rerun.workspace.files(f"reports/{folder}") if "few" in name] == []
 
 
-@after("every_seed_of_a_method_breaks_down")
+@after("a_value_of_a_sweep_and_a_rate_that_breaks_every_seed")
 def test_seeds_that_break_down_are_reported_with_their_reason_and_cost_nothing_else(
     rerun: Rerun, finished: Workspace
 ) -> None:

@@ -16,7 +16,6 @@ from typing import Any
 
 import fsspec
 import pytest
-from moto.server import ThreadedMotoServer
 
 from deepclust.files import read_yaml
 from tests.pipeline.conftest import Workspace, stages_of
@@ -73,6 +72,8 @@ def stored(workspace: Workspace) -> set[str]:
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
+    from moto.server import ThreadedMotoServer  # a second, in every worker that collects this file
+
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
     server.start()
     host, port = server.get_host_and_port()
@@ -132,9 +133,9 @@ def damage(files: Any, path: str) -> None:
         os.chmod(path, 0o444)
 
 
-def test_a_clone_that_pulls_has_every_file_and_runs_nothing(lab: Lab, remote: str, tmp_path: Path) -> None:
+def test_a_clone_that_pulls_has_every_file_and_runs_nothing(lab: Lab, tmp_path: Path) -> None:
     clone = lab.clone(tmp_path / "clone")
-    clone.run("dvc", "pull", "--run-cache", "--remote", remote)
+    clone.run("dvc", "pull", "--run-cache", "--remote", "bucket")
     repro = clone.repro()
     assert repro.ran | repro.restored == set()
     for folder in ("data", "reports"):
@@ -158,7 +159,7 @@ def changed(lab: Lab, pool: ThreadPoolExecutor, tmp_path_factory: pytest.TempPat
     def change(cell: str) -> Workspace:
         clone = lab.clone(place / cell)
         clone.run("dvc", "pull", "--run-cache")
-        clone.edit(lambda params: params["methods"][cell].update(n_init=3))
+        clone.edit(lambda params: params["methods"][cell].update(n_init=3))  # the sweep on k-means sets it itself
         repro = clone.repro()
         assert repro.ran == {"plan", "report"} | stages_of(clone, cell)
         assert repro.restored == set()
@@ -230,9 +231,14 @@ def test_what_is_damaged_on_a_remote_is_refused_recomputed_and_sent_again(lab: L
     assert ", 0 removed" in verify(clone, remote)
 
 
-def test_what_is_damaged_in_the_cache_is_fetched_again(lab: Lab, tmp_path: Path) -> None:
+def test_a_clone_has_every_file_of_a_folder_and_fetches_again_what_is_damaged_in_its_cache(
+    lab: Lab, tmp_path: Path
+) -> None:
     clone = lab.clone(tmp_path / "clone")
     clone.run("dvc", "pull")
+    for folder in ("data", "reports"):
+        assert clone.files(folder) == lab.owner.files(folder)
+    assert clone.run("git", "status", "--porcelain") == ""
     name = name_of(clone, "data/prepared/few/X.npy")
     damage(fsspec.filesystem("file"), str(clone.root / ".dvc/cache/files/md5" / name[:2] / name[2:]))
     assert f"{name} removed: its content is another" in failing(clone, "python", "tools/verify.py", "objects")

@@ -276,12 +276,11 @@ with Runtime(threads=1, checkpoints=Path(sys.argv[1]), checkpoint_every=2).open(
 """
 
 
-def test_killed_pretraining_ends_with_the_same_bits(tmp_path: Path) -> None:
+def test_killed_pretraining_ends_with_the_same_bits(warm: dict[str, str], tmp_path: Path) -> None:
     search = os.pathsep.join([str(ROOT), *sys.path])
     environment = os.environ | {"PYTHONPATH": search}
-    with subprocess.Popen(
-        [sys.executable, "-c", CHILD, str(tmp_path)], env=environment, stdout=subprocess.PIPE, text=True
-    ) as child:
+    command = [f"{warm['SITE']}/bin/python", "-c", CHILD, str(tmp_path)]  # its fork is killed with it
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == "training\n"
         child.kill()

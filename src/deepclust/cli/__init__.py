@@ -31,7 +31,9 @@ def run() -> None:
 
 def main(*words: str) -> None:
     """Do what a command line asks for; raise UserError for one that cannot be read."""
-    asked = _parser().parse_args(words)
+    asked, unknown = _parser().parse_known_args(words)
+    if unknown:
+        raise UserError(f"unrecognized arguments: {' '.join(unknown)}; see {asked.prog} --help")
     module, _, function = asked.does.partition(":")
     getattr(import_module(f"{__name__}.{module}"), function)(asked)
 
@@ -60,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
         found = commands.add_parser(
             name, help=summary, description=description or f"{summary[0].upper()}{summary[1:]}."
         )
-        found.set_defaults(does=does)
+        found.set_defaults(does=does, prog=found.prog)
         return found
 
     _describe_cluster(command("cluster", "own:cluster", "cluster your own table, array or folder of images", _CLUSTER))
@@ -130,7 +132,11 @@ def _describe_cluster(parser: argparse.ArgumentParser) -> None:
     add("--threads", type=int, default=2, metavar="N", help="last bits depend on it (default: %(default)s)")
     read = parser.add_argument_group("how DATA is read (docs/own-data.md)").add_argument
     read("--scale", choices=_SCALES, help="into [0, 1]; default: feature for tables, global for arrays")
-    read("--columns", metavar="A,B,...", help="a table's features; default: all but labels and index")
+    read(
+        "--columns",
+        metavar="A,B,...",
+        help="a table's features, a name with a comma in double quotes; default: all but labels and index",
+    )
     read("--index", metavar="NAME", help="a table's column that names the samples; `true` for the first")
     read("--header", choices=("true", "false"), help="whether the first row of a text file names the columns")
     read("--separator", metavar="CHAR", help="of a text file; default: a comma, a tab in .tsv")

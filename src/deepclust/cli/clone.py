@@ -66,7 +66,10 @@ def compare(asked: argparse.Namespace) -> None:
 def report(asked: argparse.Namespace) -> None:
     """Write a grid's report from the small files in git."""
     _require_clone()
-    folder = _grids.folder(_named(asked.grid))
+    grid = _named(asked.grid)
+    folder = _grids.folder(grid)
+    if not (folder / layout.CELLS).exists():
+        raise UserError(f"grid '{grid}' has not run yet: run make repro GRID={grid}")
     _script("stages/report.py", folder=folder)
     say(str(folder / layout.REPORTS / "index.html"))
 

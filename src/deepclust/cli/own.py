@@ -1,6 +1,7 @@
 """The command `cluster`: own data read, clustered by one method, scored, drawn and written into a folder."""
 
 import argparse
+import csv
 import hashlib
 import importlib.util
 import inspect
@@ -188,7 +189,7 @@ def _read(asked: argparse.Namespace, wanted: int | range | str) -> tuple[Any, di
         "path": str(path),
         "n_clusters": wanted if isinstance(wanted, int) else 1,
         "scale": asked.scale,
-        "columns": asked.columns.split(",") if asked.columns else None,
+        "columns": next(csv.reader([asked.columns])) if asked.columns else None,
         "array": asked.array,
         "labels": asked.labels,
         "index": True if asked.index == "true" else asked.index or False,
