@@ -11,7 +11,6 @@ from tests.warm import warmed
 
 # Matrices as small as the tests' gain nothing from threads; on a busy machine every operation would wait for them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("NUMBA_OPT", "0")  # pynndescent compiles for half a minute, and a quarter less so
 
 # groups that take minutes each, the longest first
 FIRST = ("finished", "shared", "test_whole_grid.py", "grids", "pynndescent", "interrupted")

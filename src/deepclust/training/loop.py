@@ -284,7 +284,7 @@ def _means(names: list[str], values: Tensor, phase: str, epoch: int) -> dict[str
         batch, term = (~values.isfinite()).nonzero()[0].tolist()
         raise SeedFailed(
             f"the loss term '{names[term]}' of phase '{phase}' became {values[batch, term].item()} in epoch {epoch}; "
-            "lower the learning rate, or scale the data, which networks read best in [0, 1]"
+            "lower the learning rate, or scale the data to lie between 0 and 1"
         )
     means = [total / len(values) for total in sum(values, torch.zeros_like(values[0])).tolist()]
     return dict(zip(names, means, strict=True))
