@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
@@ -132,6 +133,11 @@ def test_unknown_network_and_setting_are_refused_with_those_there_are() -> None:
 def test_values_are_checked(name: str, setting: str, value: Any, message: str) -> None:
     with pytest.raises(UserError, match=re.escape(message)):
         nets.make(name, {setting: value})
+
+
+@pytest.mark.parametrize("hidden", [[np.int64(8), 4], (np.int64(8), np.int32(4)), np.array([8, 4]).tolist()])
+def test_numbers_of_numpy_are_widths_like_others(hidden: Any) -> None:
+    assert nets.make("mlp", {"hidden": hidden}).as_dict()["hidden"] == (8, 4)
 
 
 def test_augmentation_has_its_own_defaults_and_may_be_none() -> None:
