@@ -98,6 +98,16 @@ def test_without_labels_there_are_internal_scores_alone(flowers: pd.DataFrame) -
     assert "order of their labels" not in Path("out/index.html").read_text()
 
 
+def test_a_report_of_a_grid_that_has_not_run_says_how_to_run_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/params.yaml").write_text("grid: mine\n")
+    monkeypatch.setattr(layout, "GRIDS", tmp_path)
+    with pytest.raises(UserError, match=r"^grid 'mine' has not run yet; run make repro GRID=mine$"):
+        main("report", "mine")
+
+
 @pytest.mark.usefixtures("undrawn")
 def test_labels_reach_the_scores_and_no_fit(flowers: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []

@@ -69,7 +69,7 @@ def report(asked: argparse.Namespace) -> None:
     grid = _named(asked.grid)
     folder = _grids.folder(grid)
     if not (folder / layout.CELLS).exists():
-        raise UserError(f"grid '{grid}' has not run yet: run make repro GRID={grid}")
+        raise UserError(f"grid '{grid}' has not run yet; run make repro GRID={grid}")
     _script("stages/report.py", folder=folder)
     say(str(folder / layout.REPORTS / "index.html"))
 
