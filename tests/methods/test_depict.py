@@ -1,4 +1,4 @@
-"""DEPICT: targets and loss against the formulas, the start from k-means, the stages, and its network."""
+"""DEPICT: targets and loss against the formulas, the two starts, the stages, and its network."""
 
 import math
 from typing import Any
@@ -10,9 +10,10 @@ from sklearn.datasets import load_digits
 from sklearn.metrics import adjusted_rand_score
 from torch import Tensor, nn
 
-from deepclust.errors import NotApplicable
+from deepclust.errors import NotApplicable, UserError
 from deepclust.losses.student_t import target_distribution
 from deepclust.methods._flat_clustering import k_means
+from deepclust.methods.graph.ac_gdl import ACGDL
 from deepclust.methods.self_training import depict
 from deepclust.methods.self_training.depict import DEPICT, DEPICTState, balanced_target
 from deepclust.nets import _layerwise
@@ -150,8 +151,9 @@ def test_one_step_descends_the_written_loss(network: Autoencoder, monkeypatch: p
     assert found == pytest.approx(by_hand, rel=1e-5)
 
 
-def test_start_is_the_unit_centroids_and_the_labels_of_kmeans(
-    network: Autoencoder, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("by", ["k_means", "path_integral"])
+def test_start_is_the_unit_centroids_and_the_labels_of_a_clustering(
+    by: str, network: Autoencoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     states: list[DEPICTState] = []
 
@@ -160,13 +162,19 @@ def test_start_is_the_unit_centroids_and_the_labels_of_kmeans(
         return Outcome([], 1, False)
 
     monkeypatch.setattr(depict, "train", training)
-    method = quick().fit(X, network=network)
-    start = k_means(method.embedding_, 10, n_init=2, random_state=method._seed)
-    lengths = np.linalg.norm(start.cluster_centers_, axis=1, keepdims=True)
-    np.testing.assert_allclose(states[0].softmax.weight.detach(), start.cluster_centers_ / lengths, rtol=1e-5)
+    method = quick(start=by).fit(X, network=network)
+    codes = method.embedding_
+    if by == "k_means":
+        start = k_means(codes, 10, n_init=2, random_state=method._seed)
+        labels, centroids = start.labels_, start.cluster_centers_
+    else:
+        labels = ACGDL(10, normalize=False, affinity="path_integral").fit_predict(codes)
+        centroids = np.stack([codes[labels == k].mean(axis=0) for k in range(10)])
+    lengths = np.linalg.norm(centroids, axis=1, keepdims=True)
+    np.testing.assert_allclose(states[0].softmax.weight.detach(), centroids / lengths, rtol=1e-4, atol=1e-6)
     assert (states[0].softmax.bias == 0).all()
-    np.testing.assert_array_equal(states[0].q.argmax(dim=1), start.labels_)
-    cosines = method.embedding_ @ (start.cluster_centers_ / lengths).T
+    np.testing.assert_array_equal(states[0].q.argmax(dim=1), labels)
+    cosines = codes @ (centroids / lengths).T
     np.testing.assert_array_equal(method.labels_, cosines.argmax(axis=1))
 
 
@@ -212,6 +220,11 @@ def test_training_goes_on_from_the_warm_up_and_keeps_all_clusters(target: Any, n
     assert cluster[-1]["alive"] == 10
     if target == "sharpened":  # the balanced target does not sharpen, and its entropy is part of the loss
         assert cluster[-1]["loss"] < 0.9 * cluster[0]["loss"]
+
+
+def test_a_graph_needs_two_samples(network: Autoencoder) -> None:
+    with pytest.raises(UserError, match="a graph needs at least 2 samples, got n_samples=1"):
+        DEPICT(1, start="path_integral").fit(X[:1], network=network)
 
 
 def test_settled_labels_end_the_training_where_asked(network: Autoencoder) -> None:

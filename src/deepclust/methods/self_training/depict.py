@@ -7,6 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from deepclust.errors import UserError
+from deepclust.graph.agglomerate import BYTES_AN_EDGE, agglomerate_neighbors
+from deepclust.graph.knn import knn_graph
 from deepclust.losses._arguments import real
 from deepclust.losses.student_t import target_distribution
 from deepclust.methods._flat_clustering import k_means
@@ -30,9 +33,9 @@ class DEPICT(SoftmaxClusterer):
         balanced:   q_ik proportional to p_ik / sqrt(sum_i p_ik)    (the paper's)
         sharpened:  q_ik proportional to p_ik^2 / sum_i p_ik        (DEC's; the released code's)
 
-    and rows of q sum to 1. k-means on the code gives the start: its centroids at length 1 are the softmax's weights,
-    its labels the targets of the first `warm_up` epochs. From then on q is made anew before every epoch, of the p that
-    each sample had in its last batch. `labels_` are argmax_k p_ik under the final weights.
+    and rows of q sum to 1. A clustering of the code gives the start: its centroids at length 1 are the softmax's
+    weights, its labels the targets of the first `warm_up` epochs. From then on q is made anew before every epoch, of
+    the p that each sample had in its last batch. `labels_` are argmax_k p_ik under the final weights.
 
     Paper and released code say / we do / because:
 
@@ -40,9 +43,9 @@ class DEPICT(SoftmaxClusterer):
        the autoencoder trains no more, and the rest when the mean of (q_t - q_(t-1))^2 is below 1e-7 or after 4000
        epochs. Our lengths are settings, and all samples train: labels stay out, and a grid says how long it trains.
        The trace's `target_change` is that mean.
-    2. The released code starts USPS and MNIST-test by agglomeration (AC-PIC), other data by k-means, and passes the
-       former's centroids transposed, the latter's labels shifted by one against the centroids. Ours are by k-means, and
-       fit each other.
+    2. The released code starts USPS and MNIST-test by agglomeration (AC-PIC), other data by k-means, which is our
+       default for all: `start: path_integral` is the former. The released code passes the former's centroids
+       transposed, and the latter's labels shifted by one against the centroids. Ours fit each other.
     3. The released code's p is that after a batch's step, in a further pass. Ours is that before it.
     4. The paper's code has as many features as clusters. Here P is the network's `n_embedding`.
     5. Data that are no images have a fully connected network: PC-X's table has such figures of DEPICT, without more.
@@ -55,22 +58,28 @@ class DEPICT(SoftmaxClusterer):
     reconstruction_weight: Weight = setting("of all layers' errors against the cross-entropy", default=1.0)
     layer_weight: Weight = setting("of the hidden layers' errors in it", default=0.1)
     corruption: Share = setting("share of inputs and hidden units zeroed in the noisy pass", default=0.1)
-    warm_up: LengthOrZero = setting("epochs on the labels of k-means", default=10)
+    start: Literal["k_means", "path_integral"] = setting(
+        "by k-means on the code, or by AC-PIC on its nearest neighbours", default="k_means"
+    )
+    warm_up: LengthOrZero = setting("epochs on the labels of the start", default=10)
     epochs: Length = setting("epochs on targets of its own, at most", default=100)
     tolerance: Share = setting("stop once a smaller share of the labels changed in an epoch; 0: never", default=0.0)
     batch_size: Count = setting("rows of a batch", default=100)
     learning_rate: Positive = setting("of Adam", default=1e-4)
     n_init: Count = setting("starts of the k-means; the best is kept", default=40)
+    n_neighbors: Count = setting("neighbours a sample for AC-PIC, at most N - 1", default=20)
 
     def _memory(self, n_samples: int, n_features: int) -> int:
-        return 16 * n_samples * self.n_clusters  # p, q, and two more while q is made, in float32
+        n_edges = n_samples * self.n_neighbors if self.start == "path_integral" else 0
+        n_shares = 4 * n_samples * self.n_clusters  # p, q, and two more while q is made
+        return max(4 * n_shares, BYTES_AN_EDGE * n_edges)
 
     def _fit(self, X: np.ndarray, network: Autoencoder | None = None, **_: Any) -> None:
+        if self.start == "path_integral" and len(X) < 2:
+            raise UserError(f"a graph needs at least 2 samples, got n_samples={len(X)}")
         data = self._start(X, network)
         codes = self._encode(data).cpu().numpy()
-        start = k_means(codes, self.n_clusters, n_init=self.n_init, random_state=self._seed)
-        centroids = torch.from_numpy(start.cluster_centers_)
-        state = DEPICTState(self.network_, centroids, torch.from_numpy(start.labels_)).to(data.device)
+        state = DEPICTState(self.network_, *self._first_clusters(codes)).to(data.device)
 
         def terms(x: Tensor, index: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
             found = passes(self.network_, x, self.corruption, generator)
@@ -112,6 +121,16 @@ class DEPICT(SoftmaxClusterer):
         self.extras_ = {"embedding_before": codes}
         self.trace_ = first.trace + outcome.trace
         self.n_iter_, self.converged_ = first.n_iter + outcome.n_iter, outcome.converged
+
+    def _first_clusters(self, codes: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Return centroids (K, P) and labels (N,) of the start on codes (N, P)."""
+        if self.start == "k_means":
+            found = k_means(codes, self.n_clusters, n_init=self.n_init, random_state=self._seed)
+            return torch.from_numpy(found.cluster_centers_), torch.from_numpy(found.labels_)
+        knn = knn_graph(codes, min(self.n_neighbors, len(codes) - 1))
+        merged = torch.from_numpy(agglomerate_neighbors(knn, self.n_clusters, affinity="path_integral").labels)
+        sums = torch.zeros(self.n_clusters, codes.shape[1]).index_add_(0, merged, torch.from_numpy(codes))
+        return sums / merged.bincount().unsqueeze(1), merged
 
     def _logits(self, codes: np.ndarray) -> np.ndarray:
         """Return the softmax layer's inputs (N, K) of codes (N, P)."""
