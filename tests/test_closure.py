@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from deepclust import datasets, methods, nets
-from deepclust.closure import PLUMBING, code_of, digest_of, is_plumbing
+from deepclust.closure import PLUMBING, SAME_RESULTS, code_of, digest_of, hash_of, is_plumbing
 
 ROOT = Path(__file__).parents[1]
 STAGES = ROOT / "stages"
@@ -31,14 +31,14 @@ def code_of_method(name: str) -> set[str]:
     return set(code_of([STAGES / "cluster.py"], [methods.module(name)]))
 
 
-def hashes(package: Path, module: str) -> dict[str, str]:
+def hashes(package: Path, module: str, **options: bool) -> dict[str, str]:
     """Return the code of a module in a copy of the package, which is where that copy's closure.py looks."""
     spec = importlib.util.spec_from_file_location("closure_of_a_copy", package / "closure.py")
     assert spec is not None
     assert spec.loader is not None
     copy = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(copy)
-    found: dict[str, str] = copy.code_of([], [module])
+    found: dict[str, str] = copy.code_of([], [module], **options)
     return found
 
 
@@ -164,6 +164,33 @@ def test_the_kind_of_an_error_changes_the_hash(package: Path) -> None:
     assert changed(package, "other.py", "ValueError", "KeyError", "deepclust.other") == {"other.py"}
 
 
+def test_code_that_keeps_the_results_of_older_code_has_its_hash_until_it_changes_again(package: Path) -> None:
+    def everything(**options: bool) -> dict[str, str]:
+        return hashes(package, "deepclust.lazy", **options)
+
+    before = everything()
+    (package / "lazy.py").write_text(
+        "from deepclust import other\nfrom deepclust.behind import VALUE\n", encoding="utf-8"
+    )
+    now = everything()
+    assert now.keys() - before.keys() == {"other.py"}
+    entry = f'Kept("{now["lazy.py"]}", "{before["lazy.py"]}", "an option", ("deepclust.other",))'
+    with (package / "closure.py").open("a", encoding="utf-8") as file:
+        file.write(f'SAME_RESULTS = {{"lazy.py": {entry}}}\n')
+    assert everything() == before != now == everything(as_it_is=True)
+    (package / "lazy.py").write_text("from deepclust import other\n", encoding="utf-8")
+    assert everything()["lazy.py"] not in (before["lazy.py"], now["lazy.py"])
+    assert "other.py" in everything()
+
+
+def test_code_that_keeps_results_is_the_code_as_it_is() -> None:
+    for file, kept in SAME_RESULTS.items():
+        path = ROOT / "src/deepclust" / file
+        assert hash_of(path) == kept.now, f"{file} has changed again: closure.SAME_RESULTS says what to do"
+        assert not is_plumbing(path)
+        assert kept.why
+
+
 def test_plumbing_exists_and_is_guarded_by_tests_that_exist() -> None:
     for name, reason in PLUMBING.items():
         assert (ROOT / "src/deepclust" / name).exists(), name
@@ -234,7 +261,7 @@ print(json.dumps(loaded))
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
     done = subprocess.run(command, env=environment, capture_output=True, check=True)
     for (path, module), files in zip(pairs, json.loads(done.stdout), strict=True):
-        found = code_of([path], [module] if module else [])
+        found = code_of([path], [module] if module else [], as_it_is=True)
         assert path.name in found
         deciding = [Path(file) for file in files if not is_plumbing(Path(file))]
         assert {file.relative_to(ROOT / "src/deepclust").as_posix() for file in deciding} <= set(found), (path, module)

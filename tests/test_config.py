@@ -643,6 +643,18 @@ def test_the_path_of_own_data_may_have_any_character(project: Path) -> None:
     assert units[0].content["own"] == {"path": "\N{GRINNING FACE}.csv", "files": {}}
 
 
+def test_a_setting_that_came_later_is_in_no_plan_at_its_default_and_brings_the_code_as_it_is(project: Path) -> None:
+    content = committed()
+    content["methods"] = {"depict": {}, "merged": {"uses": "depict", "start": "path_integral"}}
+    YAML().dump(content, Path("params.yaml"))
+    units = {unit.content.get("cell"): unit for unit in planning.units(config.load(), "digits")}
+    assert config.resolve(config.load(), "digits").cells["depict"].settings["start"] == "k_means"
+    assert "start" not in units["depict"].content["settings"]
+    assert units["merged"].content["settings"]["start"] == "path_integral"
+    assert "n_neighbors" not in units["merged"].content["settings"]
+    assert "graph/agglomerate.py" in units["merged"].files.keys() - units["depict"].files.keys()
+
+
 def test_augmentation_has_the_ranges_that_a_plain_true_has_in_every_committed_result() -> None:
     """A plan says `augment: true` without them: with other defaults, results of the old ones would pass for current."""
     assert Augmentation().model_dump() == {"rotation": 10.0, "shift": 0.1, "crop": 0.1, "fill": "zeros"}

@@ -25,6 +25,7 @@ from dvc.repo import Repo
 from tqdm import tqdm
 
 from deepclust import grids, provenance
+from deepclust.closure import SAME_RESULTS
 from deepclust.errors import UserError
 from deepclust.files import read_yaml
 from deepclust.script import run_as_script
@@ -62,6 +63,8 @@ def judge_results() -> None:
         sweeps = list(provenance.judge_sweeps())
         if older := [sweep.cell for sweep in sweeps if sweep.reason]:
             print(f"    {len(older)} of {len(sweeps)} sweeps are not: {', '.join(older)}")
+    for file, kept in SAME_RESULTS.items():
+        print(f"{file} keeps the results of older code: {kept.why}")
 
 
 def read_objects(remote: str) -> None:

@@ -6,20 +6,34 @@ variables. Declarations may use `typing`, `deepclust.settings` and constants of 
 """
 
 import ast
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, TypeVar
 
 from deepclust.errors import UserError
 from deepclust.settings import Settings
 
+T = TypeVar("T")
 _PACKAGE = Path(__file__).parent
 _CHEAP = {"collections.abc", "dataclasses", "functools", "math", "pydantic", "typing", "deepclust.settings"}
 
 
 def declared(path: Path) -> type[Settings]:
     """Return the one public class with settings that a file defines, bare of all methods, or raise UserError."""
-    public = {name: cls for name, cls in _classes(path).items() if not name.startswith("_")}
+    return _only(path, _classes(path))
+
+
+def class_in(module: ModuleType, base: type[T]) -> type[T]:
+    """Return the one public class of this base that an imported module defines, or raise UserError."""
+    classes = [value for value in vars(module).values() if isinstance(value, type) and issubclass(value, base)]
+    own = {cls.__name__: cls for cls in classes if cls.__module__ == module.__name__}
+    return _only(Path(str(module.__file__)), own)
+
+
+def _only(path: Path, classes: Mapping[str, type[T]]) -> type[T]:
+    public = {name: cls for name, cls in classes.items() if not name.startswith("_")}
     if len(public) != 1:
         raise UserError(
             f"{path} must define one public class with settings, and has {' and '.join(public) or 'none'}; see "

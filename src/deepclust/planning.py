@@ -11,6 +11,7 @@ from deepclust.closure import code_of, digest_of
 from deepclust.config import Cell, Config, Resolved, points, resolve
 from deepclust.files import read_json
 from deepclust.reporting import figures
+from deepclust.settings import later_of
 
 
 class Unit(NamedTuple):
@@ -41,32 +42,45 @@ def units(config: Config, dataset: str, own_files: Mapping[str, str] | None = No
         yield unit("prepare", "", {}, f"deepclust.datasets.{dataset}")
     yield unit("graph", "", {"settings": resolved.graph.model_dump(), "compute": compute})
     yield unit("evaluate", "", {}, *figures.modules("cell"))
+    newer = set()  # networks that use settings which came later
     for name, network in resolved.networks.items():
-        asked = {"network": name, **asdict(network), "compute": compute, **seeds}
-        yield unit("pretrain", name, asked, nets.module(network.uses))
+        settings, is_newer = _planned(nets.describe(network.uses), network.settings)
+        newer |= {name} if is_newer else set()
+        asked = {"network": name, **asdict(network), "settings": settings, "compute": compute, **seeds}
+        yield unit("pretrain", name, asked, nets.module(network.uses), as_it_is=is_newer)
     for name, cell in resolved.cells.items():
-        asked = {"cell": name, **asdict(cell), "compute": compute, **seeds}
-        yield unit("cluster", name, asked, *_code_of(cell, resolved))
+        settings, is_newer = _planned(methods.describe(cell.method), cell.settings)
+        asked = {"cell": name, **asdict(cell), "settings": settings, "compute": compute, **seeds}
+        yield unit("cluster", name, asked, *_code_of(cell, resolved), as_it_is=is_newer or cell.network in newer)
     for name, sweep in config.sweeps.items():
         if sweep.dataset == dataset:
             varied = points(config, name)
             cell = resolved.cells[sweep.cell]
             asked = {"cell": sweep.cell, "seeds": sweep.seeds}
             fits = asked | {key: value for key, value in asdict(cell).items() if key != "settings"}
-            fits |= {"compute": compute, "points": {point: found.settings for point, found in varied.items()}}
-            yield unit("sweep", name, fits, *_code_of(cell, resolved))
+            planned = {p: _planned(methods.describe(cell.method), found.settings) for p, found in varied.items()}
+            fits |= {"compute": compute, "points": {point: settings for point, (settings, _) in planned.items()}}
+            is_newer = cell.network in newer or any(is_newer for _, is_newer in planned.values())
+            yield unit("sweep", name, fits, *_code_of(cell, resolved), as_it_is=is_newer)
             yield unit("evaluate_sweep", name, {**asked, "points": list(varied)}, *figures.modules("sweep"))
 
 
-def _unit(dataset: str, stage: str, name: str, content: dict[str, Any], *modules: str) -> Unit:
+def _planned(cls: type, settings: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
+    """Return the settings but those that came later and are at their default, and whether others of these are left."""
+    later = later_of(cls)
+    found = {name: value for name, value in settings.items() if name not in later or value != later[name]}
+    return found, not later.keys().isdisjoint(found)
+
+
+def _unit(dataset: str, stage: str, name: str, content: dict[str, Any], *modules: str, as_it_is: bool = False) -> Unit:
     script = "cluster" if stage == "sweep" else stage
-    files = _code(script, modules)
+    files = _code(script, modules, as_it_is)
     return Unit(layout.plan(dataset, stage, name), {"dataset": dataset, **content, "code": digest_of(files)}, files)
 
 
 @cache
-def _code(script: str, modules: tuple[str, ...]) -> dict[str, str]:
-    return code_of([layout.STAGES / f"{script}.py"], modules)
+def _code(script: str, modules: tuple[str, ...], as_it_is: bool) -> dict[str, str]:
+    return code_of([layout.STAGES / f"{script}.py"], modules, as_it_is=as_it_is)
 
 
 def _code_of(cell: Cell, resolved: Resolved) -> list[str]:

@@ -70,12 +70,13 @@ Augmenting = Annotated[
 ]
 
 
-def setting(meaning: str, *, default: Any, kw_only: bool = True) -> Any:
+def setting(meaning: str, *, default: Any, kw_only: bool = True, later: bool = False) -> Any:
     """Return the declaration of one setting; its type and range are the annotation's.
 
-    Type checkers and editors want the default as a keyword.
+    `later` is for a setting that came after results, whose default is what the code did before: plans leave it out at
+    its default, so that these results stay current. Type checkers and editors want the default as a keyword.
     """
-    return field(default=default, kw_only=kw_only, metadata={"meaning": meaning})
+    return field(default=default, kw_only=kw_only, metadata={"meaning": meaning, "later": later})
 
 
 @dataclass_transform(eq_default=False, field_specifiers=(setting,))
@@ -105,6 +106,11 @@ def as_plain(value: Any) -> Any:
 def meanings_of(cls: type) -> dict[str, str]:
     """Return the meaning of every setting, in the order of the constructor."""
     return {found.name: found.metadata.get("meaning", "") for found in fields(cls)}
+
+
+def later_of(cls: type) -> dict[str, Any]:
+    """Return the default of every setting that came later, by name."""
+    return {found.name: as_plain(found.default) for found in fields(cls) if found.metadata.get("later")}
 
 
 def checked(cls: type, name: str, value: Any) -> Any:

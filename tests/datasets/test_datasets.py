@@ -191,6 +191,12 @@ def test_data_of_the_papers_that_cannot_be_verified_are_named_with_the_way_out()
         datasets.spec("ytf")
 
 
+def test_a_module_that_declares_nothing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("deepclust.datasets.digits.SPEC")
+    with pytest.raises(UserError, match=r"datasets.digits\.py must define SPEC, a DatasetSpec; see docs/adding-a-data"):
+        datasets.spec("digits")
+
+
 def test_asking_for_one_data_set_imports_little() -> None:
     code = "import sys; from deepclust import datasets; datasets.spec('mnist'); print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()

@@ -219,6 +219,18 @@ def test_compression_is_told_by_the_name_or_a_setting(
     with pytest.raises(UserError, match=f"cannot be read as CSV .*; set compression: none if it is not .* by {kind}$"):
         read(plain, labels="kind")
     assert read(plain, labels="kind", compression="none").X.tolist() == EXPECTED
+    whole = compress(TEXT.encode())
+    (tmp_path / f"cut.csv{suffix}").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match=r"cut.csv.* cannot be read as CSV .*; bring a whole copy of it$"):
+        read(tmp_path / f"cut.csv{suffix}")
+
+
+def test_an_archive_of_two_files_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "t.csv.zip", "w") as archive:
+        for name in ("a.csv", "b.csv"):
+            archive.writestr(name, TEXT)
+    with pytest.raises(UserError, match=r"Multiple files found in ZIP file.*; leave one file in it$"):
+        read(tmp_path / "t.csv.zip")
 
 
 @pytest.mark.parametrize(
@@ -242,6 +254,8 @@ def test_compression_is_told_by_the_name_or_a_setting(
             "in UTF-8 .*; set encoding, such as cp1252$",
         ),
         ("t.csv", TEXT, "utf-16", {"labels": "kind"}, "it looks like UTF-16: set encoding: utf-16$"),
+        ("t.csv", TEXT, "utf-16-le", {}, "a zero byte beside each letter; set encoding: utf-16-le$"),
+        ("t.csv", TEXT, "utf-16-be", {}, "a zero byte beside each letter; set encoding: utf-16-be$"),
         ("t.csv", '"a, b"\nx\n', "utf-8", {}, "row 1, column 'a, b': 'x' is no number; .* under columns$"),
     ],
 )

@@ -6,13 +6,14 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import get_type_hints
 
 import pytest
 
 from deepclust import methods
 from deepclust.errors import UserError
-from deepclust.metadata import declared
+from deepclust.metadata import class_in, declared
 from deepclust.methods.base import Clusterer
 from deepclust.settings import Settings, defaults_of, meanings_of, names_of
 
@@ -164,6 +165,21 @@ def test_a_file_of_not_one_method_is_named(name: str, text: str, has: str, tmp_p
     write(path, f"from deepclust.settings import Settings\n\n\n{text}")
     with pytest.raises(UserError, match=rf"{name}\.py must define one public class with settings, and has {has}; see"):
         declared(path)
+
+
+def test_a_module_of_not_one_class_is_named_where_it_is_loaded() -> None:
+    module = ModuleType("mine")
+    module.__file__ = "methods/own/mine.py"
+    with pytest.raises(
+        UserError, match=r"methods.own.mine\.py must define one public class with settings, and has none"
+    ):
+        class_in(module, Clusterer)
+    for name in ("One", "Two"):
+        setattr(module, name, type(name, (Clusterer,), {"__module__": "mine"}))
+    with pytest.raises(UserError, match=r"and has One and Two; see"):
+        class_in(module, Clusterer)
+    module.Two.__name__ = "_Two"
+    assert class_in(module, Clusterer) is module.One
 
 
 def test_a_class_of_methods_alone_is_described(tmp_path: Path) -> None:

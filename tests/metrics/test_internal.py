@@ -3,9 +3,11 @@
 import itertools
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
 
+from deepclust.errors import UserError
 from deepclust.metrics import ari, internal, stability
 from deepclust.metrics.internal import SAMPLE
 
@@ -90,6 +92,11 @@ def test_stability_is_the_mean_index_with_the_others() -> None:
     pairs = [ari(a, b) for a, b in itertools.combinations(labelings, 2)]
     assert np.mean(stability(labelings)) == pytest.approx(np.mean(pairs))
     assert stability(labelings)[1] == pytest.approx(np.mean([ari(labelings[1], labelings[i]) for i in (0, 2, 3)]))
+
+
+def test_stability_of_a_table_is_refused() -> None:
+    with pytest.raises(UserError, match=r"^labelings must be a sequence of arrays, got a data frame; \[\*table"):
+        stability(pd.DataFrame({"a": LABELS, "b": LABELS}))  # type: ignore[arg-type]
 
 
 def test_stability_does_not_depend_on_names_and_needs_two_seeds() -> None:

@@ -1,5 +1,8 @@
 """A grid as it is committed, in its own folder, from nothing: real sizes of nets and all of the digits."""
 
+import json
+from pathlib import Path
+
 import pytest
 
 from tests.pipeline.conftest import ROOT, Workspace, grid_environment, stages_of
@@ -16,6 +19,16 @@ SITE = f"""
 
         draw_nothing()
 """
+
+
+def scores_of(reports: Path) -> dict[tuple[str, ...], str]:
+    """Return every cell's scores by its name, its code and the versions of its libraries."""
+    found: dict[tuple[str, ...], str] = {}
+    for path in (reports / "runs/digits").iterdir():
+        shared = json.loads(path.read_text(encoding="utf-8"))["shared"]
+        name = (path.stem, shared["code"], json.dumps(shared["versions"]))
+        found[name] = (reports / "scores/digits" / path.name).read_text(encoding="utf-8")
+    return found
 
 
 @pytest.mark.slow
@@ -37,6 +50,9 @@ def test_the_smallest_committed_grid_runs_from_nothing_and_a_second_time_nothing
     rows = {(dataset, cell.split("/")[0]) for dataset, cell in (row.split(",")[:2] for row in results)}
     assert rows == {("digits", cell) for cell in params["methods"]}
     assert all(row.split(",")[4] == "ok" for row in results)
+    committed, found = (scores_of(root / "grids/smoke/reports") for root in (ROOT, project.root))
+    same = committed.keys() & found.keys()  # not those of older code, which may have other results
+    assert {name: found[name] for name in same} == {name: committed[name] for name in same}
     records = grid.read_json("reports/runs/digits/idec.json")["shared"]
     assert records["compute"]["instructions"] == "avx2"
 

@@ -32,7 +32,10 @@ def spec(name: str) -> DatasetSpec:
         raise UserError(
             f"dataset must be one of {', '.join(names())}; got {name!r}; see docs/adding-a-dataset.md{hint(name)}"
         )
-    declared: DatasetSpec = importlib.import_module(f"{__name__}.{name}").SPEC
+    module = importlib.import_module(f"{__name__}.{name}")
+    declared = getattr(module, "SPEC", None)
+    if not isinstance(declared, DatasetSpec):
+        raise UserError(f"{module.__file__} must define SPEC, a DatasetSpec; see docs/adding-a-dataset.md")
     return declared
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from deepclust.errors import UserError
-from deepclust.metadata import declared
+from deepclust.metadata import class_in, declared
 
 if TYPE_CHECKING:
     from deepclust.methods.base import Clusterer
@@ -53,16 +53,7 @@ def load(name: str) -> "type[Clusterer]":
     """Return the class of a method, the one public `Clusterer` defined in the file of that name."""
     from deepclust.methods.base import Clusterer
 
-    home = importlib.import_module(module(name))
-    (found,) = (
-        value
-        for key, value in vars(home).items()
-        if isinstance(value, type)
-        and issubclass(value, Clusterer)
-        and value.__module__ == home.__name__
-        and not key.startswith("_")
-    )
-    return found
+    return class_in(importlib.import_module(module(name)), Clusterer)
 
 
 def restore(folder: Path | str) -> "Clusterer":

@@ -2,32 +2,22 @@
 
 import math
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self, SupportsIndex
 
 import numpy as np
 import psutil
 import scipy.sparse as sp
-from sklearn import config_context
 from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from deepclust.errors import NotApplicable, UserError
 from deepclust.graph.adjacency import edge_weights
-from deepclust.mapped import chunks, mapping_of
 from deepclust.methods import _saving
+from deepclust.methods._samples import read_samples
 from deepclust.settings import Count, Device, Natural, Settings, as_plain, checked, setting
-
-_STORED = [np.float16, np.float32, np.float64]  # what an array in a file may hold
-_LARGEST = 1e100  # of an entry of X, and its inverse for all of X: squares then fit float64 with digits to spare
-
-
-def _largest(X: Any) -> float:
-    """Return the largest of the absolute values of X, without a copy of it."""
-    return max(float(X.max()), -float(X.min()))
 
 
 def _can_predict(method: "Clusterer") -> bool:
@@ -129,49 +119,12 @@ class Clusterer(ClusterMixin, BaseEstimator, Settings):
             )
 
     def _validated(self, X: Any, *, reset: bool = True, min_features: int = 1) -> Any:
-        """Return X as a real array (N, D), or as CSR; one in a file (`files.read_array`) stays there."""
-        shape: tuple[int, ...] = getattr(X, "shape", ())
-        if len(shape) == 2 and shape[1] < min_features:
-            raise NotApplicable(
-                f"{type(self).__name__} reads samples, got 0 feature(s) (shape={shape}) while a minimum of 1 is "
-                "required; for nodes of a graph take a method that cuts graphs"
-            )
-        if sp.issparse(X) and self.sparse_samples == "refused":
-            raise UserError(f"{type(self).__name__} reads dense samples alone, got sparse ones; hand in X.toarray()")
-        with config_context(assume_finite=False):  # whatever the environment's SKLEARN_ASSUME_FINITE says
-            if isinstance(X, np.memmap) and mapping_of(X) is not None and X.ndim == 2 and X.dtype in _STORED:
-                check = partial(validate_data, self, dtype=_STORED, order="C")
-                check(X[:1], reset=reset)
-                largest = 0.0
-                for rows in chunks(X):  # the check of all at once would copy them
-                    largest = max(largest, _largest(check(rows, reset=False)))
-                found = X
-            else:
-                numbers = [np.float64, np.float32]
-                found = validate_data(
-                    self,
-                    X,
-                    dtype=numbers,
-                    order="C",
-                    reset=reset,
-                    accept_sparse="csr",
-                    ensure_min_features=min_features,
-                )
-                largest = _largest(found) if found.shape[1] else 0.0
-        if largest > _LARGEST or (reset and 0 < largest < 1 / _LARGEST):
-            raise UserError(f"X must have entries of about 1, and none beyond 1e100, got {largest:g}; rescale it")
-        return found if isinstance(found, np.ndarray) else self._from_sparse(found)
-
-    def _from_sparse(self, X: Any) -> Any:
-        """Return X as canonical CSR, or as an array where the method wants that and there is room."""
-        if self.sparse_samples == "made dense":
-            self._require(X.dtype.itemsize * math.prod(X.shape), X.shape)
-            return X.toarray()
-        found = sp.csr_matrix((X.data, X.indices, X.indptr), shape=X.shape)
-        if not found.has_canonical_format:
-            found = found.copy()  # what is the caller's stays as it is
-            found.sum_duplicates()
-        return found
+        """Return X as `read_samples` does, and a sparse one as an array where the method wants that and has room."""
+        found = read_samples(self, X, reset=reset, min_features=min_features)
+        if isinstance(found, np.ndarray) or self.sparse_samples != "made dense":
+            return found
+        self._require(found.dtype.itemsize * math.prod(found.shape), found.shape)
+        return found.toarray()
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -94,7 +94,20 @@ def stability(labelings: Sequence[ArrayLike]) -> list[float]:
     """Return each labeling's mean adjusted Rand index with the others, in [-0.5, 1]; nothing for a single labeling.
 
     The mean of the returned values is the mean over all pairs.
+
+    Parameters
+    ----------
+    labelings : sequence of arrays (N,), integers
+
+    Raises
+    ------
+    UserError
+        For a data frame, of which it is not clear whether rows or columns are labelings.
     """
+    if hasattr(labelings, "columns"):
+        raise UserError(
+            "labelings must be a sequence of arrays, got a data frame; [*table.to_numpy().T] are its columns"
+        )
     n = len(labelings)
     if n < 2:
         return []

@@ -37,13 +37,7 @@ def load(name: str) -> "type[Network]":
     """Return the class of a network, the one `Network` that its file defines."""
     from deepclust.nets.base import Network
 
-    home = importlib.import_module(module(name))
-    (found,) = (
-        value
-        for value in vars(home).values()
-        if isinstance(value, type) and issubclass(value, Network) and value.__module__ == home.__name__
-    )
-    return found
+    return metadata.class_in(importlib.import_module(module(name)), Network)
 
 
 def describe(name: str) -> Any:

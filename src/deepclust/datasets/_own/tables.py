@@ -107,6 +107,9 @@ class _File:
         with self._parsing():
             first = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False, **self._options)
         cells = first.iloc[0].tolist()
+        if any("\x00" in cell for cell in cells):
+            encoding = "utf-16-be" if cells[0].startswith("\x00") else "utf-16-le"
+            raise UserError(f"{where}: the first row has a zero byte beside each letter; set encoding: {encoding}")
         if len(cells) == 1 and (
             others := [other for other in _SEPARATORS if other in cells[0].replace(self._separator, "")]
         ):
@@ -156,9 +159,11 @@ class _File:
 
     def _remedy(self, error: BaseException) -> str:
         with open(self._path, "rb") as file:
-            start = file.read(5)
-        if self._options["compression"]:
-            return f"; set compression: none if it is not compressed by {self._options['compression']}"
+            start = file.read(6)
+        if compression := self._options["compression"]:
+            if not any(start.startswith(beginning) for beginning, name in _COMPRESSED.items() if name == compression):
+                return f"; set compression: none if it is not compressed by {compression}"
+            return "; leave one file in it" if "Multiple files" in str(error) else "; bring a whole copy of it"
         for beginning, compression in _COMPRESSED.items():
             if start.startswith(beginning):
                 return f"; it looks compressed: set compression: {compression}"

@@ -59,7 +59,7 @@ class DEPICT(SoftmaxClusterer):
     layer_weight: Weight = setting("of the hidden layers' errors in it", default=0.1)
     corruption: Share = setting("share of inputs and hidden units zeroed in the noisy pass", default=0.1)
     start: Literal["k_means", "path_integral"] = setting(
-        "by k-means on the code, or by AC-PIC on its nearest neighbours", default="k_means"
+        "by k-means on the code, or by AC-PIC on its nearest neighbours", default="k_means", later=True
     )
     warm_up: LengthOrZero = setting("epochs on the labels of the start", default=10)
     epochs: Length = setting("epochs on targets of its own, at most", default=100)
@@ -67,7 +67,7 @@ class DEPICT(SoftmaxClusterer):
     batch_size: Count = setting("rows of a batch", default=100)
     learning_rate: Positive = setting("of Adam", default=1e-4)
     n_init: Count = setting("starts of the k-means; the best is kept", default=40)
-    n_neighbors: Count = setting("neighbours a sample for AC-PIC, at most N - 1", default=20)
+    n_neighbors: Count = setting("neighbours a sample for AC-PIC, at most N - 1", default=20, later=True)
 
     def _memory(self, n_samples: int, n_features: int) -> int:
         n_edges = n_samples * self.n_neighbors if self.start == "path_integral" else 0
