@@ -174,7 +174,7 @@ def test_code_that_keeps_the_results_of_older_code_has_its_hash_until_it_changes
     )
     now = everything()
     assert now.keys() - before.keys() == {"other.py"}
-    entry = f'Kept("{now["lazy.py"]}", "{before["lazy.py"]}", "an option", ("deepclust.other",))'
+    entry = f'Kept("{now["lazy.py"]}", "{before["lazy.py"]}", "an option", True, ("deepclust.other",))'
     with (package / "closure.py").open("a", encoding="utf-8") as file:
         file.write(f'SAME_RESULTS = {{"lazy.py": {entry}}}\n')
     assert everything() == before != now == everything(as_it_is=True)
@@ -189,6 +189,7 @@ def test_code_that_keeps_results_is_the_code_as_it_is() -> None:
         assert hash_of(path) == kept.now, f"{file} has changed again: closure.SAME_RESULTS says what to do"
         assert not is_plumbing(path)
         assert kept.why
+        assert kept.setting or not (kept.added or "later=True" in path.read_text(encoding="utf-8")), file
 
 
 def test_plumbing_exists_and_is_guarded_by_tests_that_exist() -> None:

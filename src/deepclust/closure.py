@@ -45,7 +45,8 @@ class Kept(NamedTuple):
     now: str
     before: str
     why: str
-    added: tuple[str, ...] = ()  # modules that the file imports since, and these results do not need
+    setting: bool = False  # it serves a setting that came later: results with another value than the default need `now`
+    added: tuple[str, ...] = ()  # modules imported since then for that setting
 
 
 # File -> its change. Committed grids were run from nothing with it, and git saw no change: docs/running.md.
@@ -70,7 +71,8 @@ SAME_RESULTS = {
         "0c2e0aa44872e364ba9cbb7587c6151cbd4d10a3e4fd3cce05c5262c0e2c40fd",
         "701987050526cc67557d1053ecab3f1327c69ff9ad02fe64b63a20c506254f07",
         "the start by k-means is its default, and a function of its own",
-        ("deepclust.graph.agglomerate",),
+        setting=True,
+        added=("deepclust.graph.agglomerate",),
     ),
     "metrics/internal.py": Kept(
         "6bc6d2a6457c0e6db44b221ce0eeabec162ee493e33ba75b496a58051c99650e",
@@ -85,10 +87,10 @@ def code_of(scripts: Iterable[Path], modules: Iterable[str] = (), *, as_it_is: b
 
     Imports are read from the source, those inside functions included. `modules` is for modules that are loaded by name
     at run time (methods, networks, data sets, figures). Paths are relative to the package's folder, or names of
-    scripts. Plumbing is left out, but its imports are not. `as_it_is` leaves `SAME_RESULTS` out: for settings that came
-    later, which the code before could not have.
+    scripts. Plumbing is left out, but its imports are not. `as_it_is` is for results of settings that came later, which
+    the code before could not have.
     """
-    entries = {} if as_it_is else SAME_RESULTS
+    entries = {file: kept for file, kept in SAME_RESULTS.items() if not (kept.setting and as_it_is)}
     found: dict[Path, Kept] = {}
     waiting = [*scripts, *(path for name in modules for path in _files_of(name))]
     while waiting:
