@@ -186,6 +186,80 @@ def test_arrays_are_scaled_as_a_whole(here: Path, shape: tuple[int, ...], capsys
     assert "30 samples, 4 features in [0, 1], scaled by the range of all" in capsys.readouterr().out
 
 
+# ----------------------------------------------------------------------------------------------- labels of more samples
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_more_rows_are_labelled_by_the_columns_and_ranges_of_the_fit(
+    flowers: pd.DataFrame, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = cluster(*TABLE)
+    far = pd.DataFrame({"name": ["far"], "petal": [9.0], "sepal": [900.0]})
+    flowers[["sepal", "name", "petal"]].to_csv("same.csv", index=False)  # in another order, without the labels
+    pd.concat([flowers[:3], far]).assign(more=1).to_csv("more.csv", index=False)
+    pd.read_csv("same.csv")[:1].to_csv("one.csv", index=False)
+    for name in ("same", "more", "one"):
+        main("label", "out", f"{name}.csv")
+    pd.testing.assert_frame_equal(pd.read_csv("same-labels.csv"), found)
+    more = pd.read_csv("more-labels.csv")
+    assert more["sample"].tolist() == ["f0", "f1", "f2", "far"]
+    rose = found["cluster"][flowers["kind"] == "rose"].iloc[0]
+    assert more["cluster"].tolist() == [*found["cluster"][:3], rose]
+    assert pd.read_csv("one-labels.csv")["cluster"].tolist() == [found["cluster"][0]]
+    assert "more.csv: 1 of 4 samples have values outside the range of the fit" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.int64, np.uint8])
+@pytest.mark.usefixtures("undrawn")
+def test_more_rows_of_an_array_are_labelled(here: Path, kind: Any) -> None:
+    X = (np.random.default_rng(0).random((40, 6)) * 200).astype(kind)
+    np.savez("both.npz", X=X, y=np.arange(40) % 3)
+    found = cluster("both.npz", "-k", "3", "--array", "X", "--labels", "y", *SMALL, method="idec")
+    np.savez("more.npz", X=X[10:20])
+    main("label", "out", "more.npz")
+    assert pd.read_csv("more-labels.csv")["cluster"].tolist() == found["cluster"][10:20].tolist()
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_more_images_are_labelled(here: Path) -> None:
+    rng = np.random.default_rng(0)
+    for number in range(24):
+        path = here / ("more" if number > 20 else "photos") / f"{number:02}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(rng.integers(0, 255, (8, 8), dtype=np.uint8) // (1 + 3 * (number % 2))).save(path)
+    cluster("photos", "-k", "2")
+    main("label", "out", "more", "--out", "labels.csv")
+    found = pd.read_csv("labels.csv")
+    assert found["sample"].tolist() == ["21.png", "22.png", "23.png"]
+    assert found["cluster"].tolist() in ([0, 1, 0], [1, 0, 1])
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_what_cannot_label_more_samples_says_why(flowers: pd.DataFrame) -> None:
+    cluster(*TABLE, method="ward", out="ward")
+    cluster(*TABLE, "--seeds", "2", out="several")
+    cluster(*TABLE)
+    flowers.drop(columns="sepal").to_csv("less.csv", index=False)
+    np.save("array.npy", np.zeros((3, 2)))
+    before = sorted(Path().iterdir())
+    for words, message in {
+        (
+            "ward",
+            "less.csv",
+        ): "^ward: ward cannot label new samples: a merge tree has no rule for them; cluster by",
+        ("several", "less.csv"): "^several: it has no fitted method; cluster by another method, and with one seed$",
+        ("nowhere", "less.csv"): "^nowhere holds no results of `deepclust cluster`; name its folder$",
+        ("out", "less.csv"): "^less.csv has no column 'sepal'; it has name, kind, petal$",
+        ("out", "none.csv"): "^none.csv does not exist; correct the path$",
+        ("out", "array.npy"): "^array.npy must be a .csv, as the data of the fit were, and is a .npy; convert it$",
+        ("out", "flowers.csv", "--out", "less.csv"): "^less.csv is there already; name another file with --out$",
+        ("out", "flowers.csv", "--out", "no/where.csv"): "^no/where.csv lies in no folder; name another file with",
+    }.items():
+        with pytest.raises(UserError, match=message):
+            main("label", *words)
+    assert sorted(Path().iterdir()) == before
+
+
 def test_without_matplotlib_there_are_labels_and_a_line(
     flowers: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -222,8 +296,9 @@ def test_a_file_of_the_users_is_kept_though_it_has_the_name_of_a_result() -> Non
     with pytest.raises(UserError, match=r"\(this command did not make files/my_notes.csv\)$"):
         cluster(*TABLE, "--force")
     record = json.loads(Path("out/run.json").read_text())
-    del record["files"]  # as older results have it: names decide
+    del record["files"]  # as older results have it, without a model: names decide
     Path("out/run.json").write_text(json.dumps(record))
+    shutil.rmtree("out/model")
     cluster(*TABLE, "--force")
 
 

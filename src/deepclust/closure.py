@@ -57,6 +57,16 @@ SAME_RESULTS = {
         "2d4bd3560b048986b02669c79d40c2025217c6d54381a125b05dff9185cbf49e",
         "a module without SPEC ends in another error",
     ),
+    "datasets/_base.py": Kept(
+        "86bc68c3f7f56eb9a954bd7658f7f5c7a437cbc0e07e5db19cef97d87af8c782",
+        "6a0e19b7235a04c79a1448d6116940e697d955366ab4c1cdf53a7cfac7d589ef",
+        "a data set has names of its columns and bounds, which nothing of the pipeline reads",
+    ),
+    "datasets/_own/__init__.py": Kept(
+        "a2427783ebd479c5f06317f6f1428d44465a9477218fb57c3262b3fb3d1b2631",
+        "111ee3fff3a137f94538c1839048b3415b8d442f2bd311e9ed6c7ed0a2f598d4",
+        "reading and bounds are functions of their own, for samples that come after the fit",
+    ),
     "datasets/_own/tables.py": Kept(
         "25a64f3c66e4296964f72bf89304ba08b20d8bd360b5a34092e40523e79f7a88",
         "1d9690e1fe1969aef0a461e6e952efe691eead8f258c456b8407c585ca1f8347",

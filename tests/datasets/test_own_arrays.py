@@ -48,7 +48,12 @@ def test_whole_numbers_and_ranges_of_any_size_are_scaled_right(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(files, "MAPPED", 0 if in_file else 1 << 30)
-    np.testing.assert_allclose(read(save(tmp_path, X)).X, expected, rtol=1e-3 if X.max() < 1e-300 else 1e-7)
+    path, rtol = save(tmp_path, X), 1e-3 if X.max() < 1e-300 else 1e-7
+    data = read(path)
+    np.testing.assert_allclose(data.X, expected, rtol=rtol)
+    again, names = _own.more("mine", path, n_features=data.X.shape[1], bounds=data.bounds)
+    np.testing.assert_allclose(again, expected, rtol=rtol)
+    assert names == ()
 
 
 @pytest.mark.parametrize(
@@ -59,7 +64,23 @@ def test_whole_numbers_and_ranges_of_any_size_are_scaled_right(
     ],
 )
 def test_one_scale_for_all_is_right_too(tmp_path: Path, X: np.ndarray, expected: list[list[float]]) -> None:
-    assert read(save(tmp_path, X), scale="global").X.tolist() == expected
+    data = read(save(tmp_path, X), scale="global")
+    assert data.X.tolist() == expected
+    assert _own.more("mine", tmp_path / "x.npy", n_features=2, bounds=data.bounds)[0].tolist() == expected
+
+
+def test_more_samples_are_scaled_by_given_bounds_and_lie_beyond_them(tmp_path: Path) -> None:
+    path = save(tmp_path, np.array([[2.0**40 - 4, 5], [2.0**40 + 8, 7]]))
+    bounds = ([2**40, 6.0], [2**40 + 4, 6.0])
+    assert _own.more("mine", path, n_features=2, bounds=bounds)[0].tolist() == [[-1, -1], [2, 1]]
+    whole = save(tmp_path, np.array([[2**60 - 4], [2**60 + 8]]))
+    assert _own.more("mine", whole, n_features=1, bounds=(2**60, 2**60 + 4))[0].tolist() == [[-1], [2]]
+    with pytest.raises(UserError, match=r"^own.mine: x.npy has 1 features, and the samples of the fit have 3; "):
+        _own.more("mine", whole, n_features=3, bounds=None)
+    with pytest.raises(UserError, match=r"^own.mine: x.npy, row 1, column 1: .* is not in \[0, 1\]; set scale"):
+        _own.more("mine", whole, n_features=1, bounds=None)
+    with pytest.raises(UserError, match=r"^own.mine: x.npy has 0 rows; give samples$"):
+        _own.more("mine", save(tmp_path, np.empty((0, 2))), n_features=2, bounds=None)
 
 
 def test_a_whole_number_beyond_one_is_shown_as_it_is(tmp_path: Path) -> None:

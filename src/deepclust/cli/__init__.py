@@ -17,6 +17,7 @@ examples:
   deepclust cluster flowers.csv -k 3 --labels species
   deepclust cluster photos -k 5 --method decs --image-shape 3,32,32 --set epochs=20
   deepclust cluster flowers.csv -k 2-12 --method kmeans
+  deepclust label flowers-kmeans more.csv
   deepclust methods idec
   deepclust run benchmark --jobs 4
 """
@@ -66,6 +67,10 @@ def _parser() -> argparse.ArgumentParser:
         return found
 
     _describe_cluster(command("cluster", "own:cluster", "cluster your own table, array or folder of images", _CLUSTER))
+    label = command("label", "own:label", "label more samples by a fit of `deepclust cluster`", _LABEL)
+    label.add_argument("results", metavar="RESULTS", help="the folder that `deepclust cluster` has written")
+    label.add_argument("data", metavar="DATA", help="a file or a folder, as the data of the fit were")
+    label.add_argument("--out", metavar="FILE", help="default: DATA's name and -labels.csv, in the current folder")
     methods = command("methods", "catalogue:methods", "list the methods, or show one with all its settings")
     methods.add_argument("name", nargs="?", metavar="NAME", help="a method")
     command("datasets", "catalogue:datasets", "list the published data sets")
@@ -101,6 +106,11 @@ criteria of every K of a range. Labels serve the scores alone: no fit and no cho
 
 DATA is a table (.csv, .tsv, .parquet; text may be compressed), an array (.npy, .npz), a folder of .npy files (with
 --array), or a folder of images. docs/own-data.md explains every kind; its settings are options here.
+"""
+
+_LABEL = """\
+Label more samples by the fitted method in a folder that `deepclust cluster` has written: a CSV file with the cluster of
+each. DATA has the form of the data of the fit, is read by the same options and scaled by the same bounds.
 """
 
 

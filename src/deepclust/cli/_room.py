@@ -9,7 +9,8 @@ from deepclust.errors import UserError
 from deepclust.files import read_json
 
 _LONGEST = 240  # bytes of the results' name: file systems take 255, and beside it lies a hidden one with an ending
-RECORD, PAGE = "run.json", "index.html"
+RECORD, PAGE, MODEL = "run.json", "index.html", "model"
+SAMPLES = "model/samples.json"  # how more samples are read and scaled
 _FIRST = (RECORD, "labels.csv", PAGE)  # without which a folder holds no results
 _WRITTEN = r"run\.json|(labels|sweep)\.csv|index\.html|figures/\w+\.png|files/(\w+/)?\w+\.(npy|npz|csv|pdf)"
 

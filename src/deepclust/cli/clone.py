@@ -32,7 +32,8 @@ def grids(_: argparse.Namespace) -> None:
     for line in aligned(rows):
         say(line)
     say()
-    say("CELLS: methods with their settings, on each data set. SEEDS: runs of each cell. See docs/grids.md.")
+    say("CELLS: methods with their settings, on each data set. SEEDS: runs of each cell; `overrides` may have others.")
+    say("See docs/grids.md.")
 
 
 def _named(grid: str | None) -> str:

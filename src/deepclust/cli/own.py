@@ -1,4 +1,7 @@
-"""The command `cluster`: own data read, clustered by one method, scored, drawn and written into a folder."""
+"""The command `cluster`: own data read, clustered by one method, scored, drawn and written into a folder.
+
+The command `label` reads that folder, and labels more samples by the fitted method in it.
+"""
 
 import argparse
 import csv
@@ -27,11 +30,11 @@ import numpy as np
 
 from deepclust import __version__, execution, instructions, methods, nets
 from deepclust.cli._lines import aligned, say
-from deepclust.cli._room import PAGE, RECORD, kept_beside, room
+from deepclust.cli._room import MODEL, PAGE, RECORD, SAMPLES, kept_beside, room
 from deepclust.cli.catalogue import APART
 from deepclust.closure import code_of, digest_of
 from deepclust.errors import NotApplicable, SeedFailed, UserError
-from deepclust.files import read_array, to_json, write_array, write_json, write_text
+from deepclust.files import read_array, read_json, to_json, write_array, write_json, write_text
 from deepclust.methods._saving import versions
 from deepclust.settings import as_plain, checked, names_of
 
@@ -130,6 +133,54 @@ def cluster(asked: argparse.Namespace) -> None:
     if kept is not None:
         kept.discard()
     _summarise(folder, asked, method.labels_, scores)
+
+
+@_warnings_in_a_line()
+def label(asked: argparse.Namespace) -> None:
+    """Write the clusters of more samples, under a fit that `cluster` has written."""
+    import pandas as pd
+
+    from deepclust.datasets import _own
+    from deepclust.reporting.aggregate import write_csv
+
+    folder, path = Path(asked.results), Path(asked.data)
+    record = _record_of(folder)
+    out = Path(asked.out or f"{path.name.split('.')[0] or 'data'}-labels.csv")
+    if out.exists() or not out.parent.is_dir():
+        why = "is there already" if out.exists() else "lies in no folder"
+        raise UserError(f"{out} {why}; name another file with --out")
+    if not path.exists():
+        raise UserError(f"{path} does not exist; correct the path")
+    kinds = [_own.format_of(name) or "folder" for name in (record["data"]["path"], path)]
+    if kinds[0] != kinds[1]:
+        raise UserError(f"{path} must be a {kinds[0]}, as the data of the fit were, and is a {kinds[1]}; convert it")
+    try:
+        with _reader_in_options():
+            X, names = _own.more(_NAME, path, **read_json(folder / SAMPLES))
+    except UserError as error:
+        raise UserError(_in_options(str(error))) from None
+    method = methods.restore(folder / MODEL)
+    beyond = int(((X < 0) | (X > 1)).any(axis=1).sum())
+    if beyond:
+        say(f"{path.name}: {beyond:,} of {len(X):,} samples have values outside the range of the fit")
+    with execution.surroundings(type(method), record["threads"], "float32", None, sys.stderr.isatty()):
+        labels = method.predict(X)
+    write_csv(out, pd.DataFrame({"sample": names or range(len(labels)), "cluster": labels}))
+    say(f"{path.name}: clusters of {_listed(np.bincount(labels, minlength=method.n_clusters))} samples, in {out}")
+
+
+def _record_of(folder: Path) -> dict[str, Any]:
+    """Return the run.json of a folder whose method can label new samples."""
+    try:
+        record: dict[str, Any] = read_json(folder / RECORD)
+        name = record["method"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(f"{folder} holds no results of `deepclust cluster`; name its folder") from None
+    if not (folder / MODEL).is_dir():
+        why = methods.describe(name).why_no_predict
+        why = f"{name} cannot label new samples: {why}" if why else "it has no fitted method"
+        raise UserError(f"{folder}: {why}; cluster by another method, and with one seed")
+    return record
 
 
 # ------------------------------------------------------------------------------------------------------------- reading
@@ -574,6 +625,12 @@ def _write(
         **results.write(method, folder / "files"),
         "threads": asked.threads,
     }
+    if hasattr(method, "predict") and "agreed" not in selected:  # a consensus is not the labels of one fit
+        method.save(folder / MODEL)
+        kept = ("array", "index", "header", "separator", "encoding", "compression")
+        more = {name: read[name] for name in kept} | {"columns": data.columns or None, "image_shape": data.image_shape}
+        more |= {"n_features": data.X.shape[1], "bounds": data.bounds}
+        write_json(folder / SAMPLES, more)
     if swept:
         write_csv(folder / "sweep.csv", swept.table)
     try:

@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -36,6 +37,9 @@ class Dataset:
     samples : the names of the N samples, such as an image's file, or empty where they have none
     ignored : files that lay among the samples and were not read
     graph : symmetric edge weights > 0 as csr_matrix of shape (N, N), float64, or None where there are samples
+    columns : the names of the D features, or empty where they have none
+    bounds : the smallest and the largest values before X was scaled by them, each a number for all features or (D,) of
+        them, or None where X was not scaled
     """
 
     name: str
@@ -47,6 +51,8 @@ class Dataset:
     samples: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
     graph: sp.csr_matrix | None = None
+    columns: tuple[str, ...] = ()
+    bounds: tuple[Any, Any] | None = None
 
     def __post_init__(self) -> None:
         if fault := self._fault():

@@ -5,6 +5,7 @@ files. In messages rows and columns count from 1, rows of a table from below its
 """
 
 import hashlib
+import itertools
 import logging
 import math
 import shutil
@@ -32,6 +33,7 @@ __all__ = [
     "fault_of",
     "files_of",
     "format_of",
+    "more",
     "prepare",
 ]
 
@@ -123,20 +125,9 @@ def prepare(
     """
     at = f"own.{name}"
     shape = tuple(image_shape) if image_shape else None
-    found: Read
-    if is_images := path.is_dir() and array is None:
-        from deepclust.datasets._own import images
-
-        found = images.read(at, path, shape, by_folder=labels is not None)
-    elif format_of(path) in TABLES:
-        from deepclust.datasets._own import tables  # pandas takes half a second
-
-        text = tables.Text(header, separator, encoding, compression)
-        found = tables.read(at, path, columns, labels, index, text)
-    else:
-        from deepclust.datasets._own import arrays
-
-        found = arrays.read(at, path, array, labels, edges=edges)
+    text = (header, separator, encoding, compression)
+    found = _read(at, path, columns, array, labels, index, text, shape, edges=edges)
+    is_images = path.is_dir() and array is None
     own_shape = found.image_shape or shape
     if shape not in (None, own_shape):
         raise UserError(
@@ -146,13 +137,13 @@ def prepare(
     N = found.parts[0].shape[0]
     if N < 2:
         raise UserError(f"{at}: {path.name} has {N} row{'' if N else 's'}; at least 2 are needed, give more samples")
-    graph = None
+    graph = bounds = None
     if is_images:
         X = np.asarray(found.parts[0])
     elif edges:
         X, graph = np.empty((N, 0), np.float32), edge_weights(found.parts[0], N, f"{at}: {path.name}")
     else:
-        X = _scaled(f"{at}: {path.name}", found.parts, found.names, scale)
+        X, bounds = _scaled(f"{at}: {path.name}", found.parts, found.names, scale)
     if not 1 <= n_clusters <= N:
         raise UserError(f"{at}.n_clusters must be in [1, N={N}], the rows of {path.name}, got {n_clusters}; lower it")
     if not edges:
@@ -180,21 +171,90 @@ def prepare(
         samples=found.samples,
         ignored=found.ignored,
         graph=graph,
+        columns=tuple(found.names),
+        bounds=bounds,
     )
+
+
+def more(
+    name: str,
+    path: Path,
+    *,
+    columns: Sequence[str] | None = None,
+    array: str | None = None,
+    index: bool | str = False,
+    header: bool | None = None,
+    separator: str | None = None,
+    encoding: str | None = None,
+    compression: Literal["gzip", "bz2", "xz", "zip", "none"] | None = None,
+    image_shape: Sequence[int] | None = None,
+    n_features: int,
+    bounds: tuple[Any, Any] | None,
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return more samples (M, D), float32, like those of a `Dataset` of `prepare`, and their names if they have any.
+
+    M may be 1. Values are scaled by the bounds of that data set, and lie outside [0, 1] where they are beyond these.
+    Columns that are not that data set's are not read.
+
+    Raises
+    ------
+    UserError
+        As `prepare`; and where there are not D features.
+    """
+    at = f"own.{name}"
+    where = f"{at}: {path.name}"
+    shape = tuple(image_shape) if image_shape else None
+    text = (header, separator, encoding, compression)
+    found = _read(at, path, columns, array, None, index, text, shape)
+    if not found.parts[0].shape[0]:
+        raise UserError(f"{where} has 0 rows; give samples")
+    if (D := sum(part.shape[1] for part in found.parts)) != n_features:
+        raise UserError(f"{where} has {D} features, and the samples of the fit have {n_features}; bring the same ones")
+    if path.is_dir() and array is None:
+        return np.asarray(found.parts[0]), found.samples
+    _bounds(where, found.parts, found.names, "feature" if bounds else "none")
+    low, high = (bound if isinstance(bound, list) else [bound] * D for bound in bounds or (0, 1))
+    X, first = np.empty((found.parts[0].shape[0], D), np.float32), 0
+    for part in found.parts:
+        columns_of = slice(first, first := first + part.shape[1])
+        for start, rows in _rows(part, _ROWS):
+            X[start : start + len(rows), columns_of] = _placed(rows, low[columns_of], high[columns_of])
+    return X, found.samples
+
+
+def _read(
+    at: str,
+    path: Path,
+    columns: Sequence[str] | None,
+    array: str | None,
+    labels: str | None,
+    index: bool | str,
+    text: tuple[Any, ...],
+    shape: tuple[int, ...] | None,
+    *,
+    edges: bool = False,
+) -> Read:
+    """Return what is at a path as the reader of its kind has it; `text` are the settings of a text file."""
+    if path.is_dir() and array is None:
+        from deepclust.datasets._own import images
+
+        return images.read(at, path, shape, by_folder=labels is not None)
+    if format_of(path) in TABLES:
+        from deepclust.datasets._own import tables  # pandas takes half a second
+
+        return tables.read(at, path, columns, labels, index, tables.Text(*text))
+    from deepclust.datasets._own import arrays
+
+    return arrays.read(at, path, array, labels, edges=edges)
 
 
 # ----------------------------------------------------------------------------------------------------- scale and checks
 
 
-def _scaled(
+def _bounds(
     where: str, parts: Sequence[np.ndarray | sp.csr_matrix], names: Sequence[str], scale: str | None
-) -> np.ndarray:
-    """Return finite values (N, D) in [0, 1], in float16 where they are and none is below 0, else float32.
-
-    Values below 0 rise by the least of them, and would lose the digits that float16 has near 0. A value that cannot be
-    scaled is named. `parts` are columns side by side. Whole numbers become floats above their minimum: none beyond 2^53
-    is rounded before. For values in a file the result is in a file without a name, which is gone with it.
-    """
+) -> tuple[list[list[Any]], list[list[Any]]]:
+    """Return the smallest and the largest value of each column of each part; one that cannot be scaled is named."""
 
     def refuse(wrong: np.ndarray, rows: np.ndarray, start: int, first: int, remedy: str) -> None:
         if wrong.any():
@@ -221,10 +281,27 @@ def _scaled(
         raise UserError(
             f"{where}: all values are below {_TINY}, the largest is {largest}; set scale to feature or global"
         )
+    return lows, highs
+
+
+def _scaled(
+    where: str, parts: Sequence[np.ndarray | sp.csr_matrix], names: Sequence[str], scale: str | None
+) -> tuple[np.ndarray, tuple[Any, Any] | None]:
+    """Return finite values (N, D) in [0, 1], in float16 where they are and none is below 0, else float32; their bounds.
+
+    Values below 0 rise by the least of them, and would lose the digits that float16 has near 0. A value that cannot be
+    scaled is named. `parts` are columns side by side. Whole numbers become floats above their minimum: none beyond 2^53
+    is rounded before. For values in a file the result is in a file without a name, which is gone with it.
+    """
+    lows, highs = _bounds(where, parts, names, scale)
+    firsts = np.cumsum([0, *(part.shape[1] for part in parts)]).tolist()
+    size = max(1, min(_ROWS, _VALUES // firsts[-1]))
     half = parts[0].dtype == np.float16 and min(map(min, lows)) >= 0
+    bounds: tuple[Any, Any] | None = tuple([*itertools.chain(*ends)] for ends in (lows, highs))  # type: ignore[assignment]
     if scale != "feature":
-        bounds = (0, 1) if scale == "none" else (min(map(min, lows)), max(map(max, highs)))
-        lows, highs = ([[bound] * len(low) for low in lows] for bound in bounds)
+        ends = (0, 1) if scale == "none" else (min(map(min, lows)), max(map(max, highs)))
+        lows, highs = ([[end] * len(low) for low in lows] for end in ends)
+        bounds = None if scale == "none" else ends
     X = _room(parts[0], firsts[-1], half=half)
     for part, first, low, high in zip(parts, firsts, lows, highs, strict=False):
         base, span, factor = _base_and_span(part.dtype, low, high)
@@ -235,7 +312,21 @@ def _scaled(
                 above *= factor
             above -= base
             room[:, columns] = above.astype(span.dtype, copy=False) / span
-    return X
+    return X, bounds
+
+
+def _placed(rows: np.ndarray, low: Sequence[Any], high: Sequence[Any]) -> np.ndarray:
+    """Return (rows - low) / (high - low), float64; in a column that was constant, rows - low."""
+    kind: Any = np.float64
+    factor = 1.0
+    if rows.dtype.kind in "iuO":
+        rows, kind, factor = rows.astype(object), object, 1  # Python's whole numbers have all digits, and either sign
+    elif any(math.isinf(float(b) - float(a)) for a, b in zip(low, high, strict=True)):
+        factor = 0.5
+    span = np.array([b * factor - a * factor for a, b in zip(low, high, strict=True)], np.float64)
+    rows, base = rows.astype(kind) * factor, np.array(low, kind) * factor
+    above: np.ndarray = (rows - base).astype(np.float64)
+    return above / np.where(span > 0, span, 1)
 
 
 def _rows(part: np.ndarray | sp.csr_matrix, size: int) -> Iterator[tuple[int, np.ndarray]]:
