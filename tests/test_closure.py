@@ -14,6 +14,7 @@ import pytest
 
 from deepclust import datasets, methods, nets
 from deepclust.closure import PLUMBING, SAME_RESULTS, code_of, digest_of, hash_of, is_plumbing
+from deepclust.settings import later_of
 
 ROOT = Path(__file__).parents[1]
 STAGES = ROOT / "stages"
@@ -181,6 +182,14 @@ def test_code_that_keeps_the_results_of_older_code_has_its_hash_until_it_changes
     (package / "lazy.py").write_text("from deepclust import other\n", encoding="utf-8")
     assert everything()["lazy.py"] not in (before["lazy.py"], now["lazy.py"])
     assert "other.py" in everything()
+
+
+def test_settings_that_came_later_have_defaults_that_are_in_their_own_file() -> None:
+    """A default made elsewhere, as of a class in `settings`, could change while no plan and no hash does."""
+    classes = [methods.describe(name) for name in methods.names()] + [nets.describe(name) for name in nets.names()]
+    later = [default for cls in classes for default in later_of(cls).values()]
+    assert later
+    assert all(default is None or isinstance(default, bool | int | float | str) for default in later)
 
 
 def test_code_that_keeps_results_is_the_code_as_it_is() -> None:

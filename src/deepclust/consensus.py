@@ -59,7 +59,8 @@ def consensus(labelings: Sequence[ArrayLike]) -> Consensus:
         raise UserError(
             "labelings must be a sequence of arrays, got a data frame; [*table.to_numpy().T] are its columns"
         )
-    if not len(labelings):
+    labelings = list(labelings)
+    if not labelings:
         raise UserError("labelings must be at least one, got none")
     arrays = [integers("labelings", labels) for labels in labelings]
     if sizes := {len(labels) for labels in arrays} - {len(arrays[0])}:

@@ -19,7 +19,7 @@ from sklearn.utils import check_random_state
 
 from deepclust import nets
 from deepclust.consensus import Consensus, consensus
-from deepclust.errors import SeedFailed, UserError
+from deepclust.errors import SeedFailed, UserError, refuse_masked
 from deepclust.graph.adjacency import edge_weights
 from deepclust.graph.partition import partition
 from deepclust.mapped import mapping_of
@@ -251,6 +251,7 @@ def sweep(
 
 def _samples(X: Any) -> np.ndarray:
     """Return X as an array (N, D), or raise UserError."""
+    refuse_masked("X", X)
     found: np.ndarray = np.asanyarray(X)
     if found.ndim != 2 or found.dtype.kind not in "fiubO":
         raise UserError(f"X must be real numbers of shape (N, D), got {found.dtype} of shape {found.shape}")
@@ -336,6 +337,8 @@ def choose(table: pd.DataFrame, criterion: str = RULE) -> int:
 
     Raises UserError where the criterion is defined at no K.
     """
+    if criterion not in CRITERIA:
+        raise UserError(f"criterion must be one of {', '.join(CRITERIA)}, got {criterion!r}")
     sign = 1 if CRITERIA[criterion] else -1
     of_each = (sign * table[criterion]).groupby(table["n_clusters"])
     means = of_each.mean().dropna()

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -168,6 +169,12 @@ def test_input_is_left_alone() -> None:
 def test_n_neighbors_out_of_range_is_refused(k: int) -> None:
     with pytest.raises(UserError, match=r"n_neighbors must be an integer in \[1, N-1=19\]"):
         knn_graph(gaussian(20, 3), k)
+
+
+@pytest.mark.parametrize("make", [np.asarray, sp.csr_array])
+def test_values_whose_distances_would_be_0_are_refused(make: Any) -> None:
+    with pytest.raises(UserError, match=r"^X must have its largest entry in \[1e-42, 1e30\], .* got [1-9].*e-46; resc"):
+        knn_graph(make(gaussian(20, 3).astype(np.float64) * 1e-46), 3)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e31])

@@ -1,5 +1,6 @@
 """The methods on input features and on the graph, against scikit-learn, SciPy and their own definitions."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -51,6 +52,15 @@ def test_kmeans_of_large_data_goes_by_mini_batches_and_finds_the_same_clusters(
     assert adjusted_rand_score(exact.labels_, method.labels_) == 1
     assert method.converged_
     np.testing.assert_array_equal(method.predict(X), method.labels_)
+
+
+@pytest.mark.parametrize("scale", [1e-35, 1e-23, 1e-16, 1.0, 1e16, 1e35])
+def test_kmeans_of_float32_finds_the_same_clusters_at_every_scale(scale: float) -> None:
+    X, y = make_blobs(90, centers=3, cluster_std=0.2, random_state=0)
+    method = KMeans(3, random_state=0).fit((X * scale).astype(np.float32))
+    assert adjusted_rand_score(y, method.labels_) == 1
+    assert method.cluster_centers_.dtype == np.float32
+    assert np.isfinite(method.cluster_centers_).all()
 
 
 def test_kmeans_keeps_the_best_of_its_starts() -> None:
@@ -151,6 +161,25 @@ def test_gmm_reaches_scikit_learns_likelihood(covariance: Any) -> None:
     assert adjusted_rand_score(reference.predict(X), method.labels_) == 1
     order, expected = np.argsort(method.cluster_centers_[:, 0]), np.argsort(reference.means_[:, 0])
     np.testing.assert_allclose(method.cluster_centers_[order], reference.means_[expected], atol=1e-3)
+
+
+def test_gmm_remarks_upon_a_regularization_that_blurs_the_clusters() -> None:
+    X, y = make_blobs(300, centers=4, random_state=1)
+    with pytest.warns(
+        UserWarning, match=r"^regularization=0.001 is not small beside the features' mean variance, 2e-05"
+    ):
+        GMM(4, random_state=0).fit(X / 1000)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert adjusted_rand_score(y, GMM(4, regularization=1e-9, random_state=0).fit(X / 1000).labels_) > 0.9
+
+
+def test_a_fitted_mixture_keeps_its_form_whatever_is_set_later() -> None:
+    X = make_blobs(200, 4, centers=4, random_state=1)[0]
+    method = GMM(4, covariance="tied", random_state=0).fit(X)
+    expected = method.predict(X)
+    for covariance in ("diag", "spherical"):
+        np.testing.assert_array_equal(method.set_params(covariance=covariance, n_clusters=3).predict(X), expected)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -1,15 +1,22 @@
 """A method reads X, value by value, and leaves X as it is."""
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
 
+from deepclust.consensus import consensus
 from deepclust.errors import UserError
+from deepclust.files import read_array, write_array
+from deepclust.graph.adjacency import edge_weights
 from deepclust.methods._samples import read_samples
 from deepclust.methods.baselines.kmeans import KMeans
 from deepclust.methods.graph.ac_gdl import ACGDL
+from deepclust.metrics import accuracy
+from deepclust.selection import suggest_n_clusters
 
 DENSE = np.random.default_rng(0).integers(0, 9, size=(12, 5)).astype(np.float64)
 
@@ -62,6 +69,36 @@ def test_entries_of_a_sparse_x_stay_where_they_are(method: Any) -> None:
     for array, kept in zip((X.data, X.indices, X.indptr), before, strict=True):
         np.testing.assert_array_equal(array, kept)
     assert not X.has_sorted_indices
+
+
+def test_reversed_rows_of_a_file_are_read(tmp_path: Path) -> None:
+    write_array(tmp_path / "X.npy", DENSE)
+    X = read_array(tmp_path / "X.npy", mmap=True)
+    assert read(X) is X
+    for reversed_view in (X[::-1], X[:, ::-1]):
+        found = read(reversed_view)
+        assert min(found.strides) > 0
+        np.testing.assert_array_equal(found, reversed_view)
+
+
+def test_masked_entries_are_refused_wherever_they_come() -> None:
+    masked = np.ma.masked_equal([0, 0, -9, 1], -9)
+    square = np.ma.masked_equal(np.ones((4, 4)) - np.eye(4) - 9 * (np.arange(4) == 2), -9)
+    calls: dict[str, Callable[[], Any]] = {
+        "labels": lambda: accuracy([0, 0, 1, 1], masked),
+        "labelings": lambda: consensus([[0, 0, 1, 1], masked]),
+        "graph": lambda: edge_weights(np.ma.masked_less(np.ones((4, 4)), 2), 4),
+        "X": lambda: suggest_n_clusters(square),
+    }
+    for name, call in calls.items():
+        with pytest.raises(UserError, match=rf"^{name} must have no masked entries, got \d+; fill them or drop"):
+            call()
+
+
+@pytest.mark.parametrize("state", [np.random.default_rng(0), "0", -1, 2**32])
+def test_a_random_state_that_is_none_is_refused(state: Any) -> None:
+    with pytest.raises(UserError, match=r"^random_state must be an integer in \[0, 2\^32\), a NumPy RandomSt"):
+        KMeans(2, random_state=state).fit(DENSE)
 
 
 def test_canonical_samples_are_not_copied() -> None:

@@ -1,6 +1,7 @@
 """Internal metrics against naive formulas, and the cases in which they are not defined."""
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -58,6 +59,14 @@ def test_internal_metrics_equal_their_formulas() -> None:
 @pytest.mark.parametrize("labels", [np.zeros(24, dtype=int), np.arange(24)], ids=["one_cluster", "only_singletons"])
 def test_what_is_not_defined_is_absent(labels: np.ndarray) -> None:
     assert set(internal(X, W, labels)) == {"modularity"}
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_no_size_of_the_values_takes_their_digits(kind: Any) -> None:
+    samples = X.astype(kind)
+    expected = internal(samples, W, LABELS)["silhouette"]
+    for power in (-80, -20, 60, 100):
+        assert internal(np.ldexp(samples, power), W, LABELS)["silhouette"] == expected
 
 
 def test_the_units_of_the_samples_change_nothing() -> None:

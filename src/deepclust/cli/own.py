@@ -557,7 +557,10 @@ def _key(asked: argparse.Namespace, data: Any, given: dict[str, Any]) -> dict[st
     modules = [methods.module(asked.method), *map(nets.module, nets.names())]
     modules += ["deepclust.selection", "deepclust.execution", execution.FOR_TRAININGS]
     run = {"method": asked.method, "settings": given, "device": asked.device, "threads": asked.threads}
-    run |= {"code": digest_of(code_of([], modules)), "instructions": os.environ.get(instructions.VARIABLE)}
+    run |= {
+        "code": digest_of(code_of([], modules, as_it_is=True)),
+        "instructions": os.environ.get(instructions.VARIABLE),
+    }
     run |= {"versions": versions("numpy", "scipy", "scikit-learn", "torch")}
     shape = list(data.image_shape) if data.image_shape else None
     return run | {"data": replace(data, y=None).digest, "image_shape": shape}

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from deepclust.errors import UserError
+from deepclust.errors import UserError, refuse_masked
 
 
 def edge_weights(graph: Any, n_samples: int, name: str = "graph") -> sp.csr_matrix:
@@ -18,6 +18,7 @@ def edge_weights(graph: Any, n_samples: int, name: str = "graph") -> sp.csr_matr
     UserError
         If it is no matrix of real numbers, not of N = `n_samples` nodes, or not what `check_weights` asks for.
     """
+    refuse_masked(name, graph)
     try:
         matrix: Any = graph if sp.issparse(graph) else np.asarray(graph)
     except (TypeError, ValueError):  # lists of different lengths, tensors on another device

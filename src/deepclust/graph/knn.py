@@ -30,6 +30,8 @@ Samples = np.ndarray | sp.csr_matrix
 Neighbors = tuple[np.ndarray, np.ndarray]  # indices (N, k) int64 and distances (N, k) float32, nearest first
 
 _LARGEST = 1e30  # largest entry of X: squared distances then fit float64 and distances float32, for every D
+_SMALLEST = 1e-42  # of the largest entry, unless that is 0: distances in float32 then differ from 0
+_TOO_SMALL = "X must have its largest entry in [1e-42, 1e30], for distances in float32, got {:g}; rescale the data"
 _BLOCK = 1024  # rows of one side of a block: its 4 MB of distances stay in cache
 _SLACK = 6  # candidates kept beyond n_neighbors, so that rounding in the fast pass rarely calls for a second search
 _PAIR_BYTES = 1 << 22  # float64 differences one thread holds while distances are recomputed
@@ -124,6 +126,8 @@ def _real_array(X: "np.ndarray | sp.csr_matrix | torch.Tensor") -> Samples:
         W.eliminate_zeros()
         if not (np.abs(W.data) <= _LARGEST).all():
             raise UserError("X must be finite with entries in [-1e30, 1e30], got others; clean or rescale the data")
+        if 0 < (largest := np.abs(W.data).max(initial=0)) < _SMALLEST:
+            raise UserError(_TOO_SMALL.format(largest))
         used, columns = np.unique(W.indices, return_inverse=True)  # as features without an entry add nothing
         return sp.csr_matrix((W.data, columns, W.indptr), shape=(W.shape[0], max(1, len(used))))
     if not isinstance(X, np.ndarray) and hasattr(X, "detach"):
@@ -134,15 +138,18 @@ def _real_array(X: "np.ndarray | sp.csr_matrix | torch.Tensor") -> Samples:
         raise UserError(f"X must be a real array of shape (N, D), got {array.dtype} of shape {array.shape}")
     if mapping_of(array) is None:
         array = array.astype(np.float32 if np.can_cast(array.dtype, np.float32) else np.float64, copy=False)
-    start = 0
+    start, largest = 0, 0.0
     for rows in chunks(array, _BLOCK):
-        in_range = (np.abs(rows) <= np.float64(_LARGEST)).all(axis=1)  # False for NaN
+        sizes = np.abs(rows)
+        in_range = (sizes <= np.float64(_LARGEST)).all(axis=1)  # False for NaN
         if not in_range.all():
             raise UserError(
                 f"X must be finite with entries in [-1e30, 1e30], got others in row {start + in_range.argmin()}; "
                 "clean or rescale the data"
             )
-        start += len(rows)
+        start, largest = start + len(rows), max(largest, float(sizes.max()))
+    if 0 < largest < _SMALLEST:
+        raise UserError(_TOO_SMALL.format(largest))
     return array
 
 

@@ -18,6 +18,8 @@ _DISTANCES = 20_000_000  # largest number of distances from samples to centres
 _BATCH = 8192
 _ENTRIES = 2**22  # of float64 rows, or of their distances to centres, at a time
 _SIZES = (1e-140, 1e140)  # of the largest value: sums of its squares fit float64
+_SIZES_IN_FLOAT32 = (1e-15, 1e15)  # and float32
+_REGULARIZED = 0.25  # share of the features' mean variance above which a covariance's regularization is remarked upon
 _EXCESS = 1e-3  # by this share of it a label's squared distance may exceed the least one, as rounding has it
 _TOO_WIDE = (
     "some samples are so far from the others that float64 has no digits left to tell these apart; drop those, or "
@@ -50,7 +52,8 @@ def k_means(
         batch_size = max(_BATCH, 3 * n_clusters)
         model = MiniBatchKMeans(n_clusters, n_init=n_init, batch_size=batch_size, random_state=random_state)
     in_float32 = features.dtype == np.float32
-    for precision in (np.float32, np.float64) if in_float32 else (np.float64,):
+    fits_float32 = in_float32 and (not largest or _SIZES_IN_FLOAT32[0] < largest < _SIZES_IN_FLOAT32[1])
+    for precision in (np.float32, np.float64) if fits_float32 else (np.float64,):
         with warnings.catch_warnings(record=True) as said:  # of duplicates: what float32 takes for some is not told
             warnings.simplefilter("always")
             model.fit(features.astype(precision, copy=False) if in_float32 else features)
@@ -162,6 +165,13 @@ class GMMReadout(Clusterer):
             raise UserError("a mixture's covariances need at least 2 samples, got 1 sample; give more")
         if _too_wide(features, np.float64):  # for k-means, from which EM starts
             raise SeedFailed(_TOO_WIDE)
+        if self.regularization > _REGULARIZED * (variance := float(features.var(axis=0, dtype=np.float64).mean())):
+            warnings.warn(
+                f"regularization={self.regularization:g} is not small beside the features' mean variance, "
+                f"{variance:.1g}, and may blur clusters into one; scale X to [0, 1], or lower it",
+                stacklevel=2,
+            )
+        self._form = self.covariance
         try:
             self.labels_ = model.fit_predict(features.astype(np.float64)).astype(np.int64)
         except ValueError as error:
@@ -174,7 +184,8 @@ class GMMReadout(Clusterer):
         self.converged_ = bool(model.converged_)
 
     def _mixture(self) -> GaussianMixture:
-        model = GaussianMixture(self.n_clusters, covariance_type=self.covariance)
+        form = getattr(self, "_form", self.covariance)  # that of the fit, whatever `set_params` has said since
+        model = GaussianMixture(len(self.weights_), covariance_type=form)
         model.means_, model.weights_ = self.cluster_centers_, self.weights_
         model.precisions_cholesky_ = self.precisions_cholesky_
         return model

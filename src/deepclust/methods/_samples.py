@@ -8,7 +8,7 @@ import scipy.sparse as sp
 from sklearn import config_context
 from sklearn.utils.validation import validate_data
 
-from deepclust.errors import NotApplicable, UserError
+from deepclust.errors import NotApplicable, UserError, refuse_masked
 from deepclust.mapped import chunks, mapping_of
 
 if TYPE_CHECKING:
@@ -43,10 +43,10 @@ def read_samples(method: "Clusterer", X: Any, *, reset: bool, min_features: int)
         )
     if sp.issparse(X) and method.sparse_samples == "refused":
         raise UserError(f"{type(method).__name__} reads dense samples alone, got sparse ones; hand in X.toarray()")
-    if np.ma.is_masked(X):
-        raise UserError(f"X must have no masked entries, got {X.mask.sum():,}; fill them or drop their rows")
+    refuse_masked("X", X)
     with config_context(assume_finite=False):  # whatever the environment's SKLEARN_ASSUME_FINITE says
-        if isinstance(X, np.memmap) and mapping_of(X) is not None and X.ndim == 2 and X.dtype in _STORED:
+        in_file = isinstance(X, np.memmap) and mapping_of(X) is not None and X.ndim == 2 and X.dtype in _STORED
+        if in_file and min(X.strides) >= 0:  # torch reads no reversed rows
             check = partial(validate_data, method, dtype=_STORED, order="C")
             check(X[:1], reset=reset)
             largest = max(_largest(check(rows, reset=False)) for rows in chunks(X))  # all at once would be a copy

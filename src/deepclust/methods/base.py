@@ -56,7 +56,7 @@ class Clusterer(ClusterMixin, BaseEstimator, Settings):
     not_in_params: ClassVar[tuple[str, ...]] = ("n_clusters", "random_state", "device", "verbose")  # the pipeline's
 
     n_clusters: Count = setting("K, the number of clusters", default=8, kw_only=False)
-    random_state: Any = setting("seed, generator or None, as in scikit-learn", default=None)
+    random_state: Any = setting("seed, RandomState or None, as in scikit-learn", default=None)
     device: Device = setting("auto: CUDA where there is one, else the CPU; cpu, cuda, cuda:N, mps", default="auto")
     verbose: bool | Natural = setting("show a bar on stderr for every phase of training", default=False)
 
@@ -90,7 +90,12 @@ class Clusterer(ClusterMixin, BaseEstimator, Settings):
         if n_samples < self.n_clusters:
             raise UserError(f"n_clusters must be in [1, n_samples={n_samples}], got {self.n_clusters}")
         self._require(self._memory(n_samples, n_stored), X.shape)
-        self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        try:
+            self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        except ValueError:
+            raise UserError(
+                f"random_state must be an integer in [0, 2^32), a NumPy RandomState or None, got {self.random_state!r}"
+            ) from None
         with self._guard():
             self._fit(X, **inputs)
         return self

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import linear_sum_assignment
 
-from deepclust.errors import UserError
+from deepclust.errors import UserError, refuse_masked
 
 
 def accuracy(y: ArrayLike, labels: ArrayLike) -> float:
@@ -81,6 +81,7 @@ def _contingency(y: ArrayLike, labels: ArrayLike) -> tuple[np.ndarray, np.ndarra
 
 def integers(name: str, values: ArrayLike) -> np.ndarray:
     """Return a vector (N,), or raise UserError where it is empty or not of integers."""
+    refuse_masked(name, values)
     vector = np.asarray(values)
     if vector.ndim != 1 or vector.size == 0 or vector.dtype.kind not in "iu":
         raise UserError(

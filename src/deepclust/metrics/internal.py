@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike
 
-from deepclust.errors import UserError
+from deepclust.errors import UserError, refuse_masked
 from deepclust.metrics.external import ari, integers
 
 SAMPLE = 5000
@@ -52,6 +52,7 @@ def internal(X: np.ndarray, W: sp.csr_matrix, labels: ArrayLike) -> dict[str, fl
     from deepclust.graph.partition import modularity
 
     labels = np.unique(integers("labels", labels), return_inverse=True)[1]
+    refuse_masked("X", X)
     X = np.asarray(X)
     if X.ndim != 2 or len(X) != len(labels) or X.dtype.kind not in "fiub" or not np.isfinite(X).all():
         raise UserError(
@@ -63,11 +64,11 @@ def internal(X: np.ndarray, W: sp.csr_matrix, labels: ArrayLike) -> dict[str, fl
     rows = np.arange(len(X))
     if len(X) > SAMPLE:
         rows = np.sort(np.random.default_rng(0).choice(len(X), SAMPLE, replace=False))
+    scaled = np.ldexp(X, -np.frexp(np.abs(X).max(initial=0))[1])  # exact, of size 1: scikit-learn's zero is 1e-8
     with threadpool_limits(1):
         if X.shape[1] and 1 < len(np.unique(labels[rows])) < len(rows):
-            found["silhouette"] = float(silhouette_score(X[rows], labels[rows]))
+            found["silhouette"] = float(silhouette_score(scaled[rows], labels[rows]))
         if X.shape[1] and 1 < len(np.unique(labels)) < len(X):
-            scaled = np.ldexp(X, -np.frexp(np.abs(X).max())[1])  # exact, of size 1: scikit-learn's zero is 1e-8
             centroids = np.stack([scaled[labels == k].mean(axis=0, dtype=np.float64) for k in np.unique(labels)])
             if pdist(centroids).min() > _COINCIDE:  # scikit-learn leaves such a pair out, or calls it perfect
                 found["davies_bouldin"] = float(davies_bouldin_score(scaled, labels))
@@ -108,6 +109,7 @@ def stability(labelings: Sequence[ArrayLike]) -> list[float]:
         raise UserError(
             "labelings must be a sequence of arrays, got a data frame; [*table.to_numpy().T] are its columns"
         )
+    labelings = list(labelings)
     n = len(labelings)
     if n < 2:
         return []
