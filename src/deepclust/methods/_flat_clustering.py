@@ -165,7 +165,8 @@ class GMMReadout(Clusterer):
             raise UserError("a mixture's covariances need at least 2 samples, got 1 sample; give more")
         if _too_wide(features, np.float64):  # for k-means, from which EM starts
             raise SeedFailed(_TOO_WIDE)
-        if self.regularization > _REGULARIZED * (variance := float(features.var(axis=0, dtype=np.float64).mean())):
+        variance = float(features.var(axis=0, dtype=np.float64).mean())
+        if variance and self.regularization > _REGULARIZED * variance:
             warnings.warn(
                 f"regularization={self.regularization:g} is not small beside the features' mean variance, "
                 f"{variance:.1g}, and may blur clusters into one; scale X to [0, 1], or lower it",
