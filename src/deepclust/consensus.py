@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from deepclust.errors import UserError
 from deepclust.metrics import match, stability
-from deepclust.metrics.external import integers
+from deepclust.metrics.external import integers, several
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,7 @@ def consensus(labelings: Sequence[ArrayLike]) -> Consensus:
     such a matching, with the clusters of all samples as the reference; here the runs differ by their seed alone, and
     the one nearest to the others takes its place.
     """
-    if hasattr(labelings, "columns"):
-        raise UserError(
-            "labelings must be a sequence of arrays, got a data frame; [*table.to_numpy().T] are its columns"
-        )
-    labelings = list(labelings)
+    labelings = several(labelings)
     if not labelings:
         raise UserError("labelings must be at least one, got none")
     arrays = [integers("labelings", labels) for labels in labelings]

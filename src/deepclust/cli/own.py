@@ -270,20 +270,10 @@ def _n_classes(path: Path, own: dict[str, Any]) -> int:
     """Return how many classes the labels of own data name."""
     from deepclust.datasets import _own
 
-    at, labels = f"own.{_NAME}", own["labels"]
-    if path.is_dir() and own["array"] is None:
-        from deepclust.datasets._own import images
-
-        found = images.read(at, path, own["image_shape"] and tuple(own["image_shape"]), by_folder=True)
-    elif _own.format_of(path) in _own.TABLES:
-        from deepclust.datasets._own import tables
-
-        text = tables.Text(own["header"], own["separator"], own["encoding"], own["compression"])
-        found = tables.read(at, path, own["columns"], labels, own["index"], text)
-    else:
-        from deepclust.datasets._own import arrays
-
-        found = arrays.read(at, path, own["array"], labels)
+    text = (own["header"], own["separator"], own["encoding"], own["compression"])
+    shape = own["image_shape"] and tuple(own["image_shape"])
+    columns, array, labels, index = (own[name] for name in ("columns", "array", "labels", "index"))
+    found = _own.read(f"own.{_NAME}", path, columns, array, labels, index, text, shape)
     return len(found.labels[0]) if found.labels else 1
 
 

@@ -4,6 +4,7 @@ Every function takes two integer vectors of shape (N,), the classes first, whose
 need not start at 0, and the number of classes and of clusters may differ.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -88,6 +89,15 @@ def integers(name: str, values: ArrayLike) -> np.ndarray:
             f"{name} must be a non-empty vector of integers, got shape {vector.shape} and dtype {vector.dtype}"
         )
     return vector
+
+
+def several(labelings: Sequence[ArrayLike]) -> list[ArrayLike]:
+    """Return labelings as a list; raise UserError for a data frame, whose rows or columns might be meant."""
+    if hasattr(labelings, "columns"):
+        raise UserError(
+            "labelings must be a sequence of arrays, got a data frame; [*table.to_numpy().T] are its columns"
+        )
+    return list(labelings)
 
 
 def _pair(y: ArrayLike, labels: ArrayLike) -> tuple[np.ndarray, np.ndarray]:

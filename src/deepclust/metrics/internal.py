@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from numpy.typing import ArrayLike
 
 from deepclust.errors import UserError, refuse_masked
-from deepclust.metrics.external import ari, integers
+from deepclust.metrics.external import ari, integers, several
 
 SAMPLE = 5000
 _FAR = 1e3  # times what the samples differ by
@@ -105,11 +105,7 @@ def stability(labelings: Sequence[ArrayLike]) -> list[float]:
     UserError
         For a data frame, of which it is not clear whether rows or columns are labelings.
     """
-    if hasattr(labelings, "columns"):
-        raise UserError(
-            "labelings must be a sequence of arrays, got a data frame; [*table.to_numpy().T] are its columns"
-        )
-    labelings = list(labelings)
+    labelings = several(labelings)
     n = len(labelings)
     if n < 2:
         return []

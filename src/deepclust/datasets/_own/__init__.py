@@ -35,6 +35,7 @@ __all__ = [
     "format_of",
     "more",
     "prepare",
+    "read",
 ]
 
 _log = logging.getLogger(__name__)
@@ -126,7 +127,7 @@ def prepare(
     at = f"own.{name}"
     shape = tuple(image_shape) if image_shape else None
     text = (header, separator, encoding, compression)
-    found = _read(at, path, columns, array, labels, index, text, shape, edges=edges)
+    found = read(at, path, columns, array, labels, index, text, shape, edges=edges)
     is_images = path.is_dir() and array is None
     own_shape = found.image_shape or shape
     if shape not in (None, own_shape):
@@ -205,7 +206,7 @@ def more(
     where = f"{at}: {path.name}"
     shape = tuple(image_shape) if image_shape else None
     text = (header, separator, encoding, compression)
-    found = _read(at, path, columns, array, None, index, text, shape)
+    found = read(at, path, columns, array, None, index, text, shape)
     if not found.parts[0].shape[0]:
         raise UserError(f"{where} has 0 rows; give samples")
     if (D := sum(part.shape[1] for part in found.parts)) != n_features:
@@ -222,7 +223,7 @@ def more(
     return X, found.samples
 
 
-def _read(
+def read(
     at: str,
     path: Path,
     columns: Sequence[str] | None,

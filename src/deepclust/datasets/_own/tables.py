@@ -159,7 +159,7 @@ class _File:
 
     def _remedy(self, error: BaseException) -> str:
         with open(self._path, "rb") as file:
-            start = file.read(6)
+            start = file.read(5)
         if compression := self._options["compression"]:
             if not any(start.startswith(beginning) for beginning, name in _COMPRESSED.items() if name == compression):
                 return f"; set compression: none if it is not compressed by {compression}"
