@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score, calinski_harabasz_score, davies_bouldin_score, silhouette_score
 
 from deepclust import selection
@@ -275,6 +276,16 @@ def test_a_suggestion_takes_lists_and_proper_seeds(X: Any, random_state: int, me
 def test_what_cannot_be_swept_is_refused(given: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         sweep(**{"method": kmeans(), "X": X, "n_clusters": (2, 3)} | given)
+
+
+@pytest.mark.parametrize(
+    ("method", "got"),
+    [(KMeans(3), "KMeans$"), (load("kmeans"), "the class KMeans; call it$"), ("kmeans", "str$")],
+)
+def test_other_libraries_methods_are_refused(method: Any, got: str) -> None:
+    for choose_k in (lambda: sweep(method, X, (2, 3)), lambda: fit_auto(method, X)):
+        with pytest.raises(UserError, match=f"^method must be one of deepclust.methods or a Clusterer .*, got {got}"):
+            choose_k()
 
 
 def test_a_method_that_cannot_work_here_ends_the_sweep(monkeypatch: pytest.MonkeyPatch) -> None:

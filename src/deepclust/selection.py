@@ -24,6 +24,7 @@ from deepclust.graph.adjacency import edge_weights
 from deepclust.graph.partition import partition
 from deepclust.mapped import mapping_of
 from deepclust.methods._graph_cuts import neighbour_graph
+from deepclust.methods.base import Clusterer
 from deepclust.metrics.internal import internal, stability
 from deepclust.seeding import derive_seed
 from deepclust.settings import checked
@@ -125,6 +126,7 @@ def fit_auto(method: Any, X: Any, *, graph: Any = None, **inputs: Any) -> Any:
 
     `graph` and `inputs` are handed on to `fit`, where the method takes them.
     """
+    _refuse_others(method)
     found = suggest_n_clusters(X, graph=graph)
     inputs |= {"graph": graph} if method.reads_graph and graph is not None else {}
     return clone(method).set_params(n_clusters=found.n_clusters).fit(X, **inputs)
@@ -200,6 +202,7 @@ def sweep(
     NotApplicable
         The method cannot work on these samples at all.
     """
+    _refuse_others(method)
     if sp.issparse(X):
         raise UserError("the criteria are of dense samples, got sparse ones; hand in X.toarray()")
     X = _samples(X)
@@ -247,6 +250,13 @@ def sweep(
     voting = [seed for seed in ended if len(np.unique(found[best, seed])) > 1] or ended
     common = consensus([found[best, seed] for seed in voting])
     return Sweep(table, best, fit(best, voting[common.nearest]), common)
+
+
+def _refuse_others(method: Any) -> None:
+    """Raise UserError unless this is a method of `deepclust.methods` or a subclass of their base."""
+    if not isinstance(method, Clusterer):
+        got = f"the class {method.__name__}; call it" if isinstance(method, type) else type(method).__name__
+        raise UserError(f"method must be one of deepclust.methods or a Clusterer of your own, got {got}")
 
 
 def _samples(X: Any) -> np.ndarray:
