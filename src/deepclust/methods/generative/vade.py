@@ -147,7 +147,7 @@ class VaDE(GMMReadout, DeepClusterer):
     def _settle(self, state: "VaDEState") -> None:
         """Set the fitted attributes to those of the training's end."""
         log_weights, means, log_variances = state.mixture()
-        self.extras_ = {"decoded_centers": self.network_.decode(means).cpu().numpy()}
+        self.extras_ = {"decoded_centers": self.network_.eval().decode(means).cpu().numpy()}
         self.cluster_centers_ = means.double().cpu().numpy()
         self.weights_ = log_weights.double().exp().cpu().numpy()
         self.covariances_ = log_variances.double().exp().cpu().numpy()
