@@ -148,7 +148,7 @@ def measure(name: str, n_samples: int, n_clusters: int, home: Path, asked: argpa
     """Return seconds and peak bytes of a piece of work, or the reason why it was not begun."""
     from deepclust.errors import NotApplicable
 
-    work = prepare_work(name, n_samples, n_clusters, home / str(n_samples), asked)
+    work = prepare_work(name, n_clusters, home / str(n_samples), asked)
     before, peak, ended = resident(), [0, 0], threading.Event()
 
     def watch() -> None:
@@ -176,9 +176,7 @@ def resident() -> tuple[int, int]:
     return own, mapped
 
 
-def prepare_work(
-    name: str, n_samples: int, n_clusters: int, folder: Path, asked: argparse.Namespace
-) -> Callable[[], object]:
+def prepare_work(name: str, n_clusters: int, folder: Path, asked: argparse.Namespace) -> Callable[[], object]:
     """Return the function to be measured; results of earlier stages are read here."""
     from deepclust import files, methods
     from deepclust.datasets import _own

@@ -1,6 +1,6 @@
 """AC-GDL, SC-LS and GNMF, which train no network, against named peers that do the same or serve the same end.
 
-On one thread and in one process, by turns; the table has medians of CPU seconds and of their ratios.
+Contestants take turns on one thread and in one process; the table has medians of CPU seconds and of their ratios.
 
 - Merging, on --n samples: `agglomerate` against textbook merging, which holds the weights and all affinities densely,
   searches all pairs for the largest in every merge, and makes the merged cluster's affinities anew. Both must make the

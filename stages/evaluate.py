@@ -8,6 +8,7 @@ Unlabelled data have an empty y: only internal metrics are computed, and only fi
 from deepclust import layout
 from deepclust.files import read_array, read_json, read_sparse, write_json, write_text
 from deepclust.integrity import intact
+from deepclust.metrics.internal import internal_of
 from deepclust.reporting import figures, shares
 from deepclust.reporting.aggregate import cell_means, confusion, run_record, scores, write_csv
 from deepclust.reporting.finished import Cell
@@ -35,8 +36,9 @@ def main(dataset: str, cell: str) -> None:
     failed = sum(record["status"] == "failed" for record in records.values())
     readouts = sorted({file.stem for folder in finished.values() for file in (folder / "readouts").glob("*.npy")})
     labelings = {cell: "labels.npy"} | {f"{cell}/{readout}": f"readouts/{readout}.npy" for readout in readouts}
+    by_shape = internal_of(X, W)
     by_row = {
-        row: scores(X, y, W, {number: read_array(folder / name) for number, folder in finished.items()})
+        row: scores(y, by_shape, {number: read_array(folder / name) for number, folder in finished.items()})
         for row, name in labelings.items()
     }
     for number, folder in finished.items():

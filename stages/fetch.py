@@ -19,10 +19,9 @@ def main(dataset: str) -> None:
     # Downloads stay in work/: they outlive a killed run, and DVC's emptying of data/raw/DATASET before this stage.
     downloads = layout.DOWNLOADS / dataset
     mirror = os.environ.get("DEEPCLUST_MIRROR") or (read_yaml(layout.PARAMS).get("data") or {}).get("mirror")
-    for half in downloads.rglob(".*.tmp"):  # left by a killed run
-        half.unlink()
     datasets.fetch(dataset, downloads, mirror)
-    shutil.copytree(downloads, layout.raw(dataset), dirs_exist_ok=True)
+    halves = shutil.ignore_patterns(".*.tmp")  # of a killed run, or of another grid's that downloads now
+    shutil.copytree(downloads, layout.raw(dataset), dirs_exist_ok=True, ignore=halves)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ def main(dataset: str) -> None:
     if not W.nnz:
         X = read_samples(samples)
         device = None
-        if compute["device"] not in ("cpu", "mps"):
+        if settings["exact"] and compute["device"] not in ("cpu", "mps"):
             from deepclust.training.runtime import resolve_device
 
             device = resolve_device(compute["device"])

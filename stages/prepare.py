@@ -1,8 +1,9 @@
-"""Read a data set's files into X (N, D) float32 in [0, 1], y (N,) int64 and meta.json: labels leave the data here.
+"""Read a data set's files into X (N, D) in [0, 1], y (N,) int64 and meta.json: labels leave the data here.
 
-Unlabelled data have an empty y. A data set that is a graph alone has X of shape (N, 0), and its edge weights (N, N) in
-edges.npz, which holds no edges for others. The names of the samples go with y, since an image's folder may be its
-label. meta.json lists files that are no images and were left out, where there are any.
+X is float32, or float16 where own data say so. Unlabelled data have an empty y. A data set that is a graph alone has X
+of shape (N, 0), and its edge weights (N, N) in edges.npz, which holds no edges for others. The names of the samples go
+with y, since an image's folder may be its label. meta.json lists files that are no images and were left out, where
+there are any.
 """
 
 import shutil

@@ -23,6 +23,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from deepclust.files import write_text
+
 DOCS = Path(__file__).parents[1] / "docs"
 HELD = {"DEEPCLUST_INSTRUCTIONS": "avx2", "OMP_NUM_THREADS": "1"}
 NUMBER = re.compile(r"-?\d+\.\d+(?:e[-+]?\d+)?")
@@ -51,7 +53,7 @@ def main(command: str = "write") -> None:
                 sys.exit(f"{path}: cell {count} has another output now; run make readme")
             cell |= {"execution_count": count, "outputs": [named(output, count) for output in outputs]}
         if command == "write":
-            path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            write_text(path, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
 
 
 def kernel(sources: list[str]) -> list[list[dict[str, Any]]]:

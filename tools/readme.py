@@ -346,7 +346,7 @@ def described() -> pd.DataFrame:
 def trained(grid: str, dataset: str, cell: str, n_samples: int, older: Mapping[str, Mapping[str, float]]) -> float:
     """Return the passes over the data behind a committed result: pretraining and, the mean over seeds, clustering.
 
-    The length of a pretraining is in no record. It is that of params.yaml, or of `older` for a result that dvc.lock
+    The length of a pretraining is in no record, and taken from params.yaml, or from `older` for a result that dvc.lock
     does not have.
     """
     folder = grids.folder(grid)

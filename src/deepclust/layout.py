@@ -30,7 +30,7 @@ def raw(dataset: str) -> Path:
 
 
 def prepared(dataset: str) -> Path:
-    """Return the folder of X.npy, y.npy, samples.txt and meta.json."""
+    """Return the folder of X.npy, y.npy, edges.npz, samples.txt and meta.json."""
     return Path("data/prepared", dataset)
 
 

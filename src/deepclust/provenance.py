@@ -53,7 +53,10 @@ def judge() -> Iterator[Verdict]:
 
 def judge_sweeps() -> Iterator[Verdict]:
     """Yield a verdict on each sweep of that grid, by its name; the tables of its points are not read."""
-    params, locked, made = config.load(), _locked(), recorded()
+    params = config.load()
+    if not params.sweeps:
+        return
+    locked, made = _locked(), recorded()
     for name, sweep in params.sweeps.items():
         cell = config.resolve(params, sweep.dataset).cells[sweep.cell]
         planned = _planned(params, sweep.dataset)

@@ -25,7 +25,7 @@ from deepclust.graph.partition import partition
 from deepclust.mapped import mapping_of
 from deepclust.methods._graph_cuts import neighbour_graph
 from deepclust.methods.base import Clusterer
-from deepclust.metrics.internal import internal, stability
+from deepclust.metrics.internal import internal_of, stability
 from deepclust.seeding import derive_seed
 from deepclust.settings import checked
 
@@ -307,6 +307,7 @@ def judged(
     elif N <= LARGEST_GRAPH:
         W = neighbour_graph(X, N_NEIGHBORS)
     X = widened(X)
+    by_shape = internal_of(X, W)
     agreement: dict[tuple[int, int], float] = {}
     for K in {K for K, _ in labels}:
         keys = [key for key in labels if key[0] == K]
@@ -316,7 +317,7 @@ def judged(
         row: dict[str, Any] = {"n_clusters": int(K), "seed": int(seed), "n_clusters_found": 0}
         row |= dict.fromkeys(CRITERIA, math.nan) | {"failed": failed.get((K, seed), "")}
         if (own := labels.get((K, seed))) is not None:
-            row |= internal(X, W, own) | {"n_clusters_found": len(np.unique(own))}
+            row |= by_shape(own) | {"n_clusters_found": len(np.unique(own))}
             row["modularity"] = row["modularity"] if W.nnz else math.nan
             row["stability"] = agreement.get((K, seed), math.nan)
             if 1 < row["n_clusters_found"] < N:

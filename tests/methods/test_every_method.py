@@ -945,6 +945,12 @@ def test_samples_in_a_file_stay_there_and_are_clustered_alike(name: str, dtype: 
         make(name).fit(read_array(tmp_path / "X.npy", mmap=True))
 
 
+@pytest.mark.parametrize("name", [name for name in NAMES if hasattr(make(name), "n_neighbors")])
+def test_more_neighbours_than_there_are_samples_need_no_memory(name: str) -> None:
+    needed = [make(name).set_params(n_neighbors=count)._memory(N, D) for count in (N, 10**9)]
+    assert needed[0] == needed[1]
+
+
 @pytest.mark.parametrize("name", [name for name in NAMES if make(name)._memory(N, D)])
 def test_a_fit_that_needs_more_memory_than_there_is_does_not_begin(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     method = make(name)

@@ -174,6 +174,26 @@ def test_clusters_of_the_pixels_are_merged_on_each_periods_code_until_k_are_left
         assert set(labels) == set(range(10))
 
 
+def test_new_samples_are_encoded_few_at_a_time_as_those_of_the_fit(
+    network: Autoencoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method = quick(period_epochs=1).fit(X, network=network)
+    expected = method.transform(X)
+    sizes: list[int] = []
+    monkeypatch.setattr(JULE, "rows_encoded", 8)
+    monkeypatch.setattr(Autoencoder, "encode", recording(Autoencoder.encode, sizes))
+    np.testing.assert_allclose(method.transform(X), expected, atol=1e-6)
+    assert max(sizes) == 8
+
+
+def recording(encode: Callable[..., Tensor], sizes: list[int]) -> Callable[..., Tensor]:
+    def recorded(self: Autoencoder, x: Tensor) -> Tensor:
+        sizes.append(len(x))
+        return encode(self, x)
+
+    return recorded
+
+
 def test_rerun_is_merging_anew_on_the_final_code(network: Autoencoder) -> None:
     method = quick().fit(X, network=network)
     np.testing.assert_allclose(np.linalg.norm(method.embedding_, axis=1), 1, rtol=1e-5)

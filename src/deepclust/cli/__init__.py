@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     methods.add_argument("name", nargs="?", metavar="NAME", help="a method")
     command("datasets", "catalogue:datasets", "list the published data sets")
 
-    grids = command("grids", "clone:grids", "list the grids of this clone")
+    command("grids", "clone:grids", "list the grids of this clone")
     one = command("run", "clone:run", "run a grid, or what of it changed, as make repro does")
     report = command("report", "clone:report", "write a grid's report from the cells evaluated so far")
     for grid in (one, report):
@@ -95,7 +95,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     tables = command("tables", "clone:tables", "print a paper's tables, reported beside ours")
     tables.add_argument("paper", nargs="?", metavar="PAPER", help="default: list the papers")
-    del grids
     return parser
 
 

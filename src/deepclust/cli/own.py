@@ -515,8 +515,8 @@ def _show_consensus(swept: Any) -> dict[str, float]:
 class _Kept(dict[tuple[int, int], np.ndarray]):
     """Labels by (K, seed) that are files, too, from which the same command goes on after Ctrl-C.
 
-    They lie in `base`, in a folder named for `key`, what the labels depend on: those of other data, settings or code
-    are not read. All such folders go with `discard`, and nothing else that lies there.
+    The files lie in `base`, in a folder named for `key`, what the labels depend on: those of other data, settings or
+    code are not read. All such folders go with `discard`, and nothing else that lies there.
     """
 
     def __init__(self, base: Path, key: Mapping[str, Any]) -> None:

@@ -63,7 +63,9 @@ class Dataset:
         if not re.fullmatch(r"[a-z0-9_]+", self.name):
             return "name must match [a-z0-9_]+, as pipeline stages are named after it; rename its module"
         if X.dtype not in (np.float32, np.float16) or X.ndim != 2 or not len(X) or not X.flags.c_contiguous:
-            return f"X must be a C-contiguous float32 array of shape (N, D), got {X.dtype} of shape {X.shape}"
+            return (
+                f"X must be a C-contiguous float32 or float16 array of shape (N, D), got {X.dtype} of shape {X.shape}"
+            )
         if (X.shape[1] == 0) == (self.graph is None):
             return f"X must have features, or none where there is a graph, got shape {X.shape}"
         if self.graph is None:

@@ -91,9 +91,9 @@ def agglomerate(W: sp.csr_matrix, start: np.ndarray, n_clusters: int, *, discoun
         L_ij n_i^2 = sum over v in C_j of (sum over u in C_i of w_uv) (sum over u in C_i of w_vu)
                      + z times the sum of w_ab w_bc w_cd over a, d in C_i and b, c in C_i or C_j, not both in C_i.
 
-    These are the weights of paths of two and of three steps that leave C_i for C_j and return. With z = 0 that is graph
-    degree linkage (GDL). With rows of W that sum to 1, z^2 A_ij is the affinity of path integrals to the third order in
-    z: S of C_i given C_i and C_j, less S of C_i alone, plus the same for C_j; paths of four steps have z^4.
+    The two sums are the weights of paths of two and of three steps that leave C_i for C_j and return. With z = 0 that
+    is graph degree linkage (GDL). With rows of W that sum to 1, z^2 A_ij is the affinity of path integrals to the third
+    order in z: S of C_i given C_i and C_j, less S of C_i alone, plus the same for C_j; paths of four steps have z^4.
 
     Ties go to the smallest pair (i, j), i < j, of cluster numbers; a merged cluster keeps the smaller number. Pairs
     without an edge have affinity 0.

@@ -40,6 +40,7 @@ class DeepClusterer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Clusterer
     """
 
     default_network: ClassVar[str] = "mlp"
+    rows_encoded: ClassVar[int] = 4096  # at a time
     sparse_samples: ClassVar[str] = "made dense"  # as the other layers are anyway
     libraries: ClassVar[tuple[str, ...]] = (*Clusterer.libraries, "torch")
     not_in_params: ClassVar[tuple[str, ...]] = (*Clusterer.not_in_params, "pretraining")
@@ -85,8 +86,8 @@ class DeepClusterer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Clusterer
         """Return the codes (M, P) computed in float64, from samples in float32 as in the fit."""
         device = "cpu" if self.device_ == "mps" else self.device_
         network = copy.deepcopy(self.network_).to(device, torch.float64)
-        codes = in_chunks(lambda rows: network.encode(rows.double()), network, on_device(X, device))
-        found: np.ndarray = codes.cpu().numpy()
+        data, size = on_device(X, device), self.rows_encoded
+        found: np.ndarray = in_chunks(lambda x: network.encode(x.double()), network, data, size=size).cpu().numpy()
         return found
 
     @property
@@ -111,7 +112,7 @@ class DeepClusterer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Clusterer
         return data
 
     def _encode(self, data: Tensor) -> Tensor:
-        codes = in_chunks(self.network_.encode, self.network_, data)
+        codes = in_chunks(self.network_.encode, self.network_, data, size=self.rows_encoded)
         if not bool(codes.isfinite().all()):  # finite weights can be too large for any code
             raise SeedFailed("the network's code is not finite; lower the learning rate")
         return codes

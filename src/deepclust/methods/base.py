@@ -35,15 +35,15 @@ def _is_soft(method: "Clusterer") -> bool:
 class Clusterer(ClusterMixin, BaseEstimator, Settings):
     """A scikit-learn clusterer with declared settings and inputs; subclasses write `_fit` and, if defined, `_predict`.
 
-    `_fit` receives validated X (N, D), CSR where the class declares that it keeps a sparse one, and the inputs that
-    the class declares, and never sees y. It sets `labels_` (N,) in [0, K) and, where the method has them, `embedding_`
+    `_fit` receives validated X (N, D), CSR where the class declares that it keeps a sparse one, and the inputs that the
+    class declares, and never sees y. `_fit` sets `labels_` (N,) in [0, K) and, where the method has them, `embedding_`
     (N, P), `cluster_centers_` (K, P), `trace_` (a dict an epoch), `n_iter_`, `converged_`, `network_`, `readouts_`
     (name -> other labels (N,) read off the same fit, each a row of the tables) and `extras_` (name -> array, sparse
     matrix or table that a figure needs).
 
     `_predict_proba`, where the paper defines soft assignments, returns them (M, K) for new samples; rows sum to 1. Like
     `_predict` it reads settings and attributes whose names end in `_`: arrays, dictionaries of arrays, numbers, words
-    and `network_`. They are what `save` keeps.
+    and `network_`. These attributes are what `save` keeps.
     """
 
     reads_graph: ClassVar[bool] = False  # whether `fit` takes a graph

@@ -20,7 +20,7 @@ def accuracy(y: ArrayLike, labels: ArrayLike) -> float:
     The matching is one-to-one between clusters and classes and maximises this share (Hungarian algorithm). With more
     clusters than classes, the samples of the clusters left over count as wrong.
     """
-    _, _, counts = _contingency(y, labels)
+    _, _, counts = contingency(y, labels)
     return float(counts[linear_sum_assignment(counts, maximize=True)].sum() / counts.sum())
 
 
@@ -49,7 +49,7 @@ def purity(y: ArrayLike, labels: ArrayLike) -> float:
 
     Purity never falls when clusters are split: compare it at equal numbers of clusters only.
     """
-    _, _, counts = _contingency(y, labels)
+    _, _, counts = contingency(y, labels)
     return float(counts.max(axis=0).sum() / counts.sum())
 
 
@@ -59,7 +59,7 @@ def match(y: ArrayLike, labels: ArrayLike) -> np.ndarray:
     Clusters left over take the names following the largest class, so that none is mistaken for a class. Raises
     UserError where these names exceed int64.
     """
-    classes, clusters, counts = _contingency(y, labels)
+    classes, clusters, counts = contingency(y, labels)
     rows, columns = linear_sum_assignment(counts, maximize=True)
     surplus = np.setdiff1d(np.arange(len(clusters)), columns)
     last = int(classes[-1])  # of int8, 127 + 1 would be -128
@@ -71,7 +71,7 @@ def match(y: ArrayLike, labels: ArrayLike) -> np.ndarray:
     return names[np.searchsorted(clusters, np.asarray(labels))]
 
 
-def _contingency(y: ArrayLike, labels: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def contingency(y: ArrayLike, labels: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the sorted class names, the sorted cluster names and the counts of samples, (classes, clusters)."""
     y, labels = _pair(y, labels)
     classes, rows = np.unique(y, return_inverse=True)

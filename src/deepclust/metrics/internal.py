@@ -3,8 +3,9 @@
 Compactness is judged in the space of the samples, not in a method's own embedding, so that methods can be compared.
 """
 
+import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import scipy.sparse as sp
@@ -45,34 +46,51 @@ def internal(X: np.ndarray, W: sp.csr_matrix, labels: ArrayLike) -> dict[str, fl
     Rousseeuw, "Silhouettes", 1987; Davies and Bouldin, "A cluster separation measure", 1979. The metrics are computed
     on one thread, because sums on several threads differ in their last bits.
     """
+    return internal_of(X, W)(labels)
+
+
+def internal_of(X: np.ndarray, W: sp.csr_matrix) -> Callable[[ArrayLike], dict[str, float]]:
+    """Return `internal` of these samples and this graph as a function of labels; X is checked and read for all once."""
     from scipy.spatial.distance import pdist
     from sklearn.metrics import davies_bouldin_score, silhouette_score
+    from sklearn.metrics.pairwise import euclidean_distances
     from threadpoolctl import threadpool_limits
 
     from deepclust.graph.partition import modularity
 
-    labels = np.unique(integers("labels", labels), return_inverse=True)[1]
     refuse_masked("X", X)
     X = np.asarray(X)
-    if X.ndim != 2 or len(X) != len(labels) or X.dtype.kind not in "fiub" or not np.isfinite(X).all():
-        raise UserError(
-            f"X must be a finite real array of shape (N, D), N = {len(labels)} as labels has, got {X.dtype} of shape "
-            f"{X.shape}, or NaN or infinity"
-        )
-    X = _about_origin(X)
-    found: dict[str, float] = {}
-    rows = np.arange(len(X))
-    if len(X) > SAMPLE:
-        rows = np.sort(np.random.default_rng(0).choice(len(X), SAMPLE, replace=False))
-    scaled = np.ldexp(X, -np.frexp(np.abs(X).max(initial=0))[1])  # exact, of size 1: scikit-learn's zero is 1e-8
-    with threadpool_limits(1):
-        if X.shape[1] and 1 < len(np.unique(labels[rows])) < len(rows):
-            found["silhouette"] = float(silhouette_score(scaled[rows], labels[rows]))
-        if X.shape[1] and 1 < len(np.unique(labels)) < len(X):
-            centroids = np.stack([scaled[labels == k].mean(axis=0, dtype=np.float64) for k in np.unique(labels)])
-            if pdist(centroids).min() > _COINCIDE:  # scikit-learn leaves such a pair out, or calls it perfect
-                found["davies_bouldin"] = float(davies_bouldin_score(scaled, labels))
-    return found | {"modularity": modularity(W, labels)}
+    N = len(X) if X.ndim == 2 and X.dtype.kind in "fiub" and np.isfinite(X).all() else -1  # no number of labels
+    rows, scaled = np.arange(N), X
+    if N > 0:
+        X = _about_origin(X)
+        scaled = np.ldexp(X, -np.frexp(np.abs(X).max(initial=0))[1])  # exact, of size 1: scikit-learn's zero is 1e-8
+    if N > SAMPLE:
+        rows = np.sort(np.random.default_rng(0).choice(N, SAMPLE, replace=False))
+
+    @functools.cache
+    def distances() -> np.ndarray:
+        found: np.ndarray = euclidean_distances(scaled[rows])
+        return found
+
+    def of(labels: ArrayLike) -> dict[str, float]:
+        labels = np.unique(integers("labels", labels), return_inverse=True)[1]
+        if len(labels) != N:
+            raise UserError(
+                f"X must be a finite real array of shape (N, D), N = {len(labels)} as labels has, got {X.dtype} of "
+                f"shape {X.shape}, or NaN or infinity"
+            )
+        found: dict[str, float] = {}
+        with threadpool_limits(1):
+            if X.shape[1] and 1 < len(np.unique(labels[rows])) < len(rows):
+                found["silhouette"] = float(silhouette_score(distances(), labels[rows], metric="precomputed"))
+            if X.shape[1] and 1 < len(np.unique(labels)) < N:
+                centroids = np.stack([scaled[labels == k].mean(axis=0, dtype=np.float64) for k in np.unique(labels)])
+                if pdist(centroids).min() > _COINCIDE:  # scikit-learn leaves such a pair out, or calls it perfect
+                    found["davies_bouldin"] = float(davies_bouldin_score(scaled, labels))
+        return found | {"modularity": modularity(W, labels)}
+
+    return of
 
 
 def _about_origin(X: np.ndarray) -> np.ndarray:

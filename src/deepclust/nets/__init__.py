@@ -4,6 +4,7 @@ A network is a file of this folder: the settings, how it is built, and the terms
 the network's. Files whose names begin with an underscore, and `base`, are shared code.
 """
 
+import functools
 import importlib
 import pkgutil
 from collections.abc import Mapping
@@ -23,7 +24,13 @@ if TYPE_CHECKING:
 
 def names() -> list[str]:
     """Return the names of all networks, sorted."""
-    return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name != "base" and not m.name.startswith("_"))
+    return list(_names())
+
+
+@functools.cache
+def _names() -> tuple[str, ...]:
+    found = (m.name for m in pkgutil.iter_modules(__path__) if m.name != "base" and not m.name.startswith("_"))
+    return tuple(sorted(found))
 
 
 def module(name: str) -> str:

@@ -25,8 +25,8 @@ class ACAI(MLP):
         mean (x - g(z))^2 + `critic_weight` mean c(m)^2,    m = g(a z + (1 - a) z_r)
         mean (c(m) - a)^2 + mean c(b x + (1 - b) g(z))^2
 
-    Both take their steps at once, each with the other's weights as they were before. The critic is not kept. 475 epochs
-    are the 130,000 batches of DynAE's released code on MNIST.
+    The autoencoder and the critic take their steps at once, each with the other's weights as they were before. The
+    critic is not kept. 475 epochs are the 130,000 batches of DynAE's released code on MNIST.
     """
 
     epochs: LengthOrZero = setting("of the reconstruction; 0 leaves the initial weights", default=475)

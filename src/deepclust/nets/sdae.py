@@ -20,8 +20,8 @@ class SDAE(MLP):
 
     Weights start from N(0, 0.01^2). Each pair of mirrored layers learns for `layerwise_epochs` to restore the layer
     below, with `corruption` as in `mlp`; then the whole network for `epochs`, with nothing dropped. In every phase the
-    rate falls to a tenth after each `decay_every` batches, and the momentum rises to 0.9 over 1,000. Both are set at
-    the beginning of an epoch, by the batches so far.
+    rate falls to a tenth after each `decay_every` batches, and the momentum rises to 0.9 over 1,000. Rate and
+    momentum are set at the beginning of an epoch, by the batches so far.
 
     `learning_rate` is that of the released program, whose data are `scale` times ours in [0, 1] (0.02 times the grey
     level), whose loss is half the mean squared error, and whose biases learn twice as fast as its weights. ReLU layers

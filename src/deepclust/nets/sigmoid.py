@@ -18,12 +18,11 @@ from deepclust.settings import Count, LengthOrZero, Rate, Share, setting
 class Sigmoid(MLP):
     """Fully connected d-500-500-2000-P of sigmoid units, code and reconstruction among them; the data lie in [0, 1].
 
-    The start is layer by layer. `autoencoders` restore the layer below without corruption. The code's units saturate at
-    a rate of 1e-3, and did so under an earlier corruption that dropped them as well; the present one leaves data and
-    code whole and was not tried here. `rbm` is the paper's: restricted Boltzmann machines by one step of
-    contrastive divergence, unrolled into encoder and mirrored decoder (Hinton and Salakhutdinov 2006). Its weights
-    start from N(0, 0.1^2), the momentum is 0.5 for five epochs and 0.9 after, the weight cost 2e-4, all as in Hinton's
-    published program. From this start the whole network learns at 1e-3, too.
+    The start is layer by layer. `autoencoders` restore the layer below without corruption; the whole network then
+    learns at 3e-4, since the code's units saturate at 1e-3. `rbm` is the paper's: restricted Boltzmann machines by one
+    step of contrastive divergence, unrolled into encoder and mirrored decoder (Hinton and Salakhutdinov 2006). A
+    machine's weights start from N(0, 0.1^2), the momentum is 0.5 for five epochs and 0.9 after, the weight cost 2e-4,
+    all as in Hinton's published program. From this start the whole network may learn at 1e-3.
 
     `code: linear` leaves out the sigmoid of the code, `output: linear` that of the reconstruction, for data of any
     scale. The machine of such a layer has Gaussian units of variance 1 there, and a rate of its own.

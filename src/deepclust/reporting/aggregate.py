@@ -2,19 +2,17 @@
 
 import itertools
 import json
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import scipy.sparse as sp
 
 from deepclust import files
 from deepclust.errors import UserError
-from deepclust.metrics import EXTERNAL, INTERNAL, external, internal, match, stability
+from deepclust.metrics import EXTERNAL, INTERNAL, external, match, stability
 from deepclust.reporting.papers import PAPERS
 
 NOT_RUN = "not run"
@@ -22,15 +20,16 @@ SHOWN = ("acc", "nmi", "ari", "silhouette", "modularity", "stability")  # the co
 _ABOUT = ("dataset", "cell", "method")  # keys of a run record that are alike in all seeds
 _FORMULA = r"[=+\-@\t\r\uff1d\uff0b\uff0d\uff20]"  # the first character of a formula, full-width ones included
 _KEY = ["dataset", "cell", "metric"]
+_SUMMARY = ["dataset", "cell", "method", "metric", "mean", "std", "median", "min", "max", "n", "failed"]
 _REPORTED = ["paper", "table", "dataset", "method", "method_id", "metric", "value", "std", "unit", "note"]
 
 
 def scores(
-    X: np.ndarray, y: np.ndarray | None, W: sp.csr_matrix, labelings: Mapping[int, np.ndarray]
+    y: np.ndarray | None, by_shape: Callable[[np.ndarray], dict[str, float]], labelings: Mapping[int, np.ndarray]
 ) -> dict[str, dict[str, float]]:
-    """Return every metric of every seed."""
+    """Return every metric of every seed, the internal ones by `internal_of` the samples and their graph."""
     found = {
-        str(number): ({} if y is None else external(y, labels)) | internal(X, W, labels)
+        str(number): ({} if y is None else external(y, labels)) | by_shape(labels)
         for number, labels in labelings.items()
     }
     for number, value in zip(labelings, stability(list(labelings.values())), strict=False):
@@ -40,12 +39,11 @@ def scores(
 
 def confusion(y: np.ndarray | None, labelings: Mapping[str, np.ndarray]) -> pd.DataFrame:
     """Count the samples of each class in each cluster, summed over the seeds; clusters bear their matched classes."""
-    counts: Counter[tuple[int, int]] = Counter()
-    if y is not None:
-        for labels in labelings.values():
-            counts.update(zip(y.tolist(), match(y, labels).tolist(), strict=True))
-    rows = [(actual, predicted, n) for (actual, predicted), n in sorted(counts.items())]
-    return pd.DataFrame(rows, columns=["actual", "predicted", "samples"])
+    columns = ["actual", "predicted"]
+    if y is None:
+        return pd.DataFrame(columns=[*columns, "samples"])
+    pairs = [pd.DataFrame({"actual": y, "predicted": match(y, labels)}) for labels in labelings.values()]
+    return pd.concat([pd.DataFrame(columns=columns), *pairs]).groupby(columns).size().rename("samples").reset_index()
 
 
 def cell_means(per_seed: Mapping[str, Mapping[str, float]], failed: int) -> dict[str, float]:
@@ -167,27 +165,20 @@ def summarise(results: pd.DataFrame) -> pd.DataFrame:
     Fractions; std has ddof 1 and is NaN for one seed. `n` counts finished and `failed` broken seeds. `status` is `ok`
     as soon as one seed finished, else `failed` or `skipped`; `reason` joins the distinct remarks on the seeds.
     """
-    rows = []
-    for (dataset, cell, metric), group in results.groupby(_KEY, sort=False):
-        values, statuses = group["value"], set(group["status"])
-        rows.append(
-            {
-                "dataset": dataset,
-                "cell": cell,
-                "method": group["method"].iloc[0],
-                "metric": metric,
-                "mean": values.mean(),
-                "std": values.std(ddof=1),
-                "median": values.median(),
-                "min": values.min(),
-                "max": values.max(),
-                "n": int((group["status"] == "ok").sum()),
-                "failed": int((group["status"] == "failed").sum()),
-                "status": next(status for status in ("ok", "failed", "skipped") if status in statuses),
-                "reason": "; ".join(dict.fromkeys(reason for reason in group["reason"] if reason)),
-            }
-        )
-    return pd.DataFrame(rows)
+    ended = results.assign(ok=results["status"] == "ok", broken=results["status"] == "failed")
+    found = ended.groupby(_KEY, sort=False, as_index=False).agg(
+        method=("method", "first"),
+        mean=("value", "mean"),
+        std=("value", lambda values: values.std(ddof=1)),  # the groups' own is not always 0 for equal seeds
+        median=("value", "median"),
+        min=("value", "min"),
+        max=("value", "max"),
+        n=("ok", "sum"),
+        failed=("broken", "sum"),
+        reason=("reason", lambda reasons: "; ".join(filter(None, reasons.unique()))),
+    )
+    found["status"] = np.select([found["n"] > 0, found["failed"] > 0], ["ok", "failed"], "skipped")
+    return found[[*_SUMMARY, "status", "reason"]]
 
 
 def is_unlabelled(summary: pd.DataFrame, dataset: str) -> bool:

@@ -44,9 +44,9 @@ class Agreement:
 def agreement(before: Scores, now: Scores) -> Agreement:
     """Return how a row's scores agree with earlier ones of the same row.
 
-    They are the same if every seed has every metric to the last digit, and within 0.05 points if every seed's ACC, NMI
-    and ARI are (without labels: silhouette and modularity, times 100). Else the seeds decide, by `RULE`: they need not
-    be the same ones, nor as many. A metric that a seed lacks, being undefined for it, is not compared.
+    Scores are the same if every seed has every metric to the last digit, and within 0.05 points if every seed's ACC,
+    NMI and ARI are (without labels: silhouette and modularity, times 100). Else the seeds decide, by `RULE`: they need
+    not be the same ones, nor as many. A metric that a seed lacks, being undefined for it, is not compared.
     """
     if before == now:
         return Agreement(SAME)

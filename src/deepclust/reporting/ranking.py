@@ -18,7 +18,7 @@ RULE = (
 def told_apart(values: Sequence[Sequence[float]]) -> np.ndarray:
     """Return whether each two of M cells are told apart by the values of their seeds: (M, M) bool.
 
-    They are where the ranges of their values are disjoint and each has at least `SEEDS` values.
+    Two cells are where the ranges of their values are disjoint and each has at least `SEEDS` values.
     """
     low, high = (np.array([bound(of_cell) for of_cell in values]) for bound in (min, max))
     enough = np.array([len(of_cell) >= SEEDS for of_cell in values])

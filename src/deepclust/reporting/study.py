@@ -290,8 +290,8 @@ def in_one_grid(
 ) -> np.ndarray:
     """Return which rows have the grid that stands for their method on a data set of a paper, (R,) bool.
 
-    It is the grid of the verdict on this paper and data set, if that grid has the method and the result is `current`.
-    Else grids with `ranking.SEEDS` seeds come first, then those of a current result, then the verdict's, then the
+    The grid is that of the verdict on this paper and data set, if it has the method and the result is `current`. Else
+    grids with `ranking.SEEDS` seeds come first, then those of a current result, then the verdict's, then the
     first of the others. No score chooses. The arguments are as in `differences`.
     """
     preferred = {(row["paper"], row["dataset"]): row["grid"] for row in judged.to_dict("records") if row["grid"]}

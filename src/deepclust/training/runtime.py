@@ -25,14 +25,15 @@ class Runtime:
     threads: int | None = None  # None: torch's own choice
     precision: Precision = "float32"  # bfloat16: under autocast; onednn_bfloat16: products of float32, on a CPU
     checkpoints: Path | None = None  # folder of the checkpoints; None keeps none
-    progress: bool = False  # a bar on stderr while training; otherwise a line in the log at every checkpoint
+    progress: bool = False  # a bar on stderr while training, beside a line in the log at each quarter
     checkpoint_every: int = 5  # epochs
 
     @contextlib.contextmanager
     def open(self) -> Iterator["Runtime"]:
         """Make this the surroundings of every training inside the block: deterministic kernels, fixed threads.
 
-        Both hold for the whole process: code that opens a `Runtime` in several threads opens the same one around all.
+        Kernels and threads are the whole process's: code that opens a `Runtime` in several threads opens the same one
+        around all.
         """
         before = torch.get_num_threads(), torch.get_deterministic_debug_mode()
         filled = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]

@@ -24,8 +24,6 @@ from deepclust.errors import UserError
 from deepclust.graph.adjacency import edge_weights
 
 __all__ = [
-    "ARRAYS",
-    "COMPRESSIONS",
     "TABLES",
     "TEXTS",
     "copy",
@@ -320,7 +318,7 @@ def _placed(rows: np.ndarray, low: Sequence[Any], high: Sequence[Any]) -> np.nda
     """Return (rows - low) / (high - low), float64; in a column that was constant, rows - low."""
     kind: Any = np.float64
     factor = 1.0
-    if rows.dtype.kind in "iuO":
+    if rows.dtype.kind == "O" or rows.dtype in (np.int64, np.uint64):
         rows, kind, factor = rows.astype(object), object, 1  # Python's whole numbers have all digits, and either sign
     elif any(math.isinf(float(b) - float(a)) for a, b in zip(low, high, strict=True)):
         factor = 0.5

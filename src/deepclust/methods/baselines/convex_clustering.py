@@ -56,7 +56,7 @@ class ConvexClustering(Clusterer):
 
     def _memory(self, n_samples: int, n_features: int) -> int:
         """Count eight arrays of the neighbours' differences in float64, and X twice."""
-        return 8 * n_samples * min(n_features, n_samples) * (8 * self.n_neighbors + 2)
+        return 8 * n_samples * min(n_features, n_samples) * (8 * min(self.n_neighbors, n_samples) + 2)
 
     def _fit(self, X: np.ndarray, **_: Any) -> None:
         N, K = len(X), self.n_clusters

@@ -34,8 +34,8 @@ class TELL(CentroidClusterer):
     to which a sample of the epoch's batches belonged.
 
     The optimizer is AdaDelta, whose steps do not depend on the scale of gradients unless they are small against its
-    eps of 1e-6. Those of W are: its step is nearly the gradient itself, so that mu_k becomes about
-    Norm(mu_k + 0.1 Norm(sum of its z_i)) with the default settings. More in `docs/papers/baselines.md`.
+    eps of 1e-6. The gradients of W are small: a step of W is nearly the gradient itself, so that mu_k becomes about
+    Norm(mu_k + 0.1 Norm(sum of its z_i)) with the default settings. `docs/papers/baselines.md` has more.
     """
 
     default_network: ClassVar[str] = "tell"

@@ -43,8 +43,9 @@ class ULHEDC(CentroidClusterer):
 
     s_i is the centroid of largest cosine (Eq. (6)), and centroids follow their members with momentum (Eq. (8)). L_unif
     is the energy of the batch's own centroids, summed over pairs of clusters; L_cmpt the spread inside the clusters.
-    Both have gradient in the encoder alone; the decoder is left as it was. `lambda_unif` and `lambda_cmpt` at 0 are the
-    ablations. Training stops when fewer than `tolerance` of the labels changed in an epoch, or after `epochs`.
+    L_unif and L_cmpt have gradient in the encoder alone; the decoder is left as it was. `lambda_unif` and `lambda_cmpt`
+    at 0 are the ablations. Training stops when fewer than `tolerance` of the labels changed in an epoch, or after
+    `epochs`.
 
     Where the paper is open or does not work as printed (`docs/papers/ulhe_dc.md` has more on each):
 

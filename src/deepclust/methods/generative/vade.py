@@ -48,8 +48,9 @@ class VaDE(GMMReadout, DeepClusterer):
     5. The released code restarts a run on HAR whose accuracy by the true labels is below 0.77 after an epoch, and tells
        the best accuracy of a run. Labels choose nothing here; the final epoch is kept.
 
-    Its other settings by data set: `start: kmeans` (variances 1), `decay: 0.5`, `decay_epochs: 5` and 15 epochs for
-    Reuters10k; `error_weight: 5` and `mixture_learning_rate: 2e-5` for HAR. `docs/papers/baselines.md` has more.
+    The released code's other settings by data set: `start: kmeans` (variances 1), `decay: 0.5`, `decay_epochs: 5` and
+    15 epochs for Reuters10k; `error_weight: 5` and `mixture_learning_rate: 2e-5` for HAR. `docs/papers/baselines.md`
+    has more.
     """
 
     default_network: ClassVar[str] = "bernoulli"
@@ -83,7 +84,7 @@ class VaDE(GMMReadout, DeepClusterer):
             decode = logits(self.network_)
         codes = self._encode(data).cpu().numpy()
         self._begin(codes)
-        state = VaDEState(self, len(data)).to(data.device)
+        state = VaDEState(self).to(data.device)
 
         def terms(x: Tensor, index: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
             mean, log_variance = state.encode(x)
@@ -168,7 +169,7 @@ class VaDEState(nn.Module):
     `labels` (N,) are each sample's likeliest component when it was last in a batch; before that, the start's.
     """
 
-    def __init__(self, method: VaDE, n_samples: int) -> None:
+    def __init__(self, method: VaDE) -> None:
         super().__init__()
         self.network = method.network_
         encoder = self.network.encoder

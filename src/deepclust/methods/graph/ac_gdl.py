@@ -31,7 +31,8 @@ class ACGDL(Clusterer):
     affinity: Literal["degree_linkage", "path_integral"] = setting("of two clusters", default="degree_linkage")
 
     def _memory(self, n_samples: int, n_features: int) -> int:
-        return BYTES_AN_EDGE * n_samples * self.n_neighbors + 8 * n_samples * n_features  # and X twice in float32
+        n_edges = n_samples * min(self.n_neighbors, n_samples)
+        return BYTES_AN_EDGE * n_edges + 8 * n_samples * n_features  # and X twice in float32
 
     def _fit(self, X: np.ndarray, **_: Any) -> None:
         if len(X) < 2:

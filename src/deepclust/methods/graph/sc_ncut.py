@@ -14,8 +14,8 @@ from deepclust.settings import Count, setting
 class SCNcut(Clusterer):
     """k-means on the K smallest generalised eigenvectors, L v = lambda D v, of the graph (Shi and Malik).
 
-    This is the relaxed normalised cut over K groups. `n_neighbors` is for a graph made by `fit` itself (local scaling);
-    a graph handed in has its own. Components of the graph beyond K make the smallest eigenvectors ambiguous.
+    The method is the relaxed normalised cut over K groups. `n_neighbors` is for a graph made by `fit` itself (local
+    scaling); a graph handed in has its own. Components of the graph beyond K make the smallest eigenvectors ambiguous.
     """
 
     reads_graph: ClassVar[bool] = True

@@ -270,7 +270,7 @@ class _Problem:
         }
 
     def _from_bank(self, h: Tensor, index: Tensor) -> Tensor:
-        """Return the batch's part of Tr(H' M H) / N. Its gradient is exact at the bank's other rows, the map included.
+        """Return the batch's part of Tr(H' M H) / N, of exact gradient at the bank's other rows, the map included.
 
         d Tr(H'MH) = 2 <dH, MH> at a fixed map. The map follows the mean and the covariance of all codes; by its
         derivative the rows of MH lose their mean and, with S = H'MH / N, the rows of HS. Mean and S are of the Z-step.

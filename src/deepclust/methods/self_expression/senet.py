@@ -49,7 +49,7 @@ class SENet(DeepClusterer):
        `pca`. The released code holds no program without such features, and its authors say that results fall there.
     2. The released code takes 15 eigenvectors for 10 clusters on MNIST and Fashion, by hand. Ours are K by default.
     3. 100,000 batches of 100 samples, three hidden layers of 1024 and up to 20,000 training samples stay the defaults.
-       They are for a GPU; the grids say what they take.
+       These lengths and sizes are for a GPU; the grids name their own.
 
     The cost of a batch is that of k on all training samples. `docs/papers/baselines.md` has more.
     """

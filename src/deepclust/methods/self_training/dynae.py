@@ -32,7 +32,7 @@ class DynAE(CentroidClusterer):
 
     A centre is the sample's code that is nearest to the k-means centre, and its image is that code decoded. Every
     `update_interval` batches the conflicted samples are counted. If their number did not fall, centres and images are
-    made anew and both thresholds fall. The thresholds start at `kappa` / K and half of it. They fall by 0.3 `kappa` / K
+    made anew and both thresholds fall. The thresholds start at `kappa` / K and half of it, and fall by 0.3 `kappa` / K
     twice, then each time by 0.3 of the last fall (in the released code, an effect of the order of two lines). Training
     stops when fewer than `tolerance` are conflicted, or after `epochs`. `labels_` are the nearest centres under the
     final weights.

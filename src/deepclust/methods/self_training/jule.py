@@ -9,7 +9,7 @@ import torch
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor, nn
 
-from deepclust.errors import SeedFailed, UserError
+from deepclust.errors import UserError
 from deepclust.graph.agglomerate import BYTES_AN_EDGE, agglomerate, digraph_weights, nearest_components
 from deepclust.graph.knn import knn_graph
 from deepclust.losses.hypersphere import directions
@@ -20,7 +20,6 @@ from deepclust.settings import Count, Natural, Positive, Rate, Share, Weight, se
 from deepclust.training.loop import EpochSteps, batches_of, in_chunks, make_optimizer, train
 
 _POWER = 0.75  # of the learning rate's decay
-_ROWS = 1024  # encoded at a time: a row of 28 x 28 takes some 300 KB between layers
 
 
 class JULE(DeepClusterer):
@@ -45,6 +44,7 @@ class JULE(DeepClusterer):
     """
 
     default_network: ClassVar[str] = "jule"
+    rows_encoded: ClassVar[int] = 1024  # a row of 28 x 28 takes some 300 KB between layers
     paper: ClassVar[str] = "Yang, Parikh and Batra 2016"
     why_no_predict: ClassVar[str] = "a merge tree has no rule for them"
 
@@ -62,7 +62,8 @@ class JULE(DeepClusterer):
     weight_decay: Weight = setting("of SGD", default=5e-5)
 
     def _memory(self, n_samples: int, n_features: int) -> int:
-        return BYTES_AN_EDGE * n_samples * self.n_neighbors + 8 * n_samples * n_features  # and X twice in float32
+        n_edges = n_samples * min(self.n_neighbors, n_samples)
+        return BYTES_AN_EDGE * n_edges + 8 * n_samples * n_features  # and X twice in float32
 
     def _fit(self, X: np.ndarray, network: Autoencoder | None = None, **_: Any) -> None:
         if len(X) < 2:
@@ -113,12 +114,6 @@ class JULE(DeepClusterer):
         self.readouts_ = {"rerun": self._merged(self.embedding_, knn, self._first_clusters(knn), self.n_clusters)}
         self.extras_ = {"embedding_before": before}
         self.trace_, self.n_iter_, self.converged_ = outcome.trace, outcome.n_iter, True  # there is no stop rule
-
-    def _encode(self, data: Tensor) -> Tensor:
-        codes = in_chunks(self.network_.encode, self.network_, data, size=_ROWS)
-        if not bool(codes.isfinite().all()):
-            raise SeedFailed("the network's code is not finite; lower the learning rate")
-        return codes
 
     def _unit_codes(self, data: Tensor) -> np.ndarray:
         """Return the codes (N, P) of all samples, at length 1."""

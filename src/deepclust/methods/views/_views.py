@@ -60,7 +60,7 @@ def erase(images: Tensor, share: float, generator: torch.Generator, image_shape:
     """Return flat images (B, C*H*W), in a random `share` of which a random rectangle is 0.
 
     The rectangle has 2 % to 33 % of the area, evenly drawn, and a ratio of height to width between 0.3 and 3.3, evenly
-    drawn in its logarithm. It lies anywhere within the image; one that is too long is cut to the side.
+    drawn in its logarithm, and any place within the image. A rectangle that is too long is cut to the side.
     """
     assert image_shape is not None
     _, height, width = image_shape

@@ -30,8 +30,8 @@ class CC(TwoViews):
     the entropy of the mean of p over the batch. `labels_` are the largest outputs of the second head on plain samples.
 
     Both views rotate by up to 25 degrees, shift by up to a tenth of each side, cut away up to 0.3 of it, and have a
-    random rectangle erased with probability `erasing`. Rows without an image shape have a fifth of their entries zeroed
-    instead.
+    random rectangle erased with probability `erasing`. Rows without an image shape have a share `corruption` of
+    their entries zeroed instead.
 
     Reduced, paper and released code say / we do / because:
 

@@ -31,7 +31,7 @@ class IIC(TwoViews):
     image, of the head of K clusters with the least loss over all samples.
 
     T rotates by up to 25 degrees, shifts by up to a tenth of each side and cuts away up to 0.3 of it. Rows without an
-    image shape have a fifth of their entries zeroed instead.
+    image shape have a share `corruption` of their entries zeroed instead.
 
     Reduced, paper and released code say / we do / because:
 

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from deepclust.metrics import match
+from deepclust.metrics.external import contingency
 from deepclust.reporting.figures._style import WIDTH
 from deepclust.reporting.finished import Cell, Needs
 
@@ -22,9 +23,8 @@ def plot(y: np.ndarray, labels: np.ndarray, title: str = "") -> Figure:
     Columns are in the order of the classes that their clusters are matched to; clusters left over follow. Up to 20 rows
     or columns, every share of at least half a percent is printed; beyond 20, a colour bar replaces the numbers.
     """
-    renamed = match(y, labels)
-    classes, clusters = np.unique(y), np.unique(renamed)
-    shares = np.array([[np.mean(renamed[y == k] == c) * 100 for c in clusters] for k in classes])
+    classes, clusters, counts = contingency(y, match(y, labels))
+    shares = counts / counts.sum(axis=1, keepdims=True) * 100
     size = max(shares.shape)
     figure = Figure(figsize=(WIDTH, 0.5 + 2.9 * min(1.0, len(classes) / len(clusters) + 0.1)), layout="constrained")
     axes = figure.subplots()
