@@ -11,6 +11,8 @@ from tests.warm import warmed
 
 # Matrices as small as the tests' gain nothing from threads; on a busy machine every operation would wait for them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# pynndescent compiles for longer than a test searches: fewer passes take two thirds of that time
+os.environ.setdefault("NUMBA_OPT", "1")
 
 # groups that take minutes each, the longest first
 FIRST = ("finished", "shared", "test_whole_grid.py", "grids", "pynndescent", "interrupted")
