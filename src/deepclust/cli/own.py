@@ -225,7 +225,7 @@ def _require_text(asked: argparse.Namespace) -> None:
 def _read(asked: argparse.Namespace, wanted: int | range | str) -> tuple[Any, dict[str, Any]]:
     """Return the `Dataset` at DATA and how it was read; faults are told in the words of this command.
 
-    The reader holds K against the number of classes. Where K is yet to be found, the number of classes stands for it.
+    The reader holds K against the number of classes. Where K is yet to be found, that number stands for it.
     """
     from deepclust.config.schema import Own, validated
     from deepclust.datasets import _own
@@ -255,38 +255,22 @@ def _read(asked: argparse.Namespace, wanted: int | range | str) -> tuple[Any, di
     try:
         own = validated(Own, settings, "").model_dump(exclude={"path"})
         with _reader_in_options():
-            if not isinstance(wanted, int) and asked.labels:
-                own["n_clusters"] = _n_classes(path, own)
-            data = _own.prepare(_NAME, path, **own)
+            data = _own.prepare(_NAME, path, **own | ({} if isinstance(wanted, int) else {"n_clusters": None}))
     except UserError as error:
         raise UserError(_in_options(str(error))) from None
     if isinstance(wanted, range) and wanted[-1] >= len(data.X):
         end = f"its {len(data.X):,} samples less one"
         raise UserError(f"-k {asked.n_clusters}: a range ends at {len(data.X) - 1} for {path.name} at most, {end}")
-    return data, own
-
-
-def _n_classes(path: Path, own: dict[str, Any]) -> int:
-    """Return how many classes the labels of own data name."""
-    from deepclust.datasets import _own
-
-    text = (own["header"], own["separator"], own["encoding"], own["compression"])
-    shape = own["image_shape"] and tuple(own["image_shape"])
-    columns, array, labels, index = (own[name] for name in ("columns", "array", "labels", "index"))
-    found = _own.read(f"own.{_NAME}", path, columns, array, labels, index, text, shape)
-    return len(found.labels[0]) if found.labels else 1
+    return data, own | {"n_clusters": data.n_clusters}
 
 
 @contextmanager
 def _reader_in_options() -> Iterator[None]:
-    """Have what the reader logs in the words of this command, and once: where K is not given, labels are read twice."""
-    told = set[str]()
+    """Have what the reader logs in the words of this command."""
 
     def reworded(record: logging.LogRecord) -> bool:
         record.msg, record.args = _in_options(record.getMessage()), ()
-        is_new = record.msg not in told
-        told.add(record.msg)
-        return is_new
+        return True
 
     readers = [logging.getLogger(f"deepclust.datasets._own{module}") for module in ("", ".arrays", ".tables")]
     for reader in readers:

@@ -76,7 +76,7 @@ def prepare(
     name: str,
     path: Path,
     *,
-    n_clusters: int,
+    n_clusters: int | None,
     scale: Literal["feature", "global", "none"] | None = None,
     columns: Sequence[str] | None = None,
     array: str | None = None,
@@ -97,7 +97,7 @@ def prepare(
         The name of the data set; messages begin with `own.NAME`.
     path : path of a `.csv`, `.tsv`, `.parquet`, `.npy` or `.npz` file, a folder of `.npy` files, or one of images
     n_clusters : int, K
-        In [1, N], and where there are labels as many as these name classes.
+        In [1, N], and where there are labels as many as these name classes. None: as many, or 1 without labels.
     scale : how values come to lie in [0, 1]; not for images, whose 8-bit values are divided by 255
         "feature": each feature by its own minimum and maximum, a constant one becoming 0; "global": all by those of the
         whole array, as pixels need; "none": they do already.
@@ -133,6 +133,8 @@ def prepare(
             f"{at}.image_shape: {shape} is not the shape of the images in {path.name}, {own_shape} (channels, height, "
             "width); leave image_shape out, or save np.moveaxis(X, 3, 1) where the channels come last"
         )
+    if n_clusters is None:
+        n_clusters = len(found.labels[0]) if found.labels else 1
     N = found.parts[0].shape[0]
     if N < 2:
         raise UserError(f"{at}: {path.name} has {N} row{'' if N else 's'}; at least 2 are needed, give more samples")
