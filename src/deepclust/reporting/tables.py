@@ -15,6 +15,7 @@ from deepclust.errors import UserError
 from deepclust.metrics import EXTERNAL, INTERNAL
 from deepclust.reporting.aggregate import NOT_RUN, is_unlabelled, write_csv
 from deepclust.reporting.coverage import Absent, Reason
+from deepclust.reporting.markup import markdown_grid
 from deepclust.reporting.papers import PAPERS
 
 HEADINGS = {"acc": "ACC", "nmi": "NMI", "nmi_max": "NMI (max)", "ari": "ARI", "purity": "Purity"}
@@ -97,8 +98,7 @@ class Table:
 
         over = [heading for heading, width in self.groups for _ in range(width)] or [""] * len(self.columns)
         heads = [f"{group} {column}".strip() for group, column in zip(over, self.columns, strict=True)]
-        lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *([show(entry) for entry in row] for row in self.rows)]
-        body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+        body = markdown_grid(heads, ([show(entry) for entry in row] for row in self.rows), numeric=True)
         below = "\n".join(f"<sup>{i}</sup> {markdown_text(note)}<br>" for i, note in enumerate(notes, 1))
         parts = [f"## {markdown_text(self.title)}", markdown_text(self.caption), body, below]
         return "\n\n".join(filter(None, parts)) + "\n"
