@@ -5,13 +5,13 @@ The whole search is held to what it promises in tests/graph/test_partition.py. A
 
 import itertools
 from collections.abc import Callable, Iterator
-from types import ModuleType
 from typing import Any
 
 import pytest
 from torch import Tensor
 
 from deepclust.graph import partition
+from deepclust.methods import _deep
 from deepclust.training.loop import EpochSteps, Outcome, train
 
 
@@ -28,10 +28,10 @@ def short_search() -> Iterator[None]:
 
 
 @pytest.fixture
-def watched_epochs(monkeypatch: pytest.MonkeyPatch) -> Callable[[ModuleType, Callable[..., Any]], list[Any]]:
-    """Let a method's module train as ever, and list what `look(state, data, optimizer)` sees as epochs begin."""
+def watched_epochs(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., Any]], list[Any]]:
+    """Let a method train as ever, and list what `look(state, data, optimizer)` sees as epochs begin."""
 
-    def watch(module: ModuleType, look: Callable[..., Any]) -> list[Any]:
+    def watch(look: Callable[..., Any]) -> list[Any]:
         found: list[Any] = []
 
         def training(state: Any, data: Tensor, terms: Any, *, steps: EpochSteps, **rest: Any) -> Outcome:
@@ -41,7 +41,7 @@ def watched_epochs(monkeypatch: pytest.MonkeyPatch) -> Callable[[ModuleType, Cal
 
             return train(state, data, terms, steps=EpochSteps(before, steps.after), **rest)
 
-        monkeypatch.setattr(module, "train", training)
+        monkeypatch.setattr(_deep, "train", training)
         return found
 
     return watch

@@ -13,7 +13,6 @@ from torch import Tensor
 from deepclust.errors import NotApplicable
 from deepclust.methods import _deep
 from deepclust.methods._flat_clustering import k_means
-from deepclust.methods.self_training import aspc_da
 from deepclust.methods.self_training.aspc_da import ASPCDA, easy
 from deepclust.nets._augmentation import augment
 from deepclust.nets._autoencoder import Autoencoder
@@ -71,7 +70,7 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[Pass]:
 
         return train(state, data, terms, refresh=replace(refresh, compute=compute), **rest)
 
-    monkeypatch.setattr(aspc_da, "train", training)
+    monkeypatch.setattr(_deep, "train", training)
     return found
 
 

@@ -116,7 +116,7 @@ def watched(monkeypatch: pytest.MonkeyPatch, seen: Callable[[Any, Tensor, Tensor
 
         return train(module, data, terms, refresh=replace(refresh, compute=compute), **rest)
 
-    monkeypatch.setattr(_scheme, "train", training)
+    monkeypatch.setattr(_deep, "train", training)
 
 
 @both

@@ -10,8 +10,8 @@ from sklearn.datasets import load_digits
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from torch import Tensor
 
+from deepclust.methods import _deep
 from deepclust.methods._flat_clustering import k_means
-from deepclust.methods.self_training import deepcluster
 from deepclust.methods.self_training.deepcluster import (
     DeepCluster,
     DeepClusterState,
@@ -54,7 +54,7 @@ class Epoch:
 
 @pytest.fixture
 def epochs(watched_epochs: Callable) -> list[Epoch]:
-    found: list[Epoch] = watched_epochs(deepcluster, lambda state, data, _: Epoch(state, data))
+    found: list[Epoch] = watched_epochs(lambda state, data, _: Epoch(state, data))
     return found
 
 
@@ -150,7 +150,7 @@ def test_encoder_and_head_follow_sgd_with_and_without_momentum(
         seen.extend(optimizer.param_groups)
         return Outcome([], 1, False)
 
-    monkeypatch.setattr(deepcluster, "train", training)
+    monkeypatch.setattr(_deep, "train", training)
     method = quick().fit(X, network=network)
     expected = [(0.05, 0.9, 1e-5), (0.05, 0.0, 1e-5)]
     assert [(group["lr"], group["momentum"], group["weight_decay"]) for group in seen] == expected

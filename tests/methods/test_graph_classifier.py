@@ -13,7 +13,6 @@ from torch import Tensor
 from deepclust.graph.knn import knn_graph
 from deepclust.graph.weights import gaussian_weights
 from deepclust.methods import _deep
-from deepclust.methods.self_expression import graph_classifier
 from deepclust.methods.self_expression.graph_classifier import GraphClassifier
 from deepclust.metrics import accuracy
 from deepclust.nets._autoencoder import Autoencoder
@@ -61,7 +60,7 @@ def taught(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
         found.append(subset)
         return train(*args, subset=subset, **kwargs)
 
-    monkeypatch.setattr(graph_classifier, "train", noting)
+    monkeypatch.setattr(_deep, "train", noting)
     return found
 
 

@@ -151,7 +151,7 @@ def epochs(watched_epochs: Callable) -> list[Epoch]:
     def look(state: jule.JULEState, data: Tensor, optimizer: torch.optim.Optimizer) -> Epoch:
         return Epoch(state, data, optimizer.param_groups[0]["lr"])
 
-    found: list[Epoch] = watched_epochs(jule, look)
+    found: list[Epoch] = watched_epochs(look)
     return found
 
 

@@ -10,6 +10,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 from deepclust.losses.hypersphere import directions
+from deepclust.methods import _deep
 from deepclust.methods.centroids import tell
 from deepclust.methods.centroids.tell import TELL, TELLState
 from deepclust.nets._autoencoder import Autoencoder
@@ -66,7 +67,7 @@ def epochs(monkeypatch: pytest.MonkeyPatch) -> list[Epoch]:
         found.append(Epoch(state))
         return outcome
 
-    monkeypatch.setattr(tell, "train", training)
+    monkeypatch.setattr(_deep, "train", training)
     return found
 
 

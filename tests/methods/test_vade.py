@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from deepclust.errors import NotApplicable
 from deepclust.losses.latent_mixture import divergences, log_joint
-from deepclust.methods.generative import vade
+from deepclust.methods import _deep
 from deepclust.methods.generative.vade import VaDE
 from deepclust.metrics import external
 from deepclust.nets._autoencoder import Autoencoder
@@ -161,7 +161,7 @@ def test_batch_loss_equals_the_formulas(output: str, network: Autoencoder, monke
         seen.append(found["reconstruction"].item())
         return train(state, data, terms, **rest)
 
-    monkeypatch.setattr(vade, "train", training)
+    monkeypatch.setattr(_deep, "train", training)
     quick(error_weight=5.0).fit(X, network=network)
     assert len(seen) == 1
 
@@ -177,7 +177,7 @@ def started(network: Autoencoder, monkeypatch: pytest.MonkeyPatch, **settings: A
         states.append(state)
         return Outcome([], 1, False)
 
-    monkeypatch.setattr(vade, "train", training)
+    monkeypatch.setattr(_deep, "train", training)
     return quick(**settings).fit(X, network=network), states[0]
 
 
@@ -220,7 +220,7 @@ def test_rates_decay_to_their_floor(network: Autoencoder, monkeypatch: pytest.Mo
             steps.after()
         return Outcome([], 8, False)
 
-    monkeypatch.setattr(vade, "train", training)
+    monkeypatch.setattr(_deep, "train", training)
     settings = {"learning_rate": 1.0, "mixture_learning_rate": 0.1, "decay": 0.5, "decay_epochs": 2}
     quick(**settings, lowest_rate=0.2).fit(X, network=network)
     np.testing.assert_allclose(rates, [[rate, 0.1] for rate in (1, 1, 0.5, 0.5, 0.25, 0.25, 0.2, 0.2)])

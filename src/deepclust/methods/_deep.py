@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
-from torch import Tensor
+from torch import Tensor, nn
 
 from deepclust import nets
 from deepclust.errors import NotApplicable, SeedFailed, UserError
@@ -20,8 +20,8 @@ from deepclust.methods.base import Clusterer
 from deepclust.nets._augmentation import augment
 from deepclust.nets._autoencoder import Autoencoder
 from deepclust.seeding import derive_seed
-from deepclust.settings import Augmentation, Augmenting, setting
-from deepclust.training.loop import failing_the_seed, in_chunks
+from deepclust.settings import Augmentation, Augmenting, LengthOrZero, setting
+from deepclust.training.loop import Terms, failing_the_seed, in_chunks, train
 from deepclust.training.pretrain import pretrain
 from deepclust.training.rows import on_device
 from deepclust.training.runtime import progress, resolve_device
@@ -110,6 +110,35 @@ class DeepClusterer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Clusterer
             network, _ = pretrain(data, settings, seed=derive_seed(self._seed, "pretrain"))
         self.network_: Autoencoder = copy.deepcopy(network).to(data.device, torch.float32)
         return data
+
+    def _learn(
+        self: Any,
+        state: nn.Module,
+        data: Tensor,
+        terms: Terms,
+        optimizer: torch.optim.Optimizer,
+        *,
+        epochs: LengthOrZero | None = None,
+        **more: Any,
+    ) -> None:
+        """Train `state` by the settings `epochs` and `batch_size`, and set `trace_`, `n_iter_` and `converged_`.
+
+        `epochs` is another length than the setting's; `more` is for `train`: `subset`, `refresh`, `steps`. Without a
+        refresh there is no stop rule, and `converged_` is True.
+        """
+        outcome = train(
+            state,
+            data,
+            terms,
+            optimizer=optimizer,
+            epochs=self.epochs if epochs is None else epochs,
+            batch_size=self.batch_size,
+            seed=derive_seed(self._seed, "batches"),
+            phase="cluster",
+            **more,
+        )
+        self.trace_, self.n_iter_ = outcome.trace, outcome.n_iter
+        self.converged_ = outcome.converged or "refresh" not in more
 
     def _encode(self, data: Tensor) -> Tensor:
         codes = in_chunks(self.network_.encode, self.network_, data, size=self.rows_encoded)

@@ -20,7 +20,7 @@ from deepclust.methods._flat_clustering import k_means
 from deepclust.nets._autoencoder import Autoencoder
 from deepclust.seeding import derive_seed
 from deepclust.settings import Count, Length, Positive, Share, Weight, setting
-from deepclust.training.loop import EpochSteps, Refresh, batches_of, make_optimizer, train
+from deepclust.training.loop import EpochSteps, Refresh, batches_of, make_optimizer
 
 
 class Clustering(nn.Module):
@@ -247,19 +247,9 @@ class Alternating(DeepClusterer):
             error = self.reconstruction_weight * (x - output).square().sum(dim=1).mean()
             return {"reconstruction": error, "penalty": state.penalty(z, index)}
 
-        outcome = train(
-            state,
-            data,
-            terms,
-            optimizer=make_optimizer(self.optimizer, self.network_, self.learning_rate, eps=self.adadelta_eps),
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            seed=derive_seed(self._seed, "batches"),
-            phase="cluster",
-            refresh=Refresh(batches_of(len(data), self.batch_size), refresh, self.tolerance),  # once an epoch
-            steps=EpochSteps(lambda: None, lambda: dict(columns)),
-        )
-        self.trace_, self.n_iter_, self.converged_ = outcome.trace, outcome.n_iter, outcome.converged
+        optimizer = make_optimizer(self.optimizer, self.network_, self.learning_rate, eps=self.adadelta_eps)
+        each = Refresh(batches_of(len(data), self.batch_size), refresh, self.tolerance)  # once an epoch
+        self._learn(state, data, terms, optimizer, refresh=each, steps=EpochSteps(lambda: None, lambda: dict(columns)))
         if not self.converged_:  # complete the last theta-step's round
             before = state.watched()
             change = (refresh() != before).double().mean().item()

@@ -13,9 +13,8 @@ from deepclust.losses.student_t import soft_assignment
 from deepclust.methods._deep import CentroidClusterer
 from deepclust.methods._flat_clustering import k_means
 from deepclust.nets._autoencoder import Autoencoder
-from deepclust.seeding import derive_seed
 from deepclust.settings import Augmenting, Count, Length, Positive, Weight, setting
-from deepclust.training.loop import EpochSteps, make_optimizer, train
+from deepclust.training.loop import EpochSteps, make_optimizer
 
 
 @dataclass(frozen=True)
@@ -107,23 +106,13 @@ class DECS(CentroidClusterer):
             return {"instability": instability(sq, said.batch_variance)}
 
         rate = self.learning_rate or _LEARNING_RATES[said.optimizer]
-        outcome = train(
-            state,
-            data,
-            terms,
-            optimizer=make_optimizer(said.optimizer, state, rate),
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            seed=derive_seed(self._seed, "batches"),
-            phase="cluster",
-            steps=EpochSteps(state.clear, state.columns),
-        )
+        optimizer = make_optimizer(said.optimizer, state, rate)
+        self._learn(state, data, terms, optimizer, steps=EpochSteps(state.clear, state.columns))
         self.cluster_centers_ = state.centroids.detach().cpu().numpy()
         self.embedding_ = self._encode(data).cpu().numpy()
         self.labels_ = self._nearest(self.embedding_)
         self.readouts_ = self._modularity(self.embedding_)
         self.extras_ = {"embedding_before": codes}
-        self.trace_, self.n_iter_, self.converged_ = outcome.trace, outcome.n_iter, True  # the paper has no stop rule
 
     def _predict_proba(self, X: np.ndarray) -> np.ndarray:
         """Return q (Eq. (5)) under the final weights."""

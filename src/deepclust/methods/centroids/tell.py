@@ -14,7 +14,7 @@ from deepclust.methods._flat_clustering import nearest_center
 from deepclust.nets._autoencoder import Autoencoder
 from deepclust.seeding import derive_seed
 from deepclust.settings import Count, Length, Positive, Weight, setting
-from deepclust.training.loop import EpochSteps, make_optimizer, train
+from deepclust.training.loop import EpochSteps, make_optimizer
 
 
 class TELL(CentroidClusterer):
@@ -64,17 +64,8 @@ class TELL(CentroidClusterer):
                     "clustering": self.weight / self.alpha * state.disagreement(z, index),
                 }
 
-        outcome = train(
-            state,
-            data,
-            terms,
-            optimizer=make_optimizer("adadelta", state, self.learning_rate),
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            seed=derive_seed(self._seed, "batches"),
-            phase="cluster",
-            steps=EpochSteps(state.take_turns, state.columns),
-        )
+        optimizer = make_optimizer("adadelta", state, self.learning_rate)
+        self._learn(state, data, terms, optimizer, steps=EpochSteps(state.take_turns, state.columns))
         self.embedding_ = self._encode(data).cpu().numpy()
         centers = F.normalize(state.layer.detach())  # of rows of length 2 alpha
         self.cluster_centers_ = centers.cpu().numpy()
@@ -82,7 +73,6 @@ class TELL(CentroidClusterer):
         with torch.no_grad():
             decoded = self.network_.eval().decode(centers).cpu().numpy()
         self.extras_ = {"embedding_before": before, "decoded_centers": decoded}
-        self.trace_, self.n_iter_, self.converged_ = outcome.trace, outcome.n_iter, True  # there is no stop rule
 
     def _nearest(self, codes: np.ndarray) -> np.ndarray:
         return nearest_center(normalize(codes.astype(np.float64)), self.cluster_centers_)

@@ -16,7 +16,7 @@ from deepclust.nets._init import initialise
 from deepclust.nets.bernoulli import logits, require_unit_interval
 from deepclust.seeding import derive_seed
 from deepclust.settings import Count, Length, Positive, Rate, Weight, setting
-from deepclust.training.loop import EpochSteps, in_chunks, train
+from deepclust.training.loop import EpochSteps, in_chunks
 
 _LARGEST = 10.0  # of the logarithms of variances, in either direction
 _SMALLEST_WEIGHT = 1e-10  # of a component at the start
@@ -117,22 +117,11 @@ class VaDE(GMMReadout, DeepClusterer):
                 group["lr"] = max(factor * rate, min(self.lowest_rate, rate))
             state.changed.zero_()
 
-        outcome = train(
-            state,
-            data,
-            terms,
-            optimizer=optimizer,
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            seed=derive_seed(self._seed, "batches"),
-            phase="cluster",
-            steps=EpochSteps(before, state.columns),
-        )
+        self._learn(state, data, terms, optimizer, steps=EpochSteps(before, state.columns))
         self._settle(state)
         self.embedding_ = self._encode(data).cpu().numpy()
         self.labels_ = self._assign(self.embedding_)
         self.extras_["embedding_before"] = codes
-        self.trace_, self.n_iter_, self.converged_ = outcome.trace, outcome.n_iter, True  # there is no stop rule
 
     def _begin(self, codes: np.ndarray) -> None:
         """Set the fitted attributes to the mixture's start on codes (N, P)."""

@@ -26,7 +26,7 @@ from deepclust.methods.self_expression._self_expression import (
 from deepclust.nets._autoencoder import Autoencoder
 from deepclust.seeding import derive_seed
 from deepclust.settings import Count, Length, Positive, Share, setting
-from deepclust.training.loop import in_chunks, make_optimizer, train
+from deepclust.training.loop import in_chunks, make_optimizer
 from deepclust.training.rows import on_device
 
 
@@ -77,22 +77,13 @@ class GraphClassifier(DeepClusterer):
             logits = model(augmented(x, generator))
             return {"classification": F.cross_entropy(logits, targets[index], label_smoothing=self.label_smoothing)}
 
-        outcome = train(
-            model,
-            data,
-            terms,
-            optimizer=make_optimizer("adam", model, self.learning_rate),
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            seed=derive_seed(self._seed, "batches"),
-            phase="cluster",
-            subset=(teachers if teachers.any() else ~teachers).nonzero().squeeze(1),
-        )
+        optimizer = make_optimizer("adam", model, self.learning_rate)
+        subset = (teachers if teachers.any() else ~teachers).nonzero().squeeze(1)
+        self._learn(model, data, terms, optimizer, subset=subset)
         self.coef_, self.intercept_ = (p.detach().cpu().numpy() for p in (model.head.weight, model.head.bias))
         self.labels_ = in_chunks(model, model, data).argmax(dim=1).cpu().numpy()
         self.embedding_ = self._encode(data).cpu().numpy()
         self.readouts_ = {"graph": taught}
-        self.trace_, self.n_iter_, self.converged_ = outcome.trace, outcome.n_iter, True
 
     def _affinity(self, codes: Tensor, graph: sp.csr_matrix) -> sp.csr_matrix:
         """Return the union of the affinities on candidates from the graph and from the codes (N, P)."""

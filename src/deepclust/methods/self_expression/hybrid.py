@@ -26,10 +26,9 @@ from deepclust.methods.self_expression._self_expression import (
     union,
 )
 from deepclust.nets._autoencoder import Autoencoder
-from deepclust.seeding import derive_seed
 from deepclust.settings import Count, LengthOrZero, Positive, Weight, setting
 from deepclust.solvers.self_expression import SelfExpression
-from deepclust.training.loop import EpochSteps, in_chunks, make_optimizer, train
+from deepclust.training.loop import EpochSteps, in_chunks, make_optimizer
 
 _ROUNDING = 1e-9  # share by which two evaluations of one value of F may differ
 
@@ -101,20 +100,11 @@ class Hybrid(DeepClusterer):
         weights, others = (graph, from_code) if self.candidates == "graph" else (from_code, graph)
         support, other = (torch.from_numpy(strongest_edges(W, width)).to(data.device) for W in (weights, others))
         problem = _Problem(self, data, graph, HybridState(self.network_, data, support, self.safeguard))
-        outcome = train(
-            problem.state,
-            data,
-            problem.terms,
-            optimizer=problem.optimizer,
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            seed=derive_seed(self._seed, "batches"),
-            phase="cluster",
-            steps=EpochSteps(problem.z_step, problem.after_theta_step),
-        )
+        steps = EpochSteps(problem.z_step, problem.after_theta_step)
+        self._learn(problem.state, data, problem.terms, problem.optimizer, steps=steps)
         last = problem.update_z()
-        self.trace_ = [*outcome.trace, {"phase": "cluster", "epoch": len(outcome.trace), "loss": None, **last}]
-        self.n_iter_, self.converged_ = outcome.n_iter, bool(last["z_converged"])
+        self.trace_ = [*self.trace_, {"phase": "cluster", "epoch": len(self.trace_), "loss": None, **last}]
+        self.converged_ = bool(last["z_converged"])
         Z = problem.state.affinity()
         self._read_out(edges(Z), problem.state.bank.cpu().numpy())
         both = union(edges(Z), edges(sparse(problem.solve(other).coefficients, other)))

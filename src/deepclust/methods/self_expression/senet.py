@@ -20,7 +20,7 @@ from deepclust.methods._flat_clustering import k_means
 from deepclust.nets._autoencoder import Autoencoder
 from deepclust.seeding import derive_seed
 from deepclust.settings import Count, Length, Positive, Weight, setting
-from deepclust.training.loop import EpochSteps, batches_of, in_chunks, iterations_of, make_optimizer, train
+from deepclust.training.loop import EpochSteps, batches_of, in_chunks, iterations_of, make_optimizer
 
 _SMALLEST = 1e-6  # added to a sample's length
 _ENTRIES = 2**24  # of the rows of C that are held at a time
@@ -103,23 +103,12 @@ class SENet(DeepClusterer):
             for group in optimizer.param_groups:
                 group["lr"] = self.learning_rate * (1 + math.cos(math.pi * int(state.epoch) / n_epochs)) / 2
 
-        outcome = train(
-            state,
-            taught,
-            terms,
-            optimizer=optimizer,
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            seed=derive_seed(self._seed, "batches"),
-            phase="cluster",
-            steps=EpochSteps(before, state.columns),
-        )
+        self._learn(state, taught, terms, optimizer, steps=EpochSteps(before, state.columns))
         C = self._coefficients(state, x)
         vectors = self._vectors(C)
         self.labels_ = k_means(vectors, self.n_clusters, n_init=self.n_init, random_state=self._seed).labels_
         self.embedding_ = codes.cpu().numpy()
         self.extras_ = {"coefficients": C}
-        self.trace_, self.n_iter_, self.converged_ = outcome.trace, outcome.n_iter, True  # there is no stop rule
 
     @torch.no_grad()
     def _coefficients(self, state: "SENetState", x: Tensor) -> sp.csr_matrix:

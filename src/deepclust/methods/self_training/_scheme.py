@@ -11,9 +11,8 @@ from deepclust.losses.student_t import kl_divergence, soft_assignment, target_di
 from deepclust.methods._deep import CentroidClusterer
 from deepclust.methods._flat_clustering import k_means
 from deepclust.nets._autoencoder import Autoencoder
-from deepclust.seeding import derive_seed
 from deepclust.settings import Count, Length, Positive, Share, setting
-from deepclust.training.loop import Refresh, batches_of, in_chunks, make_optimizer, train
+from deepclust.training.loop import Refresh, batches_of, in_chunks, make_optimizer
 from deepclust.training.rows import Rows
 from deepclust.training.runtime import widest
 
@@ -92,21 +91,12 @@ class SelfTraining(CentroidClusterer):
             target = target_distribution(self._soft(state.bank[index], state.anchors), state.sizes)
             return self._terms(x, z, kl_divergence(target, self._soft(z, state.centroids)))
 
-        outcome = train(
-            state,
-            data,
-            terms,
-            optimizer=make_optimizer(self.optimizer, state, self.learning_rate),
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            seed=derive_seed(self._seed, "batches"),
-            phase="cluster",
-            refresh=Refresh(self.update_interval or batches_of(len(data), self.batch_size), refresh, self.tolerance),
-        )
+        optimizer = make_optimizer(self.optimizer, state, self.learning_rate)
+        each = Refresh(self.update_interval or batches_of(len(data), self.batch_size), refresh, self.tolerance)
+        self._learn(state, data, terms, optimizer, refresh=each)
         self.embedding_ = self._encode(data).cpu().numpy()
         self.cluster_centers_ = state.centroids.detach().cpu().numpy()
         self.labels_ = self._nearest(self.embedding_)
-        self.trace_, self.n_iter_, self.converged_ = outcome.trace, outcome.n_iter, outcome.converged
 
     def _terms(self, x: Tensor, z: Tensor, divergence: Tensor) -> dict[str, Tensor]:
         """Return the weighted terms of a batch's loss from its rows x (B, D), codes z (B, P) and KL(P || Q)."""

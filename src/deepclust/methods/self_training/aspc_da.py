@@ -12,9 +12,8 @@ from deepclust.methods._deep import CentroidClusterer
 from deepclust.methods._flat_clustering import k_means
 from deepclust.nets._augmentation import ROTATED_AND_SHIFTED
 from deepclust.nets._autoencoder import Autoencoder
-from deepclust.seeding import derive_seed
 from deepclust.settings import Count, Length, Positive, Share, setting
-from deepclust.training.loop import EpochSteps, Refresh, batches_of, iterations_of, make_optimizer, train
+from deepclust.training.loop import EpochSteps, Refresh, batches_of, iterations_of, make_optimizer
 
 
 class ASPCDA(CentroidClusterer):
@@ -71,23 +70,13 @@ class ASPCDA(CentroidClusterer):
             squared = (z - state.centers[state.labels[index]]).square().mean(dim=1)
             return {"clustering": (state.weights[index] * squared).mean()}
 
-        outcome = train(
-            state,
-            data,
-            terms,
-            optimizer=make_optimizer("adam", self.network_.encoder, self.learning_rate),
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            seed=derive_seed(self._seed, "batches"),
-            phase="cluster",
-            refresh=Refresh(n_batches, assign, self.tolerance),  # once an epoch
-            steps=EpochSteps(lambda: None, state.columns),
-        )
+        optimizer = make_optimizer("adam", self.network_.encoder, self.learning_rate)
+        refresh = Refresh(n_batches, assign, self.tolerance)  # once an epoch
+        self._learn(state, data, terms, optimizer, refresh=refresh, steps=EpochSteps(lambda: None, state.columns))
         self.cluster_centers_ = centers
         self.embedding_ = self._encode(data).cpu().numpy()
         self.labels_ = self._nearest(self.embedding_)
         self.extras_ = {"embedding_before": before}
-        self.trace_, self.n_iter_, self.converged_ = outcome.trace, outcome.n_iter, outcome.converged
 
 
 class ASPCDAState(nn.Module):

@@ -17,7 +17,7 @@ from deepclust.methods._flat_clustering import k_means, nearest_center
 from deepclust.nets._autoencoder import Autoencoder
 from deepclust.seeding import derive_seed
 from deepclust.settings import Augmenting, Count, Length, Positive, Weight, setting
-from deepclust.training.loop import EpochSteps, make_optimizer, train
+from deepclust.training.loop import EpochSteps, make_optimizer
 from deepclust.training.rows import Rows
 
 _ITERATIONS = 20  # of the k-means of an epoch
@@ -79,24 +79,13 @@ class DeepCluster(DeepClusterer):
             logits = state.head(F.relu(self.network_.encode(shown(rows[drawn], generator))))
             return {"clustering": F.cross_entropy(logits.float(), state.labels[drawn])}
 
-        outcome = train(
-            state,
-            data,
-            terms,
-            optimizer=optimizer,
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            seed=derive_seed(self._seed, "batches"),
-            phase="cluster",
-            steps=EpochSteps(cluster, state.columns),
-        )
+        self._learn(state, data, terms, optimizer, steps=EpochSteps(cluster, state.columns))
         self.embedding_ = self._encode(data).cpu().numpy()
         self.whitening_ = whitening(self.embedding_, self.n_components)
         features = whitened(self.embedding_, **self.whitening_)
         found = k_means(features, self.n_clusters, n_init=self.n_init, random_state=self._seed)
         self.labels_, self.centers_ = found.labels_, found.cluster_centers_
         self.extras_ = {"embedding_before": before}
-        self.trace_, self.n_iter_, self.converged_ = outcome.trace, outcome.n_iter, True  # there is no stop rule
 
     def _predict(self, X: np.ndarray) -> np.ndarray:
         return nearest_center(whitened(self._codes(X), **self.whitening_), self.centers_)

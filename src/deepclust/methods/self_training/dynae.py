@@ -13,9 +13,8 @@ from deepclust.methods._deep import CentroidClusterer
 from deepclust.methods._flat_clustering import k_means
 from deepclust.nets._augmentation import ROTATED_AND_SHIFTED
 from deepclust.nets._autoencoder import Autoencoder
-from deepclust.seeding import derive_seed
 from deepclust.settings import Count, Length, Positive, Share, Weight, setting
-from deepclust.training.loop import EpochSteps, Refresh, batches_of, make_optimizer, train
+from deepclust.training.loop import EpochSteps, Refresh, batches_of, make_optimizer
 
 _FALL = 0.3  # of kappa a fall of the thresholds, and of a fall the next
 
@@ -76,24 +75,14 @@ class DynAE(CentroidClusterer):
                 "reconstruction": self.gamma * F.mse_loss(reconstruction, image_target),
             }
 
-        outcome = train(
-            state,
-            data,
-            terms,
-            optimizer=make_optimizer("sgd", state, self.learning_rate),
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            seed=derive_seed(self._seed, "batches"),
-            phase="cluster",
-            refresh=Refresh(self.update_interval or batches_of(len(data), self.batch_size), check, self.tolerance),
-            steps=EpochSteps(lambda: None, state.columns),
-        )
+        optimizer = make_optimizer("sgd", state, self.learning_rate)
+        refresh = Refresh(self.update_interval or batches_of(len(data), self.batch_size), check, self.tolerance)
+        self._learn(state, data, terms, optimizer, refresh=refresh, steps=EpochSteps(lambda: None, state.columns))
         self.embedding_ = self._encode(data).cpu().numpy()
         self.cluster_centers_ = state.centers.cpu().numpy()
         self.labels_ = self._nearest(self.embedding_)
         self.extras_ = {"embedding_before": before, "decoded_centers": state.images.cpu().numpy()}
-        self.trace_ = [row | {"label_change": None} for row in outcome.trace]
-        self.n_iter_, self.converged_ = outcome.n_iter, outcome.converged
+        self.trace_ = [row | {"label_change": None} for row in self.trace_]
 
     def _centers(self, codes: np.ndarray) -> Tensor:
         """Return the codes (K, P) of codes (N, P) that are nearest to the k-means centres."""

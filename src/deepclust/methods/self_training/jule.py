@@ -15,9 +15,8 @@ from deepclust.graph.knn import knn_graph
 from deepclust.losses.hypersphere import directions
 from deepclust.methods._deep import DeepClusterer
 from deepclust.nets._autoencoder import Autoencoder
-from deepclust.seeding import derive_seed
 from deepclust.settings import Count, Natural, Positive, Rate, Share, Weight, setting
-from deepclust.training.loop import EpochSteps, batches_of, in_chunks, make_optimizer, train
+from deepclust.training.loop import EpochSteps, batches_of, in_chunks, make_optimizer
 
 _POWER = 0.75  # of the learning rate's decay
 
@@ -97,23 +96,13 @@ class JULE(DeepClusterer):
             with torch.autocast(z.device.type, enabled=False):  # cosines near 1 need more digits than bfloat16 has
                 return {"triplets": triplet_loss(z, state.labels[index], negatives, self.gamma, self.margin)}
 
-        outcome = train(
-            state,
-            data,
-            terms,
-            optimizer=optimizer,
-            epochs=(len(counts) - 1) * self.period_epochs,
-            batch_size=self.batch_size,
-            seed=derive_seed(self._seed, "batches"),
-            phase="cluster",
-            steps=EpochSteps(begin_epoch, state.columns),
-        )
+        epochs = (len(counts) - 1) * self.period_epochs
+        self._learn(state, data, terms, optimizer, epochs=epochs, steps=EpochSteps(begin_epoch, state.columns))
         merge(self.n_clusters)
         self.labels_, self.embedding_ = state.labels.cpu().numpy(), self._unit_codes(data)
         knn = self._neighbors(self.embedding_)
         self.readouts_ = {"rerun": self._merged(self.embedding_, knn, self._first_clusters(knn), self.n_clusters)}
         self.extras_ = {"embedding_before": before}
-        self.trace_, self.n_iter_, self.converged_ = outcome.trace, outcome.n_iter, True  # there is no stop rule
 
     def _unit_codes(self, data: Tensor) -> np.ndarray:
         """Return the codes (N, P) of all samples, at length 1."""

@@ -5,14 +5,12 @@ from collections.abc import Callable
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from deepclust.methods._softmax import SoftmaxClusterer
 from deepclust.nets.base import ImageShape
 from deepclust.nets.mlp import drop
-from deepclust.seeding import derive_seed
 from deepclust.settings import Augmentation, Augmenting, Count, Length, Positive, Share, setting
-from deepclust.training.loop import EpochSteps, Terms, make_optimizer, train
 
 View = Callable[[Tensor, torch.Generator], Tensor]
 """(rows (B, D), generator) -> random views of them (B, D)."""
@@ -39,21 +37,6 @@ class TwoViews(SoftmaxClusterer):
         if self.augment is False or (self.augment is None and self.network_.image_shape is None):
             return lambda x, generator: drop(x, self.corruption, generator)
         return self._augmenter(self.augment, usual)
-
-    def _learn(self, state: nn.Module, data: Tensor, terms: Terms, steps: EpochSteps | None = None) -> None:
-        """Train by Adam, and set the trace. There is no stop rule."""
-        outcome = train(
-            state,
-            data,
-            terms,
-            optimizer=make_optimizer("adam", state, self.learning_rate),
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            seed=derive_seed(self._seed, "batches"),
-            phase="cluster",
-            steps=steps,
-        )
-        self.trace_, self.n_iter_, self.converged_ = outcome.trace, outcome.n_iter, True
 
 
 def erase(images: Tensor, share: float, generator: torch.Generator, image_shape: ImageShape) -> Tensor:

@@ -14,6 +14,7 @@ from deepclust.nets._autoencoder import Autoencoder
 from deepclust.nets._init import initialise
 from deepclust.seeding import derive_seed
 from deepclust.settings import Augmentation, Count, Positive, Share, setting
+from deepclust.training.loop import make_optimizer
 
 _MAPS = Augmentation(rotation=25.0, shift=0.1, crop=0.3)
 _SMALLEST = 1e-30  # of a cluster's share, before the logarithm
@@ -71,7 +72,7 @@ class CC(TwoViews):
                     "sizes": unevenness(p) + unevenness(q),
                 }
 
-        self._learn(state, data, terms)
+        self._learn(state, data, terms, make_optimizer("adam", state, self.learning_rate))
         self.head_ = arrays(state.cluster)
         self._settle(data)
 

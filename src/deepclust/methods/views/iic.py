@@ -12,7 +12,7 @@ from deepclust.nets._autoencoder import Autoencoder
 from deepclust.nets._init import initialise
 from deepclust.seeding import derive_seed
 from deepclust.settings import Augmentation, Count, Positive, Weight, setting
-from deepclust.training.loop import EpochSteps, in_chunks
+from deepclust.training.loop import EpochSteps, in_chunks, make_optimizer
 
 _MAPS = Augmentation(rotation=25.0, shift=0.1, crop=0.3)
 _SMALLEST = 2.2e-16  # of an entry of the joint distribution: the released code's
@@ -69,7 +69,8 @@ class IIC(TwoViews):
             with torch.autocast(x.device.type, enabled=False):  # near uniform outputs the logarithms cancel
                 return {"information": information_loss(plain, mapped, self.lam).mean()}
 
-        self._learn(state, data, terms, EpochSteps(state.choose, state.columns))
+        optimizer = make_optimizer("adam", state, self.learning_rate)
+        self._learn(state, data, terms, optimizer, steps=EpochSteps(state.choose, state.columns))
         losses = self._losses(state, data, view)
         head = int(losses.argmin())
         part = slice(head * self.n_clusters, (head + 1) * self.n_clusters)
