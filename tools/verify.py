@@ -63,8 +63,12 @@ def judge_results() -> None:
         sweeps = list(provenance.judge_sweeps())
         if older := [sweep.cell for sweep in sweeps if sweep.reason]:
             print(f"    {len(older)} of {len(sweeps)} sweeps are not: {', '.join(older)}")
-    for file, kept in SAME_RESULTS.items():
-        print(f"{file} keeps the results of older code: {kept.why}")
+    kept: dict[str, list[str]] = defaultdict(list)
+    for file, entry in SAME_RESULTS.items():
+        kept[entry.why].append(file)
+    print("changes of code that keep older results, as closure.SAME_RESULTS says:")
+    for why, files in kept.items():
+        print(f"    {why}: {', '.join(files)}")
 
 
 def read_objects(remote: str) -> None:
