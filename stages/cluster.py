@@ -45,6 +45,7 @@ def fit(plan: dict[str, Any], output: Path, work: Path, *, keep_model: bool) -> 
     intact(samples, meta, *filter(None, (graph, networks)))
     cls = methods.load(plan["method"])
     X = read_samples(samples)
+    X.flags.writeable = False  # all seeds read it
     n_clusters = read_json(meta)["k"]
     n_in_parallel = execution.n_seeds_in_parallel(cls, X, compute["device"], len(plan["seeds"]))
     progress = n_in_parallel == 1 and sys.stderr.isatty()

@@ -32,7 +32,7 @@ def main() -> None:
     reported = aggregate.read_reported(layout.REPORTED)
     sweeps = swept.read_sweeps(root)
     comparison = swept.place(aggregate.compare(summary, reported), sweeps)
-    comparison = pd.concat([comparison, shares.compare(root, datasets, reported)], ignore_index=True)
+    comparison = pd.concat([comparison, shares.compare(root, cells, reported)], ignore_index=True)
     absent, _ = coverage.read_absent(layout.ABSENT).without(names, grid["data_sets"])
     covered = coverage.coverage(reported, comparison, absent)
     for line in coverage.lines(covered):

@@ -319,6 +319,10 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], None], list[str]]] = {
         change({"uses": "kmean"}, "methods", "mine"),
         ["methods.mine", "'kmean'", "kmeans"],
     ),
+    "uses_another_method_under_a_methods_name": (
+        change({"uses": "kmeans"}, "methods", "hybrid"),
+        ["methods.hybrid", "'hybrid' is a method, and the cell uses 'kmeans'", "another name"],
+    ),
     "network_of_a_method_that_reads_none": (
         change({"network": "mlp"}, "methods", "kmeans"),
         ["params.yaml: methods.kmeans.network='mlp'", "'kmeans' reads no network", "take it out"],

@@ -286,7 +286,8 @@ def all_rows() -> pd.DataFrame:
     for grid in GRIDS:
         summary, reports = read_table(grid, "summary"), grids.folder(grid) / layout.REPORTS
         placed = place(compare(summary, reported), sweeps()[grid])
-        named = shares.compare(reports, summary["dataset"].unique(), reported)
+        cells = {str(name): {*of["cell"]} for name, of in summary.groupby("dataset")}
+        named = shares.compare(reports, cells, reported)
         rows.append(pd.concat([placed, named]).assign(grid=grid))
     return pd.concat(rows)
 

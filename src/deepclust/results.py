@@ -7,8 +7,11 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from deepclust.errors import UserError
 from deepclust.files import write_array, write_sparse, write_text
 from deepclust.methods._saving import versions
+
+_OWN = ("labels", "embedding", "trace", "run", "model", "readouts")  # names that no extra may have
 
 
 def write(method: Any, folder: Path) -> dict[str, Any]:
@@ -23,6 +26,8 @@ def write(method: Any, folder: Path) -> dict[str, Any]:
     for name, labels in getattr(method, "readouts_", {}).items():
         write_array(folder / "readouts" / f"{name}.npy", labels)
     for name, value in getattr(method, "extras_", {}).items():
+        if name in _OWN:
+            raise UserError(f"{type(method).__name__} has extras_[{name!r}], which is a file of its own; rename it")
         if isinstance(value, pd.DataFrame):
             write_text(folder / f"{name}.csv", value.to_csv(index=False, lineterminator="\n"))
         elif isinstance(value, sp.csr_matrix):

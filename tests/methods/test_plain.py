@@ -21,6 +21,7 @@ from deepclust.graph.weights import gaussian_weights
 from deepclust.methods import _flat_clustering
 from deepclust.methods._flat_clustering import nearest_center
 from deepclust.methods._graph_cuts import neighbour_graph
+from deepclust.methods.base import Clusterer
 from deepclust.methods.baselines.gmm import GMM
 from deepclust.methods.baselines.kmeans import KMeans
 from deepclust.methods.baselines.ward import Ward
@@ -29,6 +30,28 @@ from deepclust.methods.graph.sc_ncut import SCNcut
 
 def inertia(X: np.ndarray, labels: np.ndarray, centers: np.ndarray) -> float:
     return float(((X - centers[labels]) ** 2).sum())
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        ({}, r"must set labels_ to integers of shape \(6,\), got object of shape \(\)"),
+        ({"labels_": np.zeros(5, int)}, r"must set labels_ .* got int64 of shape \(5,\)"),
+        ({"labels_": np.zeros(6)}, r"must set labels_ .* got float64 of shape \(6,\)"),
+        ({"labels_": np.full(6, -1)}, r"must set labels_ in \[0, K=2\), got -1 to -1; .* a read-out"),
+        ({"labels_": np.arange(6)}, r"must set labels_ in \[0, K=2\), got 0 to 5; .* a read-out"),
+        ({"labels_": np.zeros(6, int), "readouts_": {"own": np.zeros(5, int)}}, r"must set readouts_\['own'\] to int"),
+        ({"labels_": np.zeros(6, int), "readouts_": {"a/b": np.zeros(6, int)}}, "has the read-out 'a/b'; name it with"),
+    ],
+)
+def test_labels_that_are_none_end_the_fit_with_a_line(found: dict[str, Any], message: str) -> None:
+    class Mine(Clusterer):
+        def _fit(self, X: np.ndarray, **_: Any) -> None:
+            for name, value in found.items():
+                setattr(self, name, value)
+
+    with pytest.raises(UserError, match=f"^Mine {message}"):
+        Mine(2).fit(np.arange(12.0).reshape(6, 2))
 
 
 def test_kmeans_reaches_scikit_learns_inertia() -> None:

@@ -34,7 +34,12 @@ def compared(tmp_path: Path) -> pd.DataFrame:
     first = {f"share_{when}_{digit}": 30.0 for when in ("before", "after") for digit in [*range(10), "mean"]}
     second = {key: 40.0 for key in first if not key.endswith("_7")}
     write_json(tmp_path / "scores/mnist/pc_x.json", {"pc_x": {"0": first, "1": second}})
-    return shares.compare(tmp_path, ["mnist", "usps"], read_reported(layout.REPORTED))
+    return shares.compare(tmp_path, {"mnist": ["pc_x"], "usps": ["pc_x"]}, read_reported(layout.REPORTED))
+
+
+def test_scores_of_a_cell_that_the_grid_no_longer_has_are_left_out(tmp_path: Path, compared: pd.DataFrame) -> None:
+    assert len(compared)
+    assert shares.compare(tmp_path, {"mnist": ["kmeans"]}, read_reported(layout.REPORTED)).empty
 
 
 def test_every_published_share_has_the_mean_of_our_seeds(compared: pd.DataFrame) -> None:
@@ -58,7 +63,7 @@ def test_they_are_a_table_and_count_as_numbers_with_ours(compared: pd.DataFrame)
 
 def test_a_grid_without_them_has_no_such_table(tmp_path: Path) -> None:
     write_json(tmp_path / "scores/mnist/pc_x.json", {"pc_x": {"0": {"acc": 0.5}}})
-    for datasets in (["mnist"], ["usps"]):
-        found = shares.compare(tmp_path, datasets, read_reported(layout.REPORTED))
+    for cells in ({"mnist": ["pc_x"]}, {"usps": ["pc_x"]}, {}):
+        found = shares.compare(tmp_path, cells, read_reported(layout.REPORTED))
         assert found.empty
         assert [str(found[column].dtype) for column in ("n", "failed")] == ["int64", "int64"]

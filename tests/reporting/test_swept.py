@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from deepclust.errors import UserError
 from deepclust.files import write_json, write_text
 from deepclust.metrics import EXTERNAL, INTERNAL
 from deepclust.reporting import coverage, overview
@@ -64,6 +65,13 @@ def test_each_printed_point_has_the_mean_of_ours(placed: pd.DataFrame) -> None:
     assert (first["n"], first["failed"], first["status"]) == (2, 0, "ok")
     assert (broken["n"], broken["failed"], broken["status"], broken["reason"]) == (0, 2, "failed", "loss is nan")
     assert absent["status"] == whole["status"] == "not run"
+
+
+@pytest.mark.parametrize("table", [RESULTS[:-1], RESULTS[:-30], RESULTS[: RESULTS.rindex('"lambda')]])
+def test_a_table_that_is_cut_short_is_refused(root: Path, table: str) -> None:
+    write_text(root / "sweeps/weights/results.csv", table)
+    with pytest.raises(UserError, match=r"weights/results\.csv is cut short"):
+        read_sweeps(root)
 
 
 @pytest.mark.parametrize("other", [{"dataset": "digits"}, {"cell": "ulhe_dc_sum"}])

@@ -164,6 +164,11 @@ def points(config: Config, sweep: str) -> dict[str, Cell]:
 def _cell(config: Config, dataset: str, name: str) -> Cell:
     entries = _entries(config, dataset, "methods", name)
     method = _used(entries, name)
+    if method != name and name in methods.names():
+        raise UserError(
+            f"{entries[1][0]}: '{name}' is a method, and the cell uses '{method}'; its results would stand beside "
+            f"published ones of {name}: give the cell another name"
+        )
     try:
         cls = methods.describe(method)
     except UserError as error:

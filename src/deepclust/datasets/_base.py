@@ -86,8 +86,9 @@ class Dataset:
         if y is not None and not np.array_equal(found := np.unique(y), np.arange(K)):
             got = f"{len(found)} values from {found[0]} to {found[-1]}"
             return f"y must hold every label 0..{K - 1} and no other, got {got}; correct n_clusters or the labels"
-        if self.image_shape is not None and math.prod(self.image_shape) != X.shape[1]:
-            return f"image_shape must have product D={X.shape[1]}, got {self.image_shape}"
+        shape = self.image_shape
+        if shape is not None and (len(shape) != 3 or math.prod(shape) != X.shape[1]):
+            return f"image_shape must be (channels, height, width) of product D={X.shape[1]}, got {shape}"
         if self.samples and len(self.samples) != len(X):
             return f"samples must name all N={len(X)} or none, got {len(self.samples)}"
         return None

@@ -1,6 +1,7 @@
 """The part that every method shares: validation, seeds, the label wall and the read-out of results."""
 
 import math
+import re
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, ClassVar, Self, SupportsIndex
@@ -98,6 +99,7 @@ class Clusterer(ClusterMixin, BaseEstimator, Settings):
             ) from None
         with self._guard():
             self._fit(X, **inputs)
+        self._check_labels(n_samples)
         return self
 
     @available_if(_can_predict)  # type: ignore[untyped-decorator]
@@ -112,6 +114,24 @@ class Clusterer(ClusterMixin, BaseEstimator, Settings):
         check_is_fitted(self)
         found: np.ndarray = self._predict_proba(self._validated(X, reset=False))
         return found
+
+    def _check_labels(self, n_samples: int) -> None:
+        """Raise UserError where `_fit` left labels or read-outs that are none: a fault of the method."""
+        readouts = {f"readouts_[{name!r}]": found for name, found in getattr(self, "readouts_", {}).items()}
+        for name, found in {"labels_": getattr(self, "labels_", None), **readouts}.items():
+            labels = np.asarray(found)
+            if labels.shape != (n_samples,) or labels.dtype.kind not in "iu":
+                raise UserError(
+                    f"{type(self).__name__} must set {name} to integers of shape ({n_samples},), got {labels.dtype} of "
+                    f"shape {labels.shape}"
+                )
+        if not 0 <= self.labels_.min() <= self.labels_.max() < self.n_clusters:
+            raise UserError(
+                f"{type(self).__name__} must set labels_ in [0, K={self.n_clusters}), got {self.labels_.min()} to "
+                f"{self.labels_.max()}; labels of another number of clusters are a read-out"
+            )
+        if odd := [name for name in getattr(self, "readouts_", {}) if not re.fullmatch(r"\w+", name)]:
+            raise UserError(f"{type(self).__name__} has the read-out {odd[0]!r}; name it with letters, digits and _")
 
     def _require(self, n_bytes: int, shape: tuple[int, int]) -> None:
         """Raise NotApplicable where there is less memory than X of this shape needs."""

@@ -39,13 +39,15 @@ def by_class(y: np.ndarray | None, labels: np.ndarray, table: pd.DataFrame) -> d
     return found
 
 
-def compare(root: Path | str, datasets: Collection[str], reported: pd.DataFrame) -> pd.DataFrame:
+def compare(root: Path | str, cells: Mapping[str, Collection[str]], reported: pd.DataFrame) -> pd.DataFrame:
     """Return the published shares that the grid has, beside ours: the columns of `aggregate.compare`.
 
-    `root` is the folder of the grid's reports. `setting` is what the paper says of the number: `digit 3`, `digit mean`.
-    Ours are means over the `n` seeds that have this share.
+    `root` is the folder of the grid's reports, `cells` has the grid's cells by their data set. `setting` is what the
+    paper says of the number: `digit 3`, `digit mean`. Ours are means over the `n` seeds that have this share.
     """
-    rows = reported[(reported["metric"] == METRIC) & reported["dataset"].isin(list(datasets))]
+    places = zip(reported["dataset"], reported["method_id"], strict=True)
+    here = np.array([cell in cells.get(dataset, ()) for dataset, cell in places], dtype=bool)
+    rows = reported[(reported["metric"] == METRIC) & here]
     rows = rows.rename(columns={"value": "reported", "std": "reported_std", "method_id": "cell", "note": "setting"})
     ours = [_ours(Path(root, "scores"), row) for row in rows.to_dict("records")]
     rows = rows.loc[np.array([bool(values) for values in ours], dtype=bool)]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from deepclust.errors import UserError
 from deepclust.files import read_json
 from deepclust.reporting.aggregate import summarise
 from deepclust.reporting.papers import PAPERS
@@ -14,13 +15,19 @@ _OURS = ["reproduced", "std", "difference", "n", "failed", "status", "reason"]
 
 
 def read_sweeps(root: Path | str) -> list[tuple[dict[str, Any], pd.DataFrame]]:
-    """Return each evaluated sweep of a grid's reports: its entry in the index, and the rows of its `results.csv`."""
-    folder = Path(root, "sweeps")
-    return [
-        (sweep, pd.read_csv(path, dtype={"reason": str}).fillna({"reason": ""}))
-        for sweep in read_json(folder / "index.json")
-        if (path := folder / sweep["name"] / "results.csv").exists()
-    ]
+    """Return each evaluated sweep of a grid's reports: its entry in the index, and the rows of its `results.csv`.
+
+    Raises UserError for a table whose last rows are missing.
+    """
+    found = []
+    for sweep in read_json(Path(root, "sweeps/index.json")):
+        if (path := Path(root, "sweeps", sweep["name"], "results.csv")).exists():
+            whole = path.read_bytes().endswith(b"\n")
+            rows = pd.read_csv(path, dtype={"reason": str}).fillna({"reason": ""}) if whole else pd.DataFrame()
+            if not whole or rows.groupby("point").size().nunique() > 1:
+                raise UserError(f"{path} is cut short: its points have unlike numbers of rows; git can restore it")
+            found.append((sweep, rows))
+    return found
 
 
 def place(comparison: pd.DataFrame, sweeps: Iterable[tuple[Mapping[str, Any], pd.DataFrame]]) -> pd.DataFrame:

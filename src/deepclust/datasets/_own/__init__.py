@@ -160,6 +160,7 @@ def prepare(
             raise UserError(
                 f"{at}.n_clusters={n_clusters}, but its labels ({labels}) name {len(classes)} classes: {shown}; "
                 f"set n_clusters: {len(classes)}, or leave labels out to run it as unlabelled data"
+                + (", and list the features under columns, or the labels are one of them" if found.names else "")
             )
         y = y.astype(np.int64)
     return Dataset(
