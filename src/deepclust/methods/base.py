@@ -125,10 +125,11 @@ class Clusterer(ClusterMixin, BaseEstimator, Settings):
                     f"{type(self).__name__} must set {name} to integers of shape ({n_samples},), got {labels.dtype} of "
                     f"shape {labels.shape}"
                 )
-        if not 0 <= self.labels_.min() <= self.labels_.max() < self.n_clusters:
+        low, high = np.min(self.labels_), np.max(self.labels_)
+        if not 0 <= low <= high < self.n_clusters:
             raise UserError(
-                f"{type(self).__name__} must set labels_ in [0, K={self.n_clusters}), got {self.labels_.min()} to "
-                f"{self.labels_.max()}; labels of another number of clusters are a read-out"
+                f"{type(self).__name__} must set labels_ in [0, K={self.n_clusters}), got {low} to {high}; labels of "
+                "another number of clusters are a read-out"
             )
         if odd := [name for name in getattr(self, "readouts_", {}) if not re.fullmatch(r"\w+", name)]:
             raise UserError(f"{type(self).__name__} has the read-out {odd[0]!r}; name it with letters, digits and _")
