@@ -168,8 +168,9 @@ def summarise(results: pd.DataFrame) -> pd.DataFrame:
     ended = results.assign(ok=results["status"] == "ok", broken=results["status"] == "failed")
     found = ended.groupby(_KEY, sort=False, as_index=False).agg(
         method=("method", "first"),
-        mean=("value", "mean"),
-        std=("value", lambda values: values.std(ddof=1)),  # the groups' own is not always 0 for equal seeds
+        # those of the groups are not always that of each and 0 where all seeds are equal
+        mean=("value", lambda values: values.mean()),
+        std=("value", lambda values: values.std(ddof=1)),
         median=("value", "median"),
         min=("value", "min"),
         max=("value", "max"),
