@@ -168,7 +168,7 @@ def summarise(results: pd.DataFrame) -> pd.DataFrame:
     ended = results.assign(ok=results["status"] == "ok", broken=results["status"] == "failed")
     found = ended.groupby(_KEY, sort=False, as_index=False).agg(
         method=("method", "first"),
-        # those of the groups are not always that of each and 0 where all seeds are equal
+        # by function: the groups' own round otherwise, and of equal seeds the mean is not theirs, nor the std 0
         mean=("value", lambda values: values.mean()),
         std=("value", lambda values: values.std(ddof=1)),
         median=("value", "median"),
