@@ -40,10 +40,10 @@ def scores(
 def confusion(y: np.ndarray | None, labelings: Mapping[str, np.ndarray]) -> pd.DataFrame:
     """Count the samples of each class in each cluster, summed over the seeds; clusters bear their matched classes."""
     columns = ["actual", "predicted"]
-    if y is None:
+    if y is None or not labelings:
         return pd.DataFrame(columns=[*columns, "samples"])
     pairs = [pd.DataFrame({"actual": y, "predicted": match(y, labels)}) for labels in labelings.values()]
-    return pd.concat([pd.DataFrame(columns=columns), *pairs]).groupby(columns).size().rename("samples").reset_index()
+    return pd.concat(pairs).groupby(columns).size().rename("samples").reset_index()
 
 
 def cell_means(per_seed: Mapping[str, Mapping[str, float]], failed: int) -> dict[str, float]:

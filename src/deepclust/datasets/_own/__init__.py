@@ -33,7 +33,6 @@ __all__ = [
     "format_of",
     "more",
     "prepare",
-    "read",
 ]
 
 _log = logging.getLogger(__name__)
@@ -125,7 +124,7 @@ def prepare(
     at = f"own.{name}"
     shape = tuple(image_shape) if image_shape else None
     text = (header, separator, encoding, compression)
-    found = read(at, path, columns, array, labels, index, text, shape, edges=edges)
+    found = _read(at, path, columns, array, labels, index, text, shape, edges=edges)
     is_images = path.is_dir() and array is None
     own_shape = found.image_shape or shape
     if shape not in (None, own_shape):
@@ -207,7 +206,7 @@ def more(
     where = f"{at}: {path.name}"
     shape = tuple(image_shape) if image_shape else None
     text = (header, separator, encoding, compression)
-    found = read(at, path, columns, array, None, index, text, shape)
+    found = _read(at, path, columns, array, None, index, text, shape)
     if not found.parts[0].shape[0]:
         raise UserError(f"{where} has 0 rows; give samples")
     if (D := sum(part.shape[1] for part in found.parts)) != n_features:
@@ -224,7 +223,7 @@ def more(
     return X, found.samples
 
 
-def read(
+def _read(
     at: str,
     path: Path,
     columns: Sequence[str] | None,
@@ -321,7 +320,7 @@ def _placed(rows: np.ndarray, low: Sequence[Any], high: Sequence[Any]) -> np.nda
     """Return (rows - low) / (high - low), float64; in a column that was constant, rows - low."""
     kind: Any = np.float64
     factor = 1.0
-    if rows.dtype.kind == "O" or rows.dtype in (np.int64, np.uint64):
+    if rows.dtype.kind == "O" or (rows.dtype.kind in "iu" and rows.dtype.itemsize == 8):  # in either byte order
         rows, kind, factor = rows.astype(object), object, 1  # Python's whole numbers have all digits, and either sign
     elif any(math.isinf(float(b) - float(a)) for a, b in zip(low, high, strict=True)):
         factor = 0.5
