@@ -406,7 +406,12 @@ def describe_grid(grid: str, reports: str) -> tuple[str, str, list[str], int, in
     params = config.load(folder / layout.PARAMS)
     page = f"{reports}/README.md" if (folder / layout.REPORTS / "README.md").exists() else ""
     n_cells = len(params.datasets) * len(params.methods)
-    records = [read_run(path)["seeds"] for path in sorted((folder / layout.REPORTS / "runs").glob("*/*.json"))]
+    runs = [
+        folder / layout.REPORTS / "runs" / dataset / f"{cell}.json"
+        for dataset in params.datasets
+        for cell in params.methods
+    ]
+    records = [read_run(path)["seeds"] for path in runs if path.exists()]
     first = [next(iter(seeds.values())) for seeds in records]
     precisions = Counter(record["compute"]["precision"] for record in first if record.get("network"))
     aim = re.split(r"(?<=\.) (?=[A-Z])", said)[0]

@@ -311,6 +311,7 @@ def test_start_is_the_readout_of_the_pretrained_code(cls: Any, network: Autoenco
         squared = np.square(start.embedding_ - start.cluster_centers_[start.labels_]).sum(axis=1)
         cost = squared.mean() / (2 if cls is DCKmeans else 1)
     assert first["clustering"] == pytest.approx(cost, rel=1e-4)
+    np.testing.assert_array_equal(quick(cls, epochs=0).fit(X, network=network).labels_, start.labels_)
     assert first["label_change"] is None
     assert first.get("primal_residual", 0) == first.get("dual", 0) == first.get("disagreement", 0) == 0
 

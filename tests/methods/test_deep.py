@@ -128,6 +128,7 @@ def test_first_refresh_sees_the_kmeans_start(
     quick(cls, epochs=1).fit(X, network=network)
     start = AEKMeans(10, n_init=3, random_state=0, device="cpu").fit(X, network=network)
     assert adjusted_rand_score(start.labels_, seen[0]) == 1
+    np.testing.assert_array_equal(quick(cls, epochs=0).fit(X, network=network).labels_, start.labels_)
 
 
 @both

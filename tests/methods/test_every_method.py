@@ -863,6 +863,27 @@ def test_a_length_in_iterations_is_met_to_the_batch(name: str) -> None:
     assert method.fit(blobs()[0]).n_iter_ == 7
 
 
+def can_have_no_epochs(name: str) -> bool:
+    try:
+        checked(methods.load(name), "epochs", 0)
+    except UserError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in TRAINED if "epochs" in settings_of(name) and can_have_no_epochs(name)]
+)
+def test_no_epochs_leave_the_start(name: str) -> None:
+    X = blobs()[0]
+    start = make(name, epochs=0).fit(X)
+    again = make(name, epochs=0).fit(X, network=start.network_)
+    assert start.n_iter_ == again.n_iter_ == 0
+    for weights, value in start.network_.state_dict().items():
+        assert torch.equal(again.network_.state_dict()[weights], value), weights
+    assert_same(again, start)
+
+
 # ------------------------------------------------------------------------------------------------------- sparse samples
 
 

@@ -119,7 +119,9 @@ def resolve(config: Config, dataset: str) -> Resolved:
     reached = set[str]({"network"} if read else ()).union(*settings)
     for key, given in (("params.yaml: defaults", config.defaults), (f"{at}.defaults", changes.defaults)):
         if unknown := [setting for setting in given if setting not in reached]:
-            raise UserError(f"{key}.{unknown[0]} is a setting of no method and no network here; correct the name")
+            raise UserError(
+                f"{key}.{unknown[0]} is a setting of no method and no network here; correct the name or take it out"
+            )
     return Resolved(compute, graph, {name: networks[name] for name in read}, cells)
 
 

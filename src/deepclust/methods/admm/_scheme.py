@@ -19,7 +19,7 @@ from deepclust.methods._deep import DeepClusterer
 from deepclust.methods._flat_clustering import k_means
 from deepclust.nets._autoencoder import Autoencoder
 from deepclust.seeding import derive_seed
-from deepclust.settings import Count, Length, Positive, Share, Weight, setting
+from deepclust.settings import Count, LengthOrZero, Positive, Share, Weight, setting
 from deepclust.training.loop import EpochSteps, Refresh, batches_of, make_optimizer
 
 
@@ -186,7 +186,7 @@ class Alternating(DeepClusterer):
 
     lam: Weight = setting("weight of the clustering term", default=1.0)
     tolerance: Share = setting("stop once a smaller share of the labels changed in an epoch", default=1e-3)
-    epochs: Length = setting("epochs at most", default=200)
+    epochs: LengthOrZero = setting("epochs at most; 0 leaves the start", default=200)
     batch_size: Count = setting("rows of a batch", default=100)
     optimizer: Literal["adadelta", "sgd", "adam"] = setting("SGD has momentum 0.9", default="adadelta")
     learning_rate: Positive = setting("of the optimizer; of AdaDelta a factor of its own steps", default=0.01)

@@ -13,7 +13,7 @@ from deepclust.losses.student_t import soft_assignment
 from deepclust.methods._deep import CentroidClusterer
 from deepclust.methods._flat_clustering import k_means
 from deepclust.nets._autoencoder import Autoencoder
-from deepclust.settings import Augmenting, Count, Length, Positive, Weight, setting
+from deepclust.settings import Augmenting, Count, LengthOrZero, Positive, Weight, setting
 from deepclust.training.loop import EpochSteps, make_optimizer
 
 
@@ -86,7 +86,7 @@ class DECS(CentroidClusterer):
     optimizer: Literal["sgd", "adam"] | None = setting("SGD has momentum 0.9", default=None)
     learning_rate: Positive | None = setting("None: 0.01 for SGD, 0.001 for Adam", default=None)
     augment: Augmenting = setting("train on random affine maps of the images", default=False)
-    epochs: Length = setting("length; there is no other end", default="10000 iterations")
+    epochs: LengthOrZero = setting("length; there is no other end, and 0 leaves the start", default="10000 iterations")
     batch_size: Count = setting("rows of a batch", default=256)
     n_init: Count = setting("starts of the k-means that gives the first centroids", default=20)
 

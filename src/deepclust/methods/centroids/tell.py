@@ -13,7 +13,7 @@ from deepclust.methods._deep import CentroidClusterer
 from deepclust.methods._flat_clustering import nearest_center
 from deepclust.nets._autoencoder import Autoencoder
 from deepclust.seeding import derive_seed
-from deepclust.settings import Count, Length, Positive, Weight, setting
+from deepclust.settings import Count, LengthOrZero, Positive, Weight, setting
 from deepclust.training.loop import EpochSteps, make_optimizer
 
 
@@ -44,7 +44,7 @@ class TELL(CentroidClusterer):
     weight: Weight = setting("of the clustering term against the reconstruction error", default=0.01)
     alpha: Positive = setting("scale of the layer: rows of length 2 alpha", default=1e-3)
     center_gradient: Positive = setting("length of the gradient of each row, in units of alpha", default=0.2)
-    epochs: Length = setting("epochs; the paper's are 3,000", default=300)
+    epochs: LengthOrZero = setting("epochs; the paper's are 3,000, and 0 leaves the start", default=300)
     batch_size: Count = setting("rows of a batch", default=256)
     learning_rate: Positive = setting("of AdaDelta, a factor of its own steps", default=1.0)
 

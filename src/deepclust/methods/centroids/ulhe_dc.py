@@ -20,7 +20,7 @@ from deepclust.losses.hypersphere import (
 from deepclust.methods._deep import CentroidClusterer
 from deepclust.nets._autoencoder import Autoencoder
 from deepclust.seeding import derive_seed
-from deepclust.settings import Augmenting, Count, Length, Positive, Share, Weight, setting
+from deepclust.settings import Augmenting, Count, Length, LengthOrZero, Positive, Share, Weight, setting
 from deepclust.solvers.spherical_kmeans import SphericalKMeans, spherical_kmeans
 from deepclust.training.loop import (
     EpochSteps,
@@ -82,7 +82,7 @@ class ULHEDC(CentroidClusterer):
     relabel: bool = setting("assign labels anew at every iteration; else those of the start stay", default=True)
     self_paced: bool = setting("feed the nearest third of the samples, two thirds, all", default=True)
     stage_epochs: Length | None = setting("epochs of each of the first two stages; None: a third", default=None)
-    epochs: Length = setting("epochs of all stages together, at most", default=300)
+    epochs: LengthOrZero = setting("epochs of all stages together, at most; 0 leaves the start", default=300)
     tolerance: Share = setting("stop once a smaller share of the labels changed in an epoch", default=1e-3)
     stop: Literal["last_stage", "any_stage"] = setting("where `tolerance` ends the training", default="last_stage")
     batch_size: Count = setting("rows of a batch", default=256)
@@ -127,9 +127,9 @@ class ULHEDC(CentroidClusterer):
             codes = codes[np.random.default_rng(self._seed).permutation(len(codes))[:_STARTED_FROM]]
         return spherical_kmeans(codes, self.n_clusters, random_state=self._seed, n_init=self.n_init)
 
-    def _stages(self) -> list[tuple[float, Length]]:
+    def _stages(self) -> list[tuple[float, LengthOrZero]]:
         """Return the share of samples and the length, stage by stage."""
-        if not self.self_paced:
+        if not self.self_paced or not self.epochs:
             return [(1.0, self.epochs)]
         if self.stage_epochs is not None and isinstance(self.stage_epochs, str) != isinstance(self.epochs, str):
             raise UserError(
@@ -152,7 +152,7 @@ class ULHEDC(CentroidClusterer):
         X: Tensor,
         fed: Tensor,
         optimizer: torch.optim.Optimizer,
-        epochs: Length,
+        epochs: LengthOrZero,
         tolerance: float,
         phase: str,
     ) -> Outcome:

@@ -15,7 +15,7 @@ from deepclust.nets._autoencoder import Autoencoder
 from deepclust.nets._init import initialise
 from deepclust.nets.bernoulli import logits, require_unit_interval
 from deepclust.seeding import derive_seed
-from deepclust.settings import Count, Length, Positive, Rate, Weight, setting
+from deepclust.settings import Count, LengthOrZero, Positive, Rate, Weight, setting
 from deepclust.training.loop import EpochSteps, in_chunks
 
 _LARGEST = 10.0  # of the logarithms of variances, in either direction
@@ -65,7 +65,7 @@ class VaDE(GMMReadout, DeepClusterer):
         "ln s^2 at first: the mixture's, or random", default="mixture"
     )
     error_weight: Weight = setting("factor of the squared error of a linear output", default=1.0)
-    epochs: Length = setting("epochs; there is no other end", default=300)
+    epochs: LengthOrZero = setting("epochs; there is no other end, and 0 leaves the start", default=300)
     batch_size: Count = setting("rows of a batch", default=100)
     learning_rate: Positive = setting("of Adam, at first", default=2e-3)
     mixture_learning_rate: Positive | None = setting("of pi, mu and sigma^2; None: the same", default=None)

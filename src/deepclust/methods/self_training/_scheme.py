@@ -11,7 +11,7 @@ from deepclust.losses.student_t import kl_divergence, soft_assignment, target_di
 from deepclust.methods._deep import CentroidClusterer
 from deepclust.methods._flat_clustering import k_means
 from deepclust.nets._autoencoder import Autoencoder
-from deepclust.settings import Count, Length, Positive, Share, setting
+from deepclust.settings import Count, LengthOrZero, Positive, Share, setting
 from deepclust.training.loop import Refresh, batches_of, in_chunks, make_optimizer
 from deepclust.training.rows import Rows
 from deepclust.training.runtime import widest
@@ -58,7 +58,7 @@ class SelfTraining(CentroidClusterer):
     normalize: bool = setting("measure distances of codes in units of the data's root mean square", default=True)
     update_interval: Count | None = setting("iterations between two targets; None: those of an epoch", default=140)
     tolerance: Share = setting("stop once a smaller share of the labels changed between two targets", default=1e-3)
-    epochs: Length = setting("epochs at most", default=50)
+    epochs: LengthOrZero = setting("epochs at most; 0 leaves the start", default=50)
     batch_size: Count = setting("rows of a batch", default=256)
     optimizer: Literal["sgd", "adam"] = setting("SGD has momentum 0.9", default="sgd")
     learning_rate: Positive = setting("of the optimizer", default=0.01)

@@ -12,7 +12,7 @@ from deepclust.methods._deep import CentroidClusterer
 from deepclust.methods._flat_clustering import k_means
 from deepclust.nets._augmentation import ROTATED_AND_SHIFTED
 from deepclust.nets._autoencoder import Autoencoder
-from deepclust.settings import Count, Length, Positive, Share, setting
+from deepclust.settings import Count, LengthOrZero, Positive, Share, setting
 from deepclust.training.loop import EpochSteps, Refresh, batches_of, iterations_of, make_optimizer
 
 
@@ -43,7 +43,9 @@ class ASPCDA(CentroidClusterer):
 
     augment: bool | None = setting("train on random affine maps; None: of what has an image shape", default=None)
     self_paced: bool = setting("leave out samples far from their centres; false: all v_i are 1", default=True)
-    epochs: Length = setting("epochs at most, over which the threshold rises from mean to mean + std", default=100)
+    epochs: LengthOrZero = setting(
+        "epochs at most, over which the threshold rises from mean to mean + std; 0 leaves the start", default=100
+    )
     tolerance: Share = setting("stop once a smaller share of the labels changed in an epoch", default=1e-3)
     batch_size: Count = setting("rows of a batch", default=256)
     learning_rate: Positive = setting("of Adam", default=1e-4)

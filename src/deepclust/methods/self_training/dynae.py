@@ -13,7 +13,7 @@ from deepclust.methods._deep import CentroidClusterer
 from deepclust.methods._flat_clustering import k_means
 from deepclust.nets._augmentation import ROTATED_AND_SHIFTED
 from deepclust.nets._autoencoder import Autoencoder
-from deepclust.settings import Count, Length, Positive, Share, Weight, setting
+from deepclust.settings import Count, LengthOrZero, Positive, Share, Weight, setting
 from deepclust.training.loop import EpochSteps, Refresh, batches_of, make_optimizer
 
 _FALL = 0.3  # of kappa a fall of the thresholds, and of a fall the next
@@ -48,7 +48,9 @@ class DynAE(CentroidClusterer):
     augment: bool | None = setting("train on random affine maps; None: of what has an image shape", default=None)
     update_interval: Count | None = setting("batches between two counts; None: those of an epoch", default=140)
     tolerance: Share = setting("stop once a smaller share of the samples is conflicted", default=1e-2)
-    epochs: Length = setting("epochs at most; 365 are the released 100,000 batches of MNIST", default=365)
+    epochs: LengthOrZero = setting(
+        "epochs at most; 365 are the released 100,000 batches of MNIST, 0 leaves the start", default=365
+    )
     batch_size: Count = setting("rows of a batch", default=256)
     learning_rate: Positive = setting("of SGD with momentum 0.9", default=1e-3)
     n_init: Count = setting("starts of k-means", default=10)
