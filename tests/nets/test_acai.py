@@ -17,13 +17,16 @@ SETTINGS = {"network": "acai", "hidden": [16, 8], "n_embedding": 3, "epochs": 3,
 X = torch.from_numpy(np.random.default_rng(0).random((8, 12)).astype(np.float32))
 
 
+def phase_of(**settings: str) -> Phase:
+    network = network_of(SETTINGS | settings)
+    assert isinstance(network, ACAI)
+    (found,) = network.phases(network.build(12, None, torch.Generator().manual_seed(0)), X, None, in_chunks)
+    return found
+
+
 @pytest.fixture
 def phase() -> Phase:
-    settings = network_of(SETTINGS)
-    assert isinstance(settings, ACAI)
-    network = settings.build(12, None, torch.Generator().manual_seed(0))
-    (found,) = settings.phases(network, X, None, in_chunks)
-    return found
+    return phase_of()
 
 
 def modules(phase: Phase) -> tuple[Autoencoder, nn.Module]:
@@ -68,6 +71,13 @@ def test_a_term_moves_the_autoencoder_or_the_critic(phase: Phase, term: str, mov
     ]
     assert gradients[moved] > 0
     assert gradients[1 - moved] == 0
+
+
+def test_an_untrained_critic_judges_and_learns_nothing(phase: Phase) -> None:
+    released = phase_of(critic="untrained")
+    assert [type(module) for module in released.module.children()] == [Autoencoder]
+    expected, found = terms(phase), terms(released)
+    assert found == {name: expected[name] for name in ("reconstruction", "adversarial")}
 
 
 def test_critic_starts_at_random_by_the_seed_of_the_network() -> None:

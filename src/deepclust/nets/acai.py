@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -27,11 +28,17 @@ class ACAI(MLP):
 
     The autoencoder and the critic take their steps at once, each with the other's weights as they were before. The
     critic is not kept. 475 epochs are the 130,000 batches of DynAE's released code on MNIST.
+
+    `critic` "untrained" leaves the critic its initial weights, as DynAE's released code does: the critic is frozen
+    there before the training that should move it is compiled. The mixtures then have a random function to please.
     """
 
     epochs: LengthOrZero = setting("of the reconstruction; 0 leaves the initial weights", default=475)
     learning_rate: Rate = setting("of the optimizer; of AdaDelta a factor of its own steps", default=1e-4)
     critic_weight: Weight = setting("of the critic against the reconstruction error", default=0.5)
+    critic: Literal["trained", "untrained"] = setting(
+        "`untrained` is the released code's", default="trained", later=True
+    )
 
     def phases(self, network: Autoencoder, X: Tensor, image_shape: ImageShape, through: Through) -> Iterator[Phase]:
         maps = None if self.augmentation is None else Augmentation.model_validate(self.augmentation)
@@ -46,16 +53,19 @@ class ACAI(MLP):
             mixed = network.decode(mix(z, a))
             frozen = {name: value.detach() for name, value in critic.named_parameters()}
             judged = functional_call(critic, frozen, (mixed,)).mean(dim=1)
-            of_mixed = critic(mixed.detach()).mean(dim=1)
-            of_data = critic(b * x + (1 - b) * reconstruction.detach()).mean(dim=1)
-            return {
+            found = {
                 "reconstruction": F.mse_loss(reconstruction, x),
                 "adversarial": self.critic_weight * judged.square().mean(),
-                "critic": F.mse_loss(of_mixed, a.squeeze(1)) + of_data.square().mean(),
             }
+            if self.critic == "untrained":
+                return found
+            of_mixed = critic(mixed.detach()).mean(dim=1)
+            of_data = critic(b * x + (1 - b) * reconstruction.detach()).mean(dim=1)
+            return found | {"critic": F.mse_loss(of_mixed, a.squeeze(1)) + of_data.square().mean()}
 
         yield from self.layerwise(network, X, through)
-        yield Phase("pretrain", nn.ModuleList([network, critic]), X, terms, self.epochs, ("batches",))
+        trained = nn.ModuleList([network, critic] if self.critic == "trained" else [network])
+        yield Phase("pretrain", trained, X, terms, self.epochs, ("batches",))
 
     def _critic(self, network: Autoencoder) -> nn.Sequential:
         """Return a critic of the encoder's shape, its weights drawn by a seed that the network's weights give."""
