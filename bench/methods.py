@@ -23,7 +23,7 @@ merges once, after all epochs, ASPC-DA, DeepCluster and DynAE see the images as 
 and CC. SENet's networks have two hidden layers of 256, as in the grid benchmark. Left out are methods that train
 nothing (ae_*, ddc_da, deepdpm), or solve for a graph between epochs.
 
-Named methods alone are measured, and all of them where none is named: all take some twenty minutes.
+Named methods alone are measured, and all of them where none is named: all take some forty minutes.
 
     python bench/methods.py [METHOD ...] [--samples N] [--turns R] [--threads T]
 """
