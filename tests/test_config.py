@@ -455,8 +455,8 @@ MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], None], list[str]]] = {
         ["sweeps.mine.grid", "at most 3"],
     ),
     "sweep_from_a_base_out_of_range": (
-        sweep(base={"epochs": 0}),
-        ["sweeps.mine.base.epochs", "greater than or equal to 1", "got 0"],
+        sweep(base={"epochs": -1}),
+        ["sweeps.mine.base.epochs", "greater than or equal to 0", "got -1"],
     ),
     "sweep_with_a_setting_in_base_and_grid": (
         sweep(base={"alpha": 3}),

@@ -228,6 +228,7 @@ SAME_RESULTS = {
         "19632f483a381357bbfb2113cbab598fc507704cddd96da3636375071f91b217",
         "4aa9cb55d0d5e09b406d28a2e4c8e536a198a5d4189ba1872c0769cc228b6597",
         "the critic may be left untrained",
+        setting=True,
     ),
     "reporting/aggregate.py": Kept(
         "00998e1066a6d43a86e522cfee327f6edf0a73182983a710b4962be05bb4e781",
