@@ -134,7 +134,7 @@ def pictures() -> dict[Path, str]:
     return {
         PICTURE: reported_figure(judged(), families(), by_grid()),
         WINS: wins_figure(contest(), families()),
-        GAPS: gaps_figure(gaps()),
+        GAPS: gaps_figure(described()),
         GOES_WITH: factors_figure(described()),
     }
 
@@ -207,7 +207,7 @@ def block(name: str, page: Path) -> str:
             )
         case ["gaps"]:
             cells = every_gap()["cell"]
-            return gaps_block(gaps(), link(GAPS, page), Counter(cells[cells.isin([*read_reduced()])]))
+            return gaps_block(gaps(), described(), link(GAPS, page), Counter(cells[cells.isin([*read_reduced()])]))
         case ["goes", "with"]:
             return factors_block(described(), link(GOES_WITH, page))
         case ["impossible"]:

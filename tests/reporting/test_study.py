@@ -253,10 +253,16 @@ def test_own_methods_meet_the_baselines_of_their_paper_and_data_set() -> None:
         ("decs", "usps", "dec", 1.0, False),
         ("decs", "usps", "idec", 2.0, False),
         ("decs", "mnist", "decs", 9.0, True),
+        ("decs", "mnist", "kmeans", 0.0, False),
+        ("decs", "fashion", "decs", 9.0, True),
         ("pc_x", "mnist", "dec", 9.0, False),
     )
-    found = study.own_against_baselines(gaps).reset_index()
-    assert found[["paper", "dataset", "own", "baselines"]].to_numpy().tolist() == [["decs", "usps", 5.0, 1.5]]
+    rows = study.described(gaps, FACTS, {}, {})
+    found = study.own_against(rows, ~rows["own"].to_numpy())
+    assert (found.larger, found.n, found.median.value) == (2, 2, (3.5 + 9) / 2)
+    trained = study.own_against(rows, study.whose(rows)[study.TRAINED])
+    assert (trained.larger, trained.n, trained.median.value) == (1, 1, 3.5)
+    assert np.isnan(trained.median.low)
 
 
 def test_a_correlation_is_spearmans_and_so_are_its_draws() -> None:
@@ -285,16 +291,22 @@ def pairs() -> Callable[[float], pd.DataFrame]:
 
 @pytest.mark.parametrize(
     ("further", "said"),
-    [(9.0, "Papers are further above"), (0.3, "Papers are not told to be"), (-9.0, "are less above")],
+    [
+        (9.0, "**Papers are further above ours"),
+        (0.8, "**How far papers are above ours does not tell their own methods from trained baselines: "),
+        (-9.0, "**Papers are less far above ours"),
+    ],
 )
 def test_the_finding_follows_the_numbers(further: float, said: str, pairs: Callable) -> None:
     gaps = pd.concat([pairs(further).assign(metric=metric) for metric in ("acc", "nmi", "ari")], ignore_index=True)
-    block = study_page.gaps_block(gaps, "figures/gaps.svg")
+    rows = study.described(gaps, FACTS, {}, {})
+    block = study_page.gaps_block(gaps, rows, "figures/gaps.svg")
     assert said in block
-    assert f"is the larger one in {10 if further > 5 else 6 if further > 0 else 0} of 10 pairs" in block
+    assert f"trained baselines in {8 if further > 5 else 5 if further > 0 else 0} of 8 pairs" in block
+    assert f"it is larger in {10 if further > 5 else 7 if further > 0 else 0} of 10 pairs" in block
     assert "| Hybrid | 4, 2 |" in block
     assert "Left out" not in block
-    assert study_page.gaps_block(gaps, "figures/gaps.svg", {"deepdpm": 4, "senet": 1}).endswith(
+    assert study_page.gaps_block(gaps, rows, "figures/gaps.svg", {"deepdpm": 4, "senet": 1}).endswith(
         "Left out of all gaps are 5 numbers of methods that are reduced here, or told the number of clusters, because "
         "ours are not of the same method: `deepdpm` (4), `senet` (1)."
     )

@@ -221,7 +221,7 @@ def strips(
     `values` are by what is said of each where the mouse rests on it; `keys` are marks and what they are.
     """
     scale = Scale.signed(value for part in groups.values() for _, _, values in part for value in values.values())
-    place = _Place(104, 364, 456, 104)
+    place = _Place(104, 364, 456, 88)
 
     def draw(row: tuple[str, int, Mapping[str, float]], middle: float) -> tuple[list[Html], str]:
         _, style, values = row

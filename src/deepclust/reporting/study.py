@@ -19,6 +19,7 @@ from deepclust.reporting.papers import PAPERS
 
 DRAWS = 4000
 LEVEL = 0.05
+OWN, TRAINED, UNTRAINED = "own", "trained baselines", "untrained baselines"
 FEW = 5  # the fewest clusters of numbers that have an interval: with four a percentile is one of the four
 
 Seeds = Sequence[Sequence[Sequence[float]]]  # data set -> cell -> values of its seeds
@@ -385,15 +386,36 @@ def weighted_medians(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return np.where(total[:, 0] > 0, (ordered[low] + ordered[high]) / 2, nan)
 
 
-def own_against_baselines(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return, for each paper and data set that have both, the median gap in ACC of own methods and of baselines."""
-    table = rows[rows["metric"] == "acc"].groupby(["paper", "dataset", "own"], sort=False)["gap"].median().unstack()
-    return table.dropna().rename(columns={True: "own", False: "baselines"})
+def whose(rows: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Return masks of the rows of `described`: own methods, baselines that are trained, and baselines that are not."""
+    own, trained = rows["own"].to_numpy(bool), (rows["network"] != "none").to_numpy()
+    return {OWN: own, TRAINED: ~own & trained, UNTRAINED: ~own & ~trained}
 
 
-def median_of_pairs(differences: np.ndarray) -> Interval:
-    """Return the median of differences with its bootstrap interval; none of fewer than `FEW`."""
-    if len(differences) < FEW:
-        return Interval(float(np.median(differences)))
-    drawn = np.random.default_rng(0).integers(len(differences), size=(DRAWS, len(differences)))
-    return Interval.of(float(np.median(differences)), np.median(differences[drawn], axis=1))
+@dataclass(frozen=True)
+class Pairs:
+    """How much larger the own methods' gap is within a paper and a data set: the median, and p by signed ranks."""
+
+    larger: int
+    n: int
+    median: Interval
+    p: float
+
+
+def own_against(rows: pd.DataFrame, others: np.ndarray) -> Pairs:
+    """Return the median gap of own methods minus that of `others`, a mask of the rows of `described`.
+
+    A pair is a paper and a data set that have both. The interval of the median is a bootstrap over pairs; fewer than
+    `FEW` have none.
+    """
+    place = ["paper", "dataset"]
+    own, other = (rows[mask].groupby(place)["gap"].median() for mask in (rows["own"].to_numpy(bool), others))
+    between = (own - other).dropna().to_numpy()
+    drawn = np.random.default_rng(0).integers(len(between), size=(DRAWS, len(between)))
+    draws = np.median(between[drawn], axis=1) if len(between) >= FEW else np.empty(0)
+    return Pairs(
+        larger=int((between > 0).sum()),
+        n=len(between),
+        median=Interval.of(float(np.median(between)), draws),
+        p=float(stats.wilcoxon(between).pvalue),
+    )

@@ -13,18 +13,22 @@ from deepclust.reporting.papers import PAPERS
 from deepclust.reporting.study import (
     FEW,
     LEVEL,
+    OWN,
+    TRAINED,
+    UNTRAINED,
     Contest,
     Interval,
+    Pairs,
     Seen,
-    median_of_pairs,
     medians,
-    own_against_baselines,
+    own_against,
+    whose,
 )
 from deepclust.reporting.tables import HEADINGS, number
 
 _TOP = 5  # cells of the table of pairs
 _LONGER = 10  # times our length: where the two groups of lengths part
-_OWN, _BASELINES = 1, 0  # styles
+_STYLES = {OWN: 1, TRAINED: 0, UNTRAINED: 2}
 
 
 def said(found: Interval, *, signed: bool = True, unit: str = "") -> str:
@@ -112,66 +116,84 @@ def wins_block(found: Contest, within: Mapping[tuple[str, str], Seen], picture: 
     )
 
 
-def gaps_figure(gaps: pd.DataFrame) -> str:
-    """Return the picture (SVG) of the gaps in ACC, by paper, own methods and baselines apart."""
-    rows = gaps[gaps["metric"] == "acc"]
+def gaps_figure(rows: pd.DataFrame) -> str:
+    """Return the picture (SVG) of the gaps of `study.described`, by paper, own methods and baselines apart."""
     groups: dict[str, list[tuple[str, int, Mapping[str, float]]]] = {}
-    for (paper, own), part in rows.groupby(["paper", "own"], sort=False):
-        values = {
-            f"{row['cell']} on {row['dataset']}: {number(row['reported'])} reported": float(row["gap"])
-            for row in part.to_dict("records")
-        }
-        line = ("own", _OWN, values) if own else ("baselines", _BASELINES, values)
-        groups.setdefault(PAPERS[str(paper)].title, []).append(line)
-    keys: list[tuple[int | str, str]] = [(_OWN, "own method"), (_BASELINES, "baseline"), ("mean", "median")]
+    short = {name: name.removesuffix(" baselines") for name in _STYLES}
+    for paper in rows["paper"].unique():
+        for name, mask in whose(rows).items():
+            values = {
+                f"{row['cell']} on {row['dataset']}: {number(row['reported'])} reported": float(row["gap"])
+                for row in rows[mask & (rows["paper"] == paper).to_numpy()].to_dict("records")
+            }
+            if values:
+                line = (short[name], _STYLES[name], values)
+                groups.setdefault(PAPERS[paper].title, []).append(line)
+    keys: list[tuple[int | str, str]] = [*((style, short[name]) for name, style in _STYLES.items()), ("mean", "median")]
     title = "Reported minus ours, points of ACC: a mark a number"
     return charts.strips(groups, title, keys, "points of ACC, reported minus ours")
 
 
-def gaps_block(gaps: pd.DataFrame, picture: str, left_out: Mapping[str, int] | None = None) -> str:
+def gaps_block(gaps: pd.DataFrame, rows: pd.DataFrame, picture: str, left_out: Mapping[str, int] | None = None) -> str:
     """Return the picture with its finding, and medians by paper, by family and by data set.
 
-    `left_out` has the number of published numbers beside ours that are of methods which are not their papers' in full.
+    `gaps` is the result of `study.differences`, `rows` that of `study.described`. `left_out` has the number of
+    published numbers beside ours that are of methods which are not their papers' in full.
     """
-    accuracy = gaps[gaps["metric"] == "acc"].reset_index(drop=True)
-    own = accuracy["own"].to_numpy(bool)
-    found, _ = medians(accuracy, {"own": own, "baselines": ~own})
-    pairs = own_against_baselines(gaps)
-    between = (pairs["own"] - pairs["baselines"]).to_numpy()
-    middle = median_of_pairs(between)
-    p = float(stats.wilcoxon(between).pvalue)
-    agreed = {p < LEVEL, not middle.has_zero}
-    how = {True: "are", False: "are not told to be"}.get(next(iter(agreed)), "") if len(agreed) == 1 else "seem to be"
+    groups = whose(rows)
+    found, _ = medians(rows, groups)
+    middles = {name: f"{said(found[name])} for {name} (n = {mask.sum()})" for name, mask in groups.items()}
+    planned, fairer = own_against(rows, ~groups[OWN]), own_against(rows, groups[TRAINED])
+    agreed = {fairer.p < LEVEL, not fairer.median.has_zero}
+    further = "further above" if fairer.median.value > 0 else "less far above"
+    are = "are" if agreed == {True} else "seem to be"
+    finding = f"Papers {are} {further} ours with their own methods than with trained baselines"
+    if agreed == {False}:
+        finding = "How far papers are above ours does not tell their own methods from trained baselines"
+    once = (rows["n"] == 1).to_numpy()
     lines = []
     for key, heading in (("paper", "by paper"), ("family", "by family"), ("dataset", "by data set")):
         lines.append([f"**{heading}**", *[""] * (1 + len(verdicts.METRICS))])
         of = {metric: gaps[gaps["metric"] == metric] for metric in verdicts.METRICS}
         names = list(gaps[key].unique()) if key == "paper" else sorted(gaps[key].unique())
-        middles = {
-            metric: medians(rows, {name: (rows[key] == name).to_numpy() for name in names})[0]
-            for metric, rows in of.items()
+        by_metric = {
+            metric: medians(part, {name: (part[key] == name).to_numpy() for name in names})[0]
+            for metric, part in of.items()
         }
         for name in names:
-            whose = of["acc"].loc[of["acc"][key] == name, "own"]
+            counts = {metric: (part[key] == name).sum() for metric, part in of.items()}
+            own = of["acc"].loc[of["acc"][key] == name, "own"].sum()
             shown = {"paper": lambda name: PAPERS[name].title, "family": "`{}`".format}.get(key, str)(name)
-            numbers = [said(middles[metric][name]) for metric in verdicts.METRICS]
-            lines.append([shown, f"{len(whose)}, {whose.sum()}", *numbers])
+            numbers = [
+                said(one[name]) + (f" ({counts[metric]})" if counts[metric] and isnan(one[name].low) else "")
+                for metric, one in by_metric.items()
+            ]
+            lines.append([shown, f"{counts['acc']}, {own}", *numbers])
     heads = ["median gap", "n, own", *(HEADINGS[metric] for metric in verdicts.METRICS)]
-    further = "further above" if middle.value > 0 else "less above"
     return "\n\n".join(
         [
             f"![Reported minus ours, by paper]({picture})",
-            f"**Papers {how} {further} ours with their own methods than with their baselines: the median gap is "
-            f"{said(found['own'])} points of ACC for own methods (n = {own.sum()}) and {said(found['baselines'])} for "
-            f"baselines (n = {(~own).sum()}).**",
-            f"Within a paper and a data set, the own method's gap is the larger one in {(between > 0).sum()} of "
-            f"{len(pairs)} pairs, by {said(middle)} points in the median. This is the one comparison that was planned: "
-            f"Wilcoxon's signed ranks have p = {p:.2g}"
-            + (", and the interval says otherwise." if len(agreed) > 1 else ".")
-            + " Pairs that share a data set are not independent, so that both are surer than they should be.",
+            f"**{finding}: the median gap is {said(found[OWN])} points of ACC for own methods (n = "
+            f"{groups[OWN].sum()}), {middles[TRAINED]}, and {middles[UNTRAINED]}.**",
+            f"Within a paper and a data set, the own method's gap is larger than that of the trained baselines in "
+            f"{_pairs(fairer)}. Against all baselines, the one comparison that was planned, it is larger in "
+            f"{_pairs(planned)}; but an untrained baseline has neither a network nor a length that could differ from "
+            "the paper's. Pairs that share a data set are not independent, so that all of this is surer than it should "
+            "be. "
+            f"A single seed of ours is behind {(once & ~groups[OWN]).sum()} of the baselines' {(~groups[OWN]).sum()} "
+            f"numbers and {(once & groups[OWN]).sum()} of the own methods'.",
+            "A median without an interval has its count of numbers in brackets, because fewer than "
+            f"{FEW} methods on data sets are behind it.",
             markdown_grid(heads, lines, numeric=True),
             *([_left_out(left_out)] if left_out else []),
         ]
+    )
+
+
+def _pairs(found: Pairs) -> str:
+    return (
+        f"{found.larger} of {found.n} pairs, by {said(found.median)} points in the median (signed ranks: "
+        f"p = {found.p:.2g})"
     )
 
 
@@ -185,17 +207,17 @@ def _left_out(numbers: Mapping[str, int]) -> str:
 
 def _factors(rows: pd.DataFrame) -> dict[str, dict[str, np.ndarray]]:
     """Return masks of the rows by heading and name: each thing to compare, own methods and baselines apart."""
-    own, network = rows["own"].to_numpy(), rows["network"].to_numpy()
+    own, network = rows["own"].to_numpy(bool), rows["network"].to_numpy()
     longer, trained = rows["longer"].to_numpy(float), network != "none"
-    whose = {"own": own, "baselines": ~own}
 
     def split(parts: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return {f"{name}, {of}": part & of_whom for name, part in parts.items() for of, of_whom in whose.items()}
+        sides = {"own": own, "baselines": ~own}
+        return {f"{name}, {of}": part & of_whom for name, part in parts.items() for of, of_whom in sides.items()}
 
     chosen, augmented = (rows[name].to_numpy(bool) for name in ("chosen", "augmented"))
     kinds = {name: network == name for name in ("none", "fully connected", "convolutional")}
     return {
-        "whose": whose,
+        "whose": whose(rows),
         "the paper kept the best by labels": split({"yes": chosen, "no word of it": ~chosen}),
         "labels in the released code, own methods": {
             name: (rows["code"] == name).to_numpy() for name in ("may choose", "choose nothing", "no code")
@@ -217,7 +239,7 @@ def factors_figure(rows: pd.DataFrame) -> str:
         groups[heading] = [
             (
                 name,
-                _BASELINES if name.endswith("baselines") else _OWN,
+                _STYLES[UNTRAINED if name == UNTRAINED else TRAINED if name.endswith("baselines") else OWN],
                 one.value,
                 one.low,
                 one.high,
@@ -232,7 +254,7 @@ def factors_figure(rows: pd.DataFrame) -> str:
 
 def factors_block(rows: pd.DataFrame, picture: str) -> str:
     """Return the picture with its finding, and a sentence on each thing that the gaps may go with."""
-    whose, kept, codes, networks, augmented, _ = _factors(rows).values()
+    sides, kept, codes, networks, augmented, _ = _factors(rows).values()
     told: list[str] = []
 
     def between(name: str, one: np.ndarray, other: np.ndarray) -> str:
@@ -263,26 +285,28 @@ def factors_block(rows: pd.DataFrame, picture: str) -> str:
         f"{pair('the best kept, among baselines', kept, 'yes, baselines', 'no word of it, baselines')}, among own "
         f"methods {pair('the best kept, among own methods', kept, 'yes, own', 'no word of it, own')}.",
         "- **Labels in the released code**: own methods whose code may let labels choose, against the other own "
-        f"methods {between('labels in the code', codes['may choose'], whose['own'] & ~codes['may choose'])}.",
+        f"methods {between('labels in the code', codes['may choose'], sides[OWN] & ~codes['may choose'])}.",
         "- **Network**: among baselines fully connected against none "
-        f"{pair('a network, among baselines', networks, 'fully connected, baselines', 'none, baselines')}, among own "
-        "methods convolutional against fully connected "
-        f"{pair('convolutions, among own methods', networks, 'convolutional, own', 'fully connected, own')}.",
+        f"{pair('a network, among baselines', networks, 'fully connected, baselines', 'none, baselines')}, "
+        "convolutional against none "
+        f"{pair('convolutional networks, among baselines', networks, 'convolutional, baselines', 'none, baselines')}, "
+        "among own methods convolutional against fully connected "
+        f"{pair('convolutional networks, among own methods', networks, 'convolutional, own', 'fully connected, own')}.",
         "- **Augmented images**, with against without: among own methods "
         f"{pair('augmentation, among own methods', augmented, 'yes, own', 'no, own')}, among baselines "
         f"{pair('augmentation, among baselines', augmented, 'yes, baselines', 'no, baselines')}.",
         f"- **Length of training**: {_length(rows)}",
     ]
     others = (
-        f"of what is compared below, these are told from 0: {', '.join(told)}"
+        f"of what is compared below, these are told from 0: {'; '.join(told)}"
         if told
         else "nothing below is told from 0"
     )
-    apart = between("whose", whose["own"], whose["baselines"])
+    apart = between("whose", sides[OWN], sides[TRAINED])
     return "\n\n".join(
         [
             f"![Median gaps, and what they go with]({picture})",
-            f"**Median gaps of own methods and of baselines differ by {apart} points; {others}.**",
+            f"**Median gaps of own methods and of trained baselines differ by {apart} points; {others}.**",
             "\n".join(bullets),
         ]
     )
