@@ -142,6 +142,12 @@ SAME_RESULTS = {
         "fe85e7f305d09fc48c863e6c43b1fbf22a3345b3b0eb6a7cc0e3bf1d42eccd6f",
         "a length of 0 is allowed",
     ),
+    "methods/generative/deepdpm.py": Kept(
+        "7a8d4ef84fc3c6cf64c0a3e7563f3f884342ed5a180ec5c4658d41b0ecc1401d",
+        "3a52ee89df41cd2e558e440c77823113902de29475a6d8e84b344e8288fa2597",
+        "`units` is new; its default is what codes were in",
+        setting=True,
+    ),
     "methods/generative/vade.py": Kept(
         "ad880b7488e4404baa801ac1fe3fb08749a539bb52480cbf1a3703199b980a96",
         "668775a710e035d3952272557d940b0689b622eaa4073b39b0427467a8b4acf5",

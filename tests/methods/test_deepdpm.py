@@ -115,10 +115,24 @@ def test_one_gaussian_stays_one_and_far_blobs_are_counted(initial: int) -> None:
     np.testing.assert_array_equal(found.labels_, found.readouts_["own"])
 
 
-def test_number_does_not_depend_on_the_scale_of_the_code() -> None:
+def test_number_does_not_depend_on_the_scale_of_the_code_unless_codes_stay_as_they_are() -> None:
     X, _ = blobs()
     for factor in (1e-3, 1e3):
         assert fit(factor * X, 4).n_components_ == 4
+        assert fit(factor * X, 4, units="length").n_components_ == fit(X, 4, units="length").n_components_
+    assert fit(1e-3 * X, 4, units="raw").n_components_ < fit(X, 4, units="raw").n_components_ == 4
+
+
+@pytest.mark.parametrize("units", ["deviation", "length", "raw"])
+def test_components_are_in_the_units_asked_for_and_so_are_new_samples(units: str) -> None:
+    X, _ = blobs()
+    found = fit(X, 4, units=units)
+    codes = found.transform(X).astype(np.float64)
+    by = {"deviation": codes.std(axis=0), "length": np.linalg.norm(codes, axis=1, keepdims=True), "raw": 1.0}
+    rows = codes / by[units]
+    means = np.stack([rows[found.labels_ == k].mean(axis=0) for k in range(4)])
+    np.testing.assert_allclose(found.means_[np.argsort(found.cluster_of_)], means, atol=1e-3)
+    np.testing.assert_array_equal(found.predict(X), found.labels_)
 
 
 def test_stops_after_the_rounds_it_is_given() -> None:

@@ -2,12 +2,13 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from scipy.linalg import solve_triangular
 from scipy.spatial.distance import cdist
 from scipy.special import gammaln, logsumexp, multigammaln, softmax
+from sklearn.preprocessing import normalize
 
 from deepclust.errors import UserError
 from deepclust.methods._deep import DeepClusterer
@@ -31,8 +32,9 @@ class DeepDPM(DeepClusterer):
         H = `concentration` Gamma(N1) f(X1) Gamma(N2) f(X2) / (Gamma(N) f(X)),
 
     f the marginal likelihood under the prior; and two near components become one with probability min(1, 1/H). Fitting
-    ends once a round of splits and one of merges changed nothing, or after `max_rounds`. Codes are in units of their
-    features' standard deviations, in which the prior's scatter is `scale` times the identity.
+    ends once a round of splits and one of merges changed nothing, or after `max_rounds`. The prior's scatter is `scale`
+    times the identity, in the `units` of the codes: features of unit standard deviation, rows of length 1, or as they
+    are.
 
     The number found is `n_components_`, and its labels are the read-out `own`, the paper's. `labels_` have K =
     `n_clusters` clusters, so that they compare with those of methods that are told K. If more components were found,
@@ -45,7 +47,8 @@ class DeepDPM(DeepClusterer):
        responsibilities themselves: the networks' targets.
     2. Codes are UMAP's, or those of an autoencoder that is trained on in turns with the mixture. Ours stay.
     3. The scatter of the prior is set for each data set. Ours is 0.005 for all, the released code's default, on codes
-       of unit deviation.
+       of unit deviation, where it means the same whatever the network's scale. The released code's own default is rows
+       of length 1, and its command for an autoencoder on MNIST leaves codes as they are: `units` has all three.
     4. A merge is proposed with one of the three nearest, as in the released code; ours takes the best pairs first.
 
     `docs/papers/baselines.md` has more.
@@ -58,6 +61,9 @@ class DeepDPM(DeepClusterer):
     kappa: Positive = setting("samples that the prior's mean counts for", default=1e-4)
     nu: Count | None = setting("degrees of freedom of the prior, at least P; None: P + 2", default=None)
     scale: Positive = setting("of the prior's scatter", default=0.005)
+    units: Literal["deviation", "length", "raw"] = setting(
+        "of codes: features of unit deviation, rows of length 1, or as they are", default="deviation", later=True
+    )
     n_steps: Count = setting("of EM before each round of proposals", default=10)
     max_rounds: Count = setting("of splits and of merges, at most", default=100)
 
@@ -68,8 +74,9 @@ class DeepDPM(DeepClusterer):
         self.embedding_ = self._encode(self._start(X, network)).cpu().numpy()
         deviation = self.embedding_.std(axis=0, dtype=np.float64)
         rounding = _ROUNDING * np.abs(self.embedding_).max(axis=0)  # a constant feature's, in a place of the batch
-        self.deviation_ = np.where(deviation > rounding, deviation, 1.0)
-        rows = self.embedding_ / self.deviation_
+        kept = (deviation <= rounding) | (self.units != "deviation")
+        self.deviation_ = np.where(kept, 1.0, deviation)
+        rows = self._rows(self.embedding_)
         n_features = rows.shape[1]
         nu = n_features + 2 if self.nu is None else self.nu
         if nu < n_features:
@@ -89,6 +96,11 @@ class DeepDPM(DeepClusterer):
         self.means_, self.covariances_, self.log_weights_, self.cluster_of_ = *mixture, of
         self.labels_ = self._shares(self.embedding_).argmax(axis=1)
         self.n_iter_ = len(self.trace_)
+
+    def _rows(self, codes: np.ndarray) -> np.ndarray:
+        """Return codes (N, P) in the units of the mixture, in float64."""
+        rows: np.ndarray = codes / self.deviation_
+        return normalize(rows) if self.units == "length" else rows
 
     def _own(self, rows: np.ndarray) -> tuple["Mixture", list[dict[str, Any]], bool]:
         """Return the mixture of the components found in rows (N, P), the trace, and whether the rounds came to rest."""
@@ -204,7 +216,7 @@ class DeepDPM(DeepClusterer):
     def _shares(self, codes: np.ndarray) -> np.ndarray:
         """Return the responsibilities (N, K) of the clusters for codes (N, P)."""
         mixture = Mixture(self.means_, self.covariances_, self.log_weights_)
-        parts = softmax(log_joint(codes / self.deviation_, mixture), axis=1)
+        parts = softmax(log_joint(self._rows(codes), mixture), axis=1)
         shares: np.ndarray = parts @ (self.cluster_of_[:, None] == np.arange(self.n_clusters)).astype(np.float64)
         return shares
 
