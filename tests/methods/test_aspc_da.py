@@ -172,6 +172,8 @@ def test_images_are_turned_and_shifted_but_not_cropped(network: Autoencoder, mon
     assert plain.trace_[0]["loss"] < default.trace_[0]["loss"]
     asked = quick(epochs=2, augment=True).fit(X, network=network)
     np.testing.assert_array_equal(asked.embedding_, default.embedding_)
+    quick(epochs=2, augment={"crop": 0.0, "fill": "border"}).fit(X, network=network)
+    assert seen[-1] == Augmentation(crop=0.0, fill="border")
 
 
 def test_rows_that_are_no_images_are_learnt_as_they_are_or_refused() -> None:

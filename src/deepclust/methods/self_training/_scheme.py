@@ -11,7 +11,7 @@ from deepclust.losses.student_t import kl_divergence, soft_assignment, target_di
 from deepclust.methods._deep import CentroidClusterer
 from deepclust.methods._flat_clustering import k_means
 from deepclust.nets._autoencoder import Autoencoder
-from deepclust.settings import Count, LengthOrZero, Positive, Share, setting
+from deepclust.settings import Augmenting, Count, LengthOrZero, Positive, Share, setting
 from deepclust.training.loop import Refresh, batches_of, in_chunks, make_optimizer
 from deepclust.training.rows import Rows
 from deepclust.training.runtime import widest
@@ -63,7 +63,7 @@ class SelfTraining(CentroidClusterer):
     optimizer: Literal["sgd", "adam"] = setting("SGD has momentum 0.9", default="sgd")
     learning_rate: Positive = setting("of the optimizer", default=0.01)
     n_init: Count = setting("starts of the k-means that gives the first centroids", default=20)
-    augment: bool = setting("train on random affine maps of the images", default=False)
+    augment: Augmenting = setting("train on random affine maps of the images", default=False)
 
     def _fit(self, X: np.ndarray, network: Autoencoder | None = None, **_: Any) -> None:
         data = self._start(X, network)

@@ -12,7 +12,7 @@ from deepclust.methods._deep import CentroidClusterer
 from deepclust.methods._flat_clustering import k_means
 from deepclust.nets._augmentation import ROTATED_AND_SHIFTED
 from deepclust.nets._autoencoder import Autoencoder
-from deepclust.settings import Count, LengthOrZero, Positive, Share, setting
+from deepclust.settings import Augmenting, Count, LengthOrZero, Positive, Share, setting
 from deepclust.training.loop import EpochSteps, Refresh, batches_of, iterations_of, make_optimizer
 
 
@@ -41,7 +41,7 @@ class ASPCDA(CentroidClusterer):
 
     paper: ClassVar[str] = "Guo, Liu, Zhu, Zhu, Li, Xu and Yin 2019"
 
-    augment: bool | None = setting("train on random affine maps; None: of what has an image shape", default=None)
+    augment: Augmenting | None = setting("train on random affine maps; None: of what has an image shape", default=None)
     self_paced: bool = setting("leave out samples far from their centres; false: all v_i are 1", default=True)
     epochs: LengthOrZero = setting(
         "epochs at most, over which the threshold rises from mean to mean + std; 0 leaves the start", default=100

@@ -13,7 +13,7 @@ from deepclust.methods._deep import CentroidClusterer
 from deepclust.methods._flat_clustering import k_means
 from deepclust.nets._augmentation import ROTATED_AND_SHIFTED
 from deepclust.nets._autoencoder import Autoencoder
-from deepclust.settings import Count, LengthOrZero, Positive, Share, Weight, setting
+from deepclust.settings import Augmenting, Count, LengthOrZero, Positive, Share, Weight, setting
 from deepclust.training.loop import EpochSteps, Refresh, batches_of, make_optimizer
 
 _FALL = 0.3  # of kappa a fall of the thresholds, and of a fall the next
@@ -45,7 +45,7 @@ class DynAE(CentroidClusterer):
 
     gamma: Weight = setting("weight of the restored images against the codes", default=100.0)
     kappa: Positive = setting("of the thresholds: beta1 = kappa / K, beta2 = beta1 / 2", default=3.0)
-    augment: bool | None = setting("train on random affine maps; None: of what has an image shape", default=None)
+    augment: Augmenting | None = setting("train on random affine maps; None: of what has an image shape", default=None)
     update_interval: Count | None = setting("batches between two counts; None: those of an epoch", default=140)
     tolerance: Share = setting("stop once a smaller share of the samples is conflicted", default=1e-2)
     epochs: LengthOrZero = setting(
