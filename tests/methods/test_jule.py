@@ -61,7 +61,7 @@ def test_loss_is_the_mean_over_triplets(n_clusters: int, gamma: float, margin: f
     z, labels = batch(n_clusters)
     negatives = draw_negatives(labels, n_negatives, generator())
     expected = reference.triplet_loss(z.numpy(), labels.numpy(), negatives.numpy(), gamma, margin)
-    assert triplet_loss(z, labels, negatives, gamma, margin).item() == pytest.approx(expected, rel=1e-12)
+    assert triplet_loss(z, z, labels, negatives, gamma, margin).item() == pytest.approx(expected, rel=1e-12)
     assert expected > 0
 
 
@@ -70,15 +70,32 @@ def test_gradient_is_that_of_differences() -> None:
     negatives = draw_negatives(labels, 3, generator())
 
     def loss(z: Tensor) -> Tensor:
-        return triplet_loss(nn.functional.normalize(z), labels, negatives, 2.0, 0.2)
+        unit = nn.functional.normalize(z)
+        return triplet_loss(unit, unit, labels, negatives, 2.0, 0.2)
 
     assert torch.autograd.gradcheck(loss, [z.requires_grad_()])
+
+
+def test_anchors_alone_move_by_what_the_released_code_computes_for_gamma_1() -> None:
+    z, labels = batch(3, 8)
+    negatives = draw_negatives(labels, 2, generator())
+    loss = triplet_loss(z.requires_grad_(), z.detach(), labels, negatives, 1.0, 0.2)
+    (found,) = torch.autograd.grad(loss, z)
+    triplets = reference.triplets(labels.numpy(), negatives.numpy())
+    expected = torch.zeros_like(z)
+    for i, j, k in triplets:
+        if (z[i] - z[j]).square().sum() - (z[i] - z[k]).square().sum() + 0.2 > 0:
+            expected[i] += 2 * (z[k] - z[j]) / len(triplets)
+    torch.testing.assert_close(found, expected.detach())
+    assert len({i for i, _, _ in triplets}) < len(z)
+    untouched = sorted(set(range(len(z))) - {i for i, _, _ in triplets})
+    assert not found[untouched].any()
 
 
 @pytest.mark.parametrize("labels", [torch.arange(6), torch.zeros(6, dtype=torch.int64), torch.zeros(1)])
 def test_batch_without_pairs_or_without_negatives_has_no_loss_and_no_gradient(labels: Tensor) -> None:
     z = torch.randn(len(labels), 3, generator=generator()).requires_grad_()
-    loss = triplet_loss(z, labels, draw_negatives(labels, 20, generator()), 2.0, 0.2)
+    loss = triplet_loss(z, z, labels, draw_negatives(labels, 20, generator()), 2.0, 0.2)
     loss.backward()
     assert loss.item() == 0
     assert z.grad is not None

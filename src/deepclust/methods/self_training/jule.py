@@ -1,7 +1,7 @@
 """JULE: clusters are merged, and a network learns to tell them apart, in turns (Yang, Parikh and Batra, CVPR 2016)."""
 
 import math
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import scipy.sparse as sp
@@ -26,7 +26,7 @@ class JULE(DeepClusterer):
 
         mean of max(0, `gamma` ||z_i - z_j||^2 - ||z_i - z_k||^2 + `margin`)
 
-    over the batch's pairs i, j of one cluster and `n_negatives` samples k of other clusters for each pair, or as many
+    over the batch's pairs i < j of one cluster and `n_negatives` samples k of other clusters for each pair, or as many
     as the batch has other clusters, if these are fewer. z = f(x) / ||f(x)|| are codes of length 1.
 
     The first clusters are the components of the graph that joins each sample to its nearest one, by pixels at length 1.
@@ -52,6 +52,9 @@ class JULE(DeepClusterer):
     n_neighbors: Count = setting("neighbours a sample in the graph of the merging, at most N - 1", default=20)
     isolated_above: Natural = setting("clusters for each of K, above which isolated ones are joined first", default=20)
     gamma: Positive = setting("weight of the distance within a pair; the released code's is 1", default=2.0)
+    learns: Literal["all", "anchors"] = setting(
+        "whose codes a triplet moves: all three, or that of i alone, as released for gamma 1", default="all", later=True
+    )
     margin: Weight = setting("of the squared distance to negatives over that within a pair", default=0.2)
     n_negatives: Count = setting("samples of other clusters for each pair, at most", default=20)
     batch_size: Count = setting("rows of a batch", default=100)
@@ -94,7 +97,8 @@ class JULE(DeepClusterer):
             z = directions(self.network_.encode(x).float())
             negatives = draw_negatives(state.labels[index], self.n_negatives, generator)
             with torch.autocast(z.device.type, enabled=False):  # cosines near 1 need more digits than bfloat16 has
-                return {"triplets": triplet_loss(z, state.labels[index], negatives, self.gamma, self.margin)}
+                others = z.detach() if self.learns == "anchors" else z
+                return {"triplets": triplet_loss(z, others, state.labels[index], negatives, self.gamma, self.margin)}
 
         epochs = (len(counts) - 1) * self.period_epochs
         self._learn(state, data, terms, optimizer, epochs=epochs, steps=EpochSteps(begin_epoch, state.columns))
@@ -196,18 +200,19 @@ def draw_negatives(labels: Tensor, n_negatives: int, generator: torch.Generator)
     return negatives
 
 
-def triplet_loss(z: Tensor, labels: Tensor, negatives: Tensor, gamma: float, margin: float) -> Tensor:
+def triplet_loss(z: Tensor, others: Tensor, labels: Tensor, negatives: Tensor, gamma: float, margin: float) -> Tensor:
     """Return the mean over triplets of max(0, gamma ||z_i - z_j||^2 - ||z_i - z_k||^2 + margin); 0 if there are none.
 
     Parameters
     ----------
-    z : Tensor of shape (B, P), rows of norm 1
+    z : Tensor of shape (B, P), rows of norm 1, those of i
+    others : Tensor of shape (B, P), those of j and k: the same values, without a gradient where i alone is to move
     labels : Tensor of shape (B,), int64
         i and j > i are pairs if they are of one cluster.
     negatives : Tensor of shape (B, B, n), int64
         The k of each pair, of which the first count, as many as the batch has other clusters.
     """
-    squared = 2 - 2 * z @ z.T
+    squared = 2 - 2 * z @ others.T
     excess = gamma * squared.unsqueeze(2) - squared.gather(1, negatives.flatten(1)).view(negatives.shape) + margin
     same: Tensor = labels.unsqueeze(1) == labels
     n_others = (~same.tril(-1).any(dim=1)).sum() - 1
