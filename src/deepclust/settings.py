@@ -8,6 +8,7 @@ documentation all follow from that line. A class of settings is a dataclass. The
 scikit-learn requires.
 """
 
+import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -81,10 +82,19 @@ def setting(meaning: str, *, default: Any, kw_only: bool = True, later: bool = F
 
 @dataclass_transform(eq_default=False, field_specifiers=(setting,))
 class Settings:
-    """The base of classes with settings. A subclass inherits the settings of its bases, and may declare one anew."""
+    """The base of classes with settings. A subclass inherits the settings of its bases, and may declare one anew.
+
+    Raises
+    ------
+    UserError
+        If a setting has the name of a method or property of the bases, which its value would take the place of.
+    """
 
     def __init_subclass__(cls, **given: Any) -> None:
         super().__init_subclass__(**given)
+        for name in (name for name, value in vars(cls).items() if isinstance(value, dataclasses.Field)):
+            if callable(inherited := getattr(super(cls, cls), name, None)) or isinstance(inherited, property):
+                raise UserError(f"{cls.__name__}.{name}: a setting cannot have the name of a method; rename it")
         dataclass(eq=False, repr=False)(cls)
 
 

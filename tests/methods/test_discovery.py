@@ -14,8 +14,9 @@ import pytest
 from deepclust import methods
 from deepclust.errors import UserError
 from deepclust.metadata import class_in, declared
+from deepclust.methods._deep import DeepClusterer
 from deepclust.methods.base import Clusterer
-from deepclust.settings import Settings, defaults_of, meanings_of, names_of
+from deepclust.settings import Settings, defaults_of, meanings_of, names_of, setting
 
 FOLDER = Path(methods.__file__).parent
 CLASS_VARIABLES = ("reads_graph", "default_network", "paper", "why_no_predict", "not_in_params", "libraries")
@@ -115,9 +116,9 @@ def test_declarations_read_from_the_source_are_those_of_the_class(name: str) -> 
         assert names_of(found) == names_of(cls)
         assert defaults_of(found) == defaults_of(cls)
         assert meanings_of(found) == meanings_of(cls)
-        types, expected = (get_type_hints(one, include_extras=True) for one in (found, cls))
-        for setting in names_of(cls):
-            assert repr(types[setting]) == repr(expected[setting])  # two runs of one Annotated[...] are not equal
+        types, expected = (get_type_hints(where, include_extras=True) for where in (found, cls))
+        for one in names_of(cls):
+            assert repr(types[one]) == repr(expected[one])  # two runs of one Annotated[...] are not equal
         for variable in CLASS_VARIABLES:
             assert getattr(found, variable) == getattr(cls, variable)
 
@@ -180,6 +181,16 @@ def test_a_module_of_not_one_class_is_named_where_it_is_loaded() -> None:
         class_in(module, Clusterer)
     module.Two.__name__ = "_Two"
     assert class_in(module, Clusterer) is module.One
+
+
+@pytest.mark.parametrize("name", ["transform", "predict_proba", "fit"])
+def test_a_setting_with_the_name_of_a_method_is_refused(name: str) -> None:
+    with pytest.raises(UserError, match=rf"^Mine.{name}: a setting cannot have the name of a method; rename it$"):
+        type("Mine", (DeepClusterer,), {"__annotations__": {name: int}, name: setting("a number", default=1)})
+    again = type(
+        "Mine", (DeepClusterer,), {"__annotations__": {"random_state": int}, "random_state": setting("", default=1)}
+    )
+    assert defaults_of(again)["random_state"] == 1
 
 
 def test_a_class_of_methods_alone_is_described(tmp_path: Path) -> None:
