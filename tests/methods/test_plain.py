@@ -42,15 +42,27 @@ def inertia(X: np.ndarray, labels: np.ndarray, centers: np.ndarray) -> float:
         ({"labels_": np.arange(6)}, r"must set labels_ in \[0, K=2\), got 0 to 5; .* a read-out"),
         ({"labels_": np.zeros(6, int), "readouts_": {"own": np.zeros(5, int)}}, r"must set readouts_\['own'\] to int"),
         ({"labels_": np.zeros(6, int), "readouts_": {"a/b": np.zeros(6, int)}}, "has the read-out 'a/b'; name it with"),
+        ({"labels_": np.zeros(6, int), "embedding_": np.zeros(6)}, r"must set embedding_ to floats of shape \(6, P\)"),
+        ({"labels_": np.zeros(6, int), "embedding_": np.zeros((5, 2))}, r"must set embedding_ .* shape \(5, 2\)"),
     ],
 )
-def test_labels_that_are_none_end_the_fit_with_a_line(found: dict[str, Any], message: str) -> None:
+def test_results_that_are_none_end_the_fit_with_a_line(found: dict[str, Any], message: str) -> None:
     class Mine(Clusterer):
         def _fit(self, X: np.ndarray, **_: Any) -> None:
             for name, value in found.items():
                 setattr(self, name, value)
 
     with pytest.raises(UserError, match=f"^Mine {message}"):
+        Mine(2).fit(np.arange(12.0).reshape(6, 2))
+
+
+def test_an_embedding_that_is_not_finite_is_a_failed_seed() -> None:
+    class Mine(Clusterer):
+        def _fit(self, X: np.ndarray, **_: Any) -> None:
+            self.labels_ = np.zeros(6, int)
+            self.embedding_ = np.array([[0.0], [np.nan], [1.0], [np.inf], [2.0], [3.0]])
+
+    with pytest.raises(SeedFailed, match=r"^the embedding is not finite in 2 of 6 rows$"):
         Mine(2).fit(np.arange(12.0).reshape(6, 2))
 
 

@@ -14,7 +14,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from deepclust.errors import NotApplicable, UserError
+from deepclust.errors import NotApplicable, SeedFailed, UserError
 from deepclust.graph.adjacency import edge_weights
 from deepclust.methods import _saving
 from deepclust.methods._samples import read_samples
@@ -100,6 +100,7 @@ class Clusterer(ClusterMixin, BaseEstimator, Settings):
         with self._guard():
             self._fit(X, **inputs)
         self._check_labels(n_samples)
+        self._check_embedding(n_samples)
         return self
 
     @available_if(_can_predict)  # type: ignore[untyped-decorator]
@@ -133,6 +134,17 @@ class Clusterer(ClusterMixin, BaseEstimator, Settings):
             )
         if odd := [name for name in getattr(self, "readouts_", {}) if not re.fullmatch(r"\w+", name)]:
             raise UserError(f"{type(self).__name__} has the read-out {odd[0]!r}; name it with letters, digits and _")
+
+    def _check_embedding(self, n_samples: int) -> None:
+        """Raise UserError where `_fit` left an embedding that is none, and SeedFailed where it is not finite."""
+        found = np.asarray(getattr(self, "embedding_", np.empty((n_samples, 0))))
+        if found.ndim != 2 or len(found) != n_samples or found.dtype.kind != "f":
+            raise UserError(
+                f"{type(self).__name__} must set embedding_ to floats of shape ({n_samples}, P), got {found.dtype} of "
+                f"shape {found.shape}"
+            )
+        if n_bad := int((~np.isfinite(found).all(axis=1)).sum()):
+            raise SeedFailed(f"the embedding is not finite in {n_bad} of {n_samples} rows")
 
     def _require(self, n_bytes: int, shape: tuple[int, int]) -> None:
         """Raise NotApplicable where there is less memory than X of this shape needs."""
