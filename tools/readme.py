@@ -288,8 +288,25 @@ def all_rows() -> pd.DataFrame:
         placed = place(compare(summary, reported), sweeps()[grid])
         cells = {str(name): {*of["cell"]} for name, of in summary.groupby("dataset")}
         named = shares.compare(reports, cells, reported)
-        rows.append(pd.concat([placed, named]).assign(grid=grid))
+        both = pd.concat([placed, named])
+        places = zip(both["dataset"], both["cell"], strict=True)
+        rows.append(both.assign(grid=grid, borrows=[place in borrowing(grid) for place in places]))
     return pd.concat(rows)
+
+
+@cache
+def borrowing(grid: str) -> frozenset[tuple[str, str]]:
+    """Return the data sets and cells of a grid whose network is not the one that their method reads by default."""
+    params = config.load(grids.folder(grid) / layout.PARAMS)
+    found = []
+    for dataset in params.datasets:
+        resolved = config.resolve(params, dataset)
+        found += [
+            (dataset, name)
+            for name, cell in resolved.cells.items()
+            if cell.network and resolved.networks[cell.network].uses != methods.describe(cell.method).default_network
+        ]
+    return frozenset(found)
 
 
 @cache

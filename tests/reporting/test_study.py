@@ -139,7 +139,7 @@ def judged(**results: Any) -> dict[str, Any]:
 
 def compared(grid: str, cell: str, reproduced: float, n: int, table: str = "1", **others: Any) -> dict[str, Any]:
     row = {"paper": "decs", "table": table, "dataset": "usps", "cell": cell, "metric": "acc", "reported": 80.0}
-    return row | {"difference": reproduced - 80, "n": n, "grid": grid} | others
+    return row | {"difference": reproduced - 80, "n": n, "grid": grid, "borrows": False} | others
 
 
 METHODS = {("first", name): name for name in ("dec", "kmeans", "idec", "decs")}
@@ -192,6 +192,13 @@ def test_three_seeds_come_before_the_order_of_the_grids() -> None:
     rows = [compared("first", "dec", 10.0, 2), compared("second", "dec", 30.0, 3)]
     found = study.differences(pd.DataFrame([judged(dataset="mnist")]), pd.DataFrame(rows), METHODS, FAMILIES)
     assert found.loc[found["cell"] == "dec", ["gap", "grid"]].to_numpy().tolist() == [[50.0, "second"]]
+
+
+def test_a_method_on_its_own_network_comes_before_one_on_another_but_not_before_the_papers_own_grid() -> None:
+    rows = pd.DataFrame([compared("first", "dec", 79.0, 5, borrows=True), compared("second", "dec", 60.0, 1)])
+    of_no_grid, of_first = (pd.DataFrame([judged(grid=grid)]) for grid in ("third", "first"))
+    assert study.in_one_grid(rows, of_no_grid).tolist() == [False, True]
+    assert study.in_one_grid(rows, of_first).tolist() == [True, False]
 
 
 def numbers(*rows: tuple[str, str, str, float, bool]) -> pd.DataFrame:

@@ -197,8 +197,8 @@ def reported_block(
     if any(cell not in PAPERS[paper].methods for paper, cell in ours[["paper", "cell"]].to_numpy()):
         caption += (
             " The paper's own methods are from every grid that has them. Any other method is from one grid: that "
-            "of the verdict on this data set, if its result is of the code as it is; else the first with three seeds, "
-            "one of the code as it is before others; no score chooses."
+            "of the verdict on this data set, if its result is of the code as it is; else the first that has the "
+            "method on its own network, with three seeds, of the code as it is, in this order; no score chooses."
         )
     body = _grid(heads, rows, numeric=True)
     return f"{body}\n\n{_explained(f'{caption}{marks.said}', body)}"

@@ -241,8 +241,8 @@ def differences(
     judged
         The result of `verdicts.judge`.
     rows
-        The results of `aggregate.compare` below each other, each with its `grid`, in the order of preference; no
-        sweeps.
+        The results of `aggregate.compare` below each other, each with its `grid` and whether the cell `borrows` another
+        network than its method's own, in the order of preference; no sweeps.
     methods, families
         The method of a cell by grid and cell, and the family of a method.
     current
@@ -292,19 +292,21 @@ def in_one_grid(
     """Return which rows have the grid that stands for their method on a data set of a paper, (R,) bool.
 
     The grid is that of the verdict on this paper and data set, if it has the method and the result is `current`. Else
-    grids with `ranking.SEEDS` seeds come first, then those of a current result, then the verdict's, then the
-    first of the others. No score chooses. The arguments are as in `differences`.
+    grids come first that have the method on its own network, then those with `ranking.SEEDS` seeds, then those of a
+    current result, then the verdict's, then the first of the others. No score chooses. The arguments are as in
+    `differences`.
     """
     preferred = {(row["paper"], row["dataset"]): row["grid"] for row in judged.to_dict("records") if row["grid"]}
     chosen = {}
     for (paper, dataset, cell), part in rows.groupby(["paper", "dataset", "cell"], sort=False):
         seeds = part.groupby("grid", sort=False)["n"].max()
+        borrowing = set(part.loc[part["borrows"], "grid"])
         place = str(dataset), str(cell).partition("/")[0]
         order = []
         for grid, n in seeds.items():
             is_other = grid != preferred.get((paper, dataset))
             is_older = current is not None and place not in current[str(grid)]
-            order.append((is_other or is_older, n < ranking.SEEDS, is_older, is_other))
+            order.append((is_other or is_older, grid in borrowing, n < ranking.SEEDS, is_older, is_other))
         chosen[paper, dataset, cell] = seeds.index[order.index(min(order))]
     places = zip(rows["paper"], rows["dataset"], rows["cell"], strict=True)
     return np.array([chosen[place] == grid for place, grid in zip(places, rows["grid"], strict=True)], dtype=bool)
