@@ -43,7 +43,8 @@ def main() -> None:
     reduced = tables.read_reduced()
     by_dataset = {name: tables.dataset_table(name, summary, comparison, reduced) for name in datasets}
     doubted = verdicts.impossible(reported, read_yaml(layout.VERDICTS)["class_sizes"])
-    by_paper = tables.paper_tables(comparison, absent, sweeps, reduced, doubted)
+    with_released = tables.with_released(comparison, summary, reported)
+    by_paper = tables.paper_tables(with_released, absent, sweeps, reduced, doubted)
     for stem, parts in ({name: [table] for name, table in by_dataset.items()} | by_paper).items():
         tables.write(parts, root / "tables" / stem)
     captions = {dataset: draw(dataset, summary, reported) for dataset in datasets}

@@ -75,7 +75,7 @@ from deepclust.reporting.study_page import (
     wins_figure,
 )
 from deepclust.reporting.swept import place, read_sweeps
-from deepclust.reporting.tables import read_reduced
+from deepclust.reporting.tables import read_reduced, with_released
 from deepclust.reporting.verdicts import impossible, judge, read_judgements
 from deepclust.script import run_as_script
 
@@ -179,7 +179,7 @@ def block(name: str, page: Path) -> str:
             rows = comparison()
             return reported_block(rows[rows["own"]], reports, current=by_grid())
         case ["reported", paper] if paper in PAPERS:
-            rows = comparison().query("paper == @paper")
+            rows = comparison(released=True).query("paper == @paper")
             shown = rows[rows["own"] | study.in_one_grid(rows, judged(), by_grid())]
             return reported_block(shown, reports, read_reduced(), by_grid())
         case ["paired", grid, pair] if grid.endswith(":"):
@@ -267,20 +267,21 @@ def families() -> dict[str, str]:
 
 
 @cache
-def comparison() -> pd.DataFrame:
+def comparison(*, released: bool = False) -> pd.DataFrame:
     """Return the papers' numbers beside those of every grid, no sweeps; `own`: of a paper's own methods.
 
-    The order is by paper, table and data set, there own methods first.
+    The order is by paper, table and data set, there own methods first. `released` adds methods as their authors'
+    programs have them.
     """
-    rows = all_rows().query("status == 'ok' and setting == ''")
+    rows = all_rows(released=released).query("status == 'ok' and setting == ''")
     rows = rows.assign(other=[cell not in PAPERS[paper].methods for paper, cell in rows[["paper", "cell"]].to_numpy()])
     rows = rows.sort_values(["paper", "table", "dataset", "other"], kind="stable")
     return rows.assign(own=~rows["other"])
 
 
 @cache
-def all_rows() -> pd.DataFrame:
-    """Return the papers' numbers beside those of every grid, whatever became of ours."""
+def all_rows(*, released: bool = False) -> pd.DataFrame:
+    """Return the papers' numbers beside those of every grid, whatever became of ours; `released` as in `comparison`."""
     reported = read_reported(layout.REPORTED)
     rows = []
     for grid in GRIDS:
@@ -288,7 +289,7 @@ def all_rows() -> pd.DataFrame:
         placed = place(compare(summary, reported), sweeps()[grid])
         cells = {str(name): {*of["cell"]} for name, of in summary.groupby("dataset")}
         named = shares.compare(reports, cells, reported)
-        both = pd.concat([placed, named])
+        both = pd.concat([with_released(placed, summary, reported) if released else placed, named])
         places = zip(both["dataset"], both["cell"], strict=True)
         rows.append(both.assign(grid=grid, borrows=[place in borrowing(grid) for place in places]))
     return pd.concat(rows)

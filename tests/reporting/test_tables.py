@@ -16,7 +16,16 @@ from deepclust.files import write_json
 from deepclust.reporting.aggregate import compare, read_results, summarise
 from deepclust.reporting.coverage import Absent, Reason
 from deepclust.reporting.papers import PAPERS
-from deepclust.reporting.tables import Table, dataset_table, number, paper_tables, read_reduced, spread, write
+from deepclust.reporting.tables import (
+    Table,
+    dataset_table,
+    number,
+    paper_tables,
+    read_reduced,
+    spread,
+    with_released,
+    write,
+)
 
 NAN = "loss_kl is nan at epoch 3 | lower a_b by 50%"
 
@@ -271,6 +280,27 @@ def test_ours_of_a_method_that_is_not_its_papers_in_full_has_a_footnote(
     table = dataset_table("usps", summary, comparison, reduced)
     marked = [row[0].text for row in table.rows if row[0].note == "told K: It is told K."]
     assert marked == ["deepdpm", "hybrid"]  # its own number of clusters is the read-out's
+
+
+def test_the_reading_of_the_released_code_has_a_row_below_that_of_the_paper(
+    grid: Path, write_cell: Callable, published: Callable
+) -> None:
+    write_cell(grid, "usps", "dec_released", {"0": 0.85, "1": 0.95})
+    write_cell(grid, "usps", "idec_released", {"0": ("failed", NAN)})
+    summary = summarise(read_results(grid, ["usps"], ["idec", "dec", "dec_released", "idec_released"]))
+    reported = published(*(("decs", "1", "usps", name, "acc", 80.0, "") for name in ("dec", "jule", "idec")))
+    comparison = with_released(compare(summary, reported), summary, reported)
+    (part,) = paper_tables(comparison)["decs_table_1"]
+    assert [(row[0].text, row[2].text, row[3].text) for row in part.rows] == [
+        ("DEC", "75.0 ± 5.0", "\u22125.0"),
+        ("DEC, as released", "90.0 ± 7.1", "+10.0"),
+        ("JULE", "not run", "\u2014"),
+        ("IDEC", "91.0 ± 1.4", "+11.0"),
+    ]
+    assert part.rows[1][2].link == "usps/dec_released.json"
+    assert "As released: as the authors' program has the method" in part.caption
+    before = compare(summary[~summary["cell"].str.endswith("_released")], reported)
+    pd.testing.assert_frame_equal(with_released(before, summary.iloc[:0], reported), before)
 
 
 def test_methods_not_their_papers_in_full_are_built_and_none_is_a_papers_own() -> None:

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from deepclust import files
 from deepclust.errors import UserError
 from deepclust.metrics import EXTERNAL, INTERNAL
-from deepclust.reporting.aggregate import NOT_RUN, is_unlabelled, write_csv
+from deepclust.reporting.aggregate import NOT_RUN, compare, is_unlabelled, write_csv
 from deepclust.reporting.coverage import Absent, Reason
 from deepclust.reporting.markup import markdown_grid
 from deepclust.reporting.papers import PAPERS
@@ -25,6 +26,7 @@ OURS = (
 
 Evaluated = tuple[Mapping[str, Any], pd.DataFrame]  # a sweep in the index, and the rows of its results.csv
 
+_RELEASED = "_released"
 _REDUCED = Path(__file__).with_name("reduced.yaml")
 _DASH, _MINUS, _UNDER = "\N{EM DASH}", "\N{MINUS SIGN}", "\N{DOWNWARDS ARROW WITH TIP RIGHTWARDS} "
 INTERNAL_HEADINGS = {
@@ -214,6 +216,25 @@ def paper_tables(
     return tables
 
 
+def with_released(comparison: pd.DataFrame, summary: pd.DataFrame, reported: pd.DataFrame) -> pd.DataFrame:
+    """Return a result of `compare` with the finished cells `NAME_released` as well, after the rows of NAME.
+
+    Such a cell is the method as its authors' program has it, where that differs from the paper. Its rows have the same
+    published numbers, their `method` ends in `, as released`, and `cell` is the cell's own name.
+    """
+    ours = summary[summary["cell"].str.endswith(_RELEASED)]
+    if ours.empty:
+        return comparison
+    others = compare(ours.assign(cell=ours["cell"].str.removesuffix(_RELEASED)), reported)
+    others = others[others["status"] == "ok"]
+    others = others.assign(method=others["method"] + ", as released", cell=others["cell"] + _RELEASED)
+    both = pd.concat([comparison, others], ignore_index=True)
+    same = [both[key] for key in ("paper", "table", "dataset")]
+    after = both["cell"].str.endswith(_RELEASED).to_numpy()
+    place = both.groupby([*same, both["cell"].str.removesuffix(_RELEASED)], sort=False).ngroup().to_numpy()
+    return both.iloc[np.lexsort([after, place])].reset_index(drop=True)
+
+
 def sweeps_beside(comparison: pd.DataFrame, sweeps: Sequence[Evaluated]) -> list[str]:
     """Return name, seeds and shared settings of each sweep with points in a result of `swept.place`, as text."""
     rows = comparison[(comparison["setting"] != "") & (comparison["status"] != NOT_RUN)]
@@ -300,6 +321,8 @@ def _paper_part(
         f"Difference: ours minus reported, in points. A word in place of ours says why there is none. {_DASH}: not "
         "in the paper, or nothing to compare."
     )
+    if comparison["cell"].str.endswith(_RELEASED).any():
+        caption += " As released: as the authors' program has the method, where it differs from the paper."
     if beside := sweeps_beside(comparison, sweeps):
         caption += f" Ours at the points of the paper's sweep are from sweeps of this grid: {', '.join(beside)}."
     columns = ["method", *["reported", "ours", "diff."] * len(metrics), "n", "failed"]
