@@ -33,10 +33,10 @@ class DEPICT(SoftmaxClusterer):
         balanced:   q_ik proportional to p_ik / sqrt(sum_i p_ik)    (the paper's)
         sharpened:  q_ik proportional to p_ik^2 / sum_i p_ik        (DEC's; the released code's)
 
-    and rows of q sum to 1. The former changes p by the sizes of clusters alone and sharpens nothing: with it the loss
-    rises towards ln K, and ACC falls below that of a good start. A clustering of the code gives the start: its
-    centroids at length 1 are the softmax's weights, its labels the targets of the first `warm_up` epochs. From then on
-    q is made anew before every epoch, of the p that each sample had in its last batch. `labels_` are argmax_k p_ik
+    and rows of q sum to 1. The former changes p by the sizes of clusters alone and sharpens nothing: in our runs the
+    loss then rises towards ln K, and ACC falls below that of a good start. A clustering of the code gives the start:
+    its centroids at length 1 are the softmax's weights, its labels the targets of the first `warm_up` epochs. From then
+    on q is made anew before every epoch, of the p that each sample had in its last batch. `labels_` are argmax_k p_ik
     under the final weights.
 
     Paper and released code say / we do / because:
