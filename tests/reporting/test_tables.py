@@ -15,6 +15,7 @@ from deepclust.errors import UserError
 from deepclust.files import write_json
 from deepclust.reporting.aggregate import compare, read_results, summarise
 from deepclust.reporting.coverage import Absent, Reason
+from deepclust.reporting.html import page
 from deepclust.reporting.papers import PAPERS
 from deepclust.reporting.tables import (
     Table,
@@ -287,7 +288,8 @@ def test_the_reading_of_the_released_code_has_a_row_below_that_of_the_paper(
 ) -> None:
     write_cell(grid, "usps", "dec_released", {"0": 0.85, "1": 0.95})
     write_cell(grid, "usps", "idec_released", {"0": ("failed", NAN)})
-    summary = summarise(read_results(grid, ["usps"], ["idec", "dec", "dec_released", "idec_released"]))
+    results = read_results(grid, ["usps"], ["idec", "dec", "dec_released", "idec_released"])
+    summary = summarise(results)
     reported = published(*(("decs", "1", "usps", name, "acc", 80.0, "") for name in ("dec", "jule", "idec")))
     comparison = with_released(compare(summary, reported), summary, reported)
     (part,) = paper_tables(comparison)["decs_table_1"]
@@ -299,6 +301,10 @@ def test_the_reading_of_the_released_code_has_a_row_below_that_of_the_paper(
     ]
     assert part.rows[1][2].link == "usps/dec_released.json"
     assert "As released: as the authors' program has the method" in part.caption
+    of_data, families = dataset_table("usps", summary, comparison), dict.fromkeys(summary["method"], "self_training")
+    shown = page("toy", grid, results, summary, {"usps": of_data}, {"decs_table_1": [part]}, {}, families=families)
+    assert "2 accuracies that papers print have ours beside them" in shown
+    assert "<dt>published numbers beside ours</dt><dd>2</dd>" in shown
     before = compare(summary[~summary["cell"].str.endswith("_released")], reported)
     pd.testing.assert_frame_equal(with_released(before, summary.iloc[:0], reported), before)
 

@@ -17,7 +17,7 @@ from deepclust.reporting.markup import Html, cell_id, header_cell, scrolling, st
 from deepclust.reporting.overview import own_cells
 from deepclust.reporting.papers import PAPERS
 from deepclust.reporting.readme import WAITING, unfinished
-from deepclust.reporting.tables import HEADINGS, INTERNAL_HEADINGS, Entry, Table, number
+from deepclust.reporting.tables import HEADINGS, INTERNAL_HEADINGS, RELEASED, Entry, Table, number
 
 _HERE = Path(__file__).parent
 _CLASSES = (
@@ -215,7 +215,11 @@ def _menu(key: str, names: Mapping[str, str]) -> Html:
 
 def _summary(summary: pd.DataFrame, tables: Mapping[str, Table], papers: Mapping[str, Sequence[Table]]) -> Html:
     cells = own_cells(summary)
-    compared = sum(int(part.data["difference"].notna().sum()) for parts in papers.values() for part in parts)
+    compared = sum(  # a published number counts once
+        int((part.data["difference"].notna() & ~part.data["cell"].str.endswith(RELEASED)).sum())
+        for parts in papers.values()
+        for part in parts
+    )
     facts = {
         "data sets": len(tables),
         "cells": len(cells),

@@ -11,7 +11,7 @@ from deepclust.reporting.coverage import OURS as WITH_OURS
 from deepclust.reporting.coverage import counts
 from deepclust.reporting.markup import Html, cell_id, header_cell, scrolling, status, tag
 from deepclust.reporting.papers import PAPERS
-from deepclust.reporting.tables import INTERNAL_HEADINGS, OURS, UNDEFINED, Table, number, numbered, spread
+from deepclust.reporting.tables import INTERNAL_HEADINGS, OURS, RELEASED, UNDEFINED, Table, number, numbered, spread
 
 _IN_CACHE = "The clusters of all samples are in DVC's cache (dvc pull brings them)."
 
@@ -188,7 +188,8 @@ def reported(
     style, legend = _styles(summary, families)
     methods = dict(zip(summary["cell"], summary["method"], strict=True))
     found = _published(papers)
-    found = found[found["difference"].notna()] if len(found) else found
+    if len(found):  # a published number counts once
+        found = found[found["difference"].notna() & ~found["cell"].str.endswith(RELEASED)]
     parts = []
     if len(found):
         points = [

@@ -26,7 +26,7 @@ OURS = (
 
 Evaluated = tuple[Mapping[str, Any], pd.DataFrame]  # a sweep in the index, and the rows of its results.csv
 
-_RELEASED = "_released"
+RELEASED = "_released"  # ends the name of a cell that is a method as its authors' program has it
 _REDUCED = Path(__file__).with_name("reduced.yaml")
 _DASH, _MINUS, _UNDER = "\N{EM DASH}", "\N{MINUS SIGN}", "\N{DOWNWARDS ARROW WITH TIP RIGHTWARDS} "
 INTERNAL_HEADINGS = {
@@ -222,16 +222,16 @@ def with_released(comparison: pd.DataFrame, summary: pd.DataFrame, reported: pd.
     Such a cell is the method as its authors' program has it, where that differs from the paper. Its rows have the same
     published numbers, their `method` ends in `, as released`, and `cell` is the cell's own name.
     """
-    ours = summary[summary["cell"].str.endswith(_RELEASED)]
+    ours = summary[summary["cell"].str.endswith(RELEASED)]
     if ours.empty:
         return comparison
-    others = compare(ours.assign(cell=ours["cell"].str.removesuffix(_RELEASED)), reported)
+    others = compare(ours.assign(cell=ours["cell"].str.removesuffix(RELEASED)), reported)
     others = others[others["status"] == "ok"]
-    others = others.assign(method=others["method"] + ", as released", cell=others["cell"] + _RELEASED)
+    others = others.assign(method=others["method"] + ", as released", cell=others["cell"] + RELEASED)
     both = pd.concat([comparison, others], ignore_index=True)
     same = [both[key] for key in ("paper", "table", "dataset")]
-    after = both["cell"].str.endswith(_RELEASED).to_numpy()
-    place = both.groupby([*same, both["cell"].str.removesuffix(_RELEASED)], sort=False).ngroup().to_numpy()
+    after = both["cell"].str.endswith(RELEASED).to_numpy()
+    place = both.groupby([*same, both["cell"].str.removesuffix(RELEASED)], sort=False).ngroup().to_numpy()
     return both.iloc[np.lexsort([after, place])].reset_index(drop=True)
 
 
@@ -321,7 +321,7 @@ def _paper_part(
         f"Difference: ours minus reported, in points. A word in place of ours says why there is none. {_DASH}: not "
         "in the paper, or nothing to compare."
     )
-    if comparison["cell"].str.endswith(_RELEASED).any():
+    if comparison["cell"].str.endswith(RELEASED).any():
         caption += " As released: as the authors' program has the method, where it differs from the paper."
     if beside := sweeps_beside(comparison, sweeps):
         caption += f" Ours at the points of the paper's sweep are from sweeps of this grid: {', '.join(beside)}."
