@@ -75,7 +75,7 @@ from deepclust.reporting.study_page import (
     wins_figure,
 )
 from deepclust.reporting.swept import place, read_sweeps
-from deepclust.reporting.tables import read_reduced, with_released
+from deepclust.reporting.tables import RELEASED, read_reduced, with_released
 from deepclust.reporting.verdicts import impossible, judge, read_judgements
 from deepclust.script import run_as_script
 
@@ -279,9 +279,15 @@ def comparison(*, released: bool = False) -> pd.DataFrame:
     return rows.assign(own=~rows["other"])
 
 
-@cache
 def all_rows(*, released: bool = False) -> pd.DataFrame:
     """Return the papers' numbers beside those of every grid, whatever became of ours; `released` as in `comparison`."""
+    rows = every_row()
+    return rows if released else rows[~rows["cell"].str.endswith(RELEASED)]
+
+
+@cache
+def every_row() -> pd.DataFrame:
+    """Return the rows of `all_rows`, the released ones as well."""
     reported = read_reported(layout.REPORTED)
     rows = []
     for grid in GRIDS:
@@ -289,7 +295,7 @@ def all_rows(*, released: bool = False) -> pd.DataFrame:
         placed = place(compare(summary, reported), sweeps()[grid])
         cells = {str(name): {*of["cell"]} for name, of in summary.groupby("dataset")}
         named = shares.compare(reports, cells, reported)
-        both = pd.concat([with_released(placed, summary, reported) if released else placed, named])
+        both = pd.concat([with_released(placed, summary, reported), named])
         places = zip(both["dataset"], both["cell"], strict=True)
         rows.append(both.assign(grid=grid, borrows=[place in borrowing(grid) for place in places]))
     return pd.concat(rows)

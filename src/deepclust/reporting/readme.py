@@ -16,6 +16,7 @@ from deepclust.reporting.markup import markdown_grid as _grid
 from deepclust.reporting.papers import PAPERS
 from deepclust.reporting.tables import (
     HEADINGS,
+    RELEASED,
     Entry,
     Evaluated,
     Table,
@@ -200,8 +201,8 @@ def reported_block(
             "of the verdict on this data set, if its result is of the code as it is; else the first that has the "
             "method on its own network, with three seeds, of the code as it is, in this order; no score chooses."
         )
-    if ours["cell"].str.endswith("_released").any():
-        caption += " A name that ends in `_released` is the method as its authors' program has it."
+    if ours["cell"].str.endswith(RELEASED).any():
+        caption += f" A name that ends in `{RELEASED}` is the method as its authors' program has it."
     body = _grid(heads, rows, numeric=True)
     return f"{body}\n\n{_explained(f'{caption}{marks.said}', body)}"
 
